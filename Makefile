@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+T ?= tests
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## make .venv with everything installed, so that .venv/bin/tacit runs
+
+demo: $(STAMP) ## the whole cloud, end to end, checked step by step
+	@$(BIN)/python -m tests.demo
+
+test: $(STAMP) ## run the tests (T=path for a part)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(T)
+
+lint: $(STAMP) ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## write the format that lint checks
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only -q .
+
+bench: $(STAMP) ## figures beside the real server's, in one run, into benchmarks/latest.json
+	@$(BIN)/python -m tests.benchmarks
+
+chaos: $(STAMP) ## kill -9 under load: 50 times on SQLite, 20 times on Postgres
+	@$(BIN)/python -m tests.chaos
+
+.PHONY: help setup demo test lint format bench chaos

@@ -1,0 +1,460 @@
+"""Activities: scheduled → attempts → completed, failed, timed out or cancelled.
+
+The history shows an activity's start only when it ends, with the attempt that ended it; what happens between (attempts,
+heartbeats) is its progress, kept beside the history. Each attempt's dispatch has a stamp of its own, so a task of an
+earlier attempt is recognised as stale wherever it still lies.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.common.v1 import Payloads, WorkerVersionStamp
+from temporalio.api.enums.v1 import EventType, RetryState, TimeoutType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import (
+    ActivityTaskCanceledEventAttributes,
+    ActivityTaskCancelRequestedEventAttributes,
+    ActivityTaskCompletedEventAttributes,
+    ActivityTaskFailedEventAttributes,
+    ActivityTaskScheduledEventAttributes,
+    ActivityTaskStartedEventAttributes,
+    ActivityTaskTimedOutEventAttributes,
+    HistoryEvent,
+)
+
+from cloud.engine.core import deadline_kinds as kinds
+from cloud.engine.core import retry, workflow_task
+from cloud.engine.core.clock import to_ns
+from cloud.engine.core.deadlines import push
+from cloud.engine.core.effects import DispatchActivity
+from cloud.engine.core.errors import NoSuchTask, RunClosed
+from cloud.engine.core.state import Activity, ActivityProgress, Execution
+from cloud.engine.core.turn import Turn
+
+_E = EventType
+_T = TimeoutType
+
+
+# --- folding events ---------------------------------------------------------------------------------------------
+
+
+def _apply_scheduled(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.activity_task_scheduled_event_attributes
+    now = to_ns(event.event_time)
+    execution.activities[event.event_id] = Activity(
+        scheduled_event_id=event.event_id,
+        scheduled=attributes,
+        scheduled_time=now,
+        progress=ActivityProgress(scheduled_time=now),
+    )
+    execution.activity_ids[attributes.activity_id] = event.event_id
+
+
+def _apply_started(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.activity_task_started_event_attributes
+    execution.activities[attributes.scheduled_event_id].started_event_id = event.event_id
+
+
+def _apply_cancel_requested(execution: Execution, event: HistoryEvent) -> None:
+    scheduled_event_id = event.activity_task_cancel_requested_event_attributes.scheduled_event_id
+    execution.activities[scheduled_event_id].cancel_requested_event_id = event.event_id
+
+
+def _remove(execution: Execution, scheduled_event_id: int) -> None:
+    activity = execution.activities.pop(scheduled_event_id)
+    execution.activity_ids.pop(activity.scheduled.activity_id, None)
+
+
+def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.activity_task_completed_event_attributes
+    attributes.started_event_id = execution.activities[attributes.scheduled_event_id].started_event_id
+    _remove(execution, attributes.scheduled_event_id)
+
+
+def _apply_failed(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.activity_task_failed_event_attributes
+    attributes.started_event_id = execution.activities[attributes.scheduled_event_id].started_event_id
+    _remove(execution, attributes.scheduled_event_id)
+
+
+def _apply_timed_out(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.activity_task_timed_out_event_attributes
+    attributes.started_event_id = execution.activities[attributes.scheduled_event_id].started_event_id
+    _remove(execution, attributes.scheduled_event_id)
+
+
+def _apply_canceled(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.activity_task_canceled_event_attributes
+    activity = execution.activities[attributes.scheduled_event_id]
+    attributes.started_event_id = activity.started_event_id
+    attributes.latest_cancel_requested_event_id = activity.cancel_requested_event_id
+    _remove(execution, attributes.scheduled_event_id)
+
+
+APPLY = {
+    _E.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED: _apply_scheduled,
+    _E.EVENT_TYPE_ACTIVITY_TASK_STARTED: _apply_started,
+    _E.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED: _apply_cancel_requested,
+    _E.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: _apply_completed,
+    _E.EVENT_TYPE_ACTIVITY_TASK_FAILED: _apply_failed,
+    _E.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: _apply_timed_out,
+    _E.EVENT_TYPE_ACTIVITY_TASK_CANCELED: _apply_canceled,
+}
+
+
+def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
+    """An event that ends an activity waits in the buffer: it takes no second end."""
+    for name in (
+        "activity_task_completed_event_attributes",
+        "activity_task_failed_event_attributes",
+        "activity_task_timed_out_event_attributes",
+        "activity_task_canceled_event_attributes",
+    ):
+        if event.HasField(name):
+            execution.activities[getattr(event, name).scheduled_event_id].closing = True
+
+
+# --- scheduling and starting ------------------------------------------------------------------------------------
+
+
+def schedule(
+    turn: Turn, attributes: ActivityTaskScheduledEventAttributes, event: HistoryEvent, *, dispatch: bool = True
+) -> int:
+    """Write the intent `event` (which carries `attributes`); offer it to workers if `dispatch`. Returns its id."""
+    scheduled_event_id = turn.append(event)
+    execution = turn.execution
+    turn.meter("schedule_activity")
+    for kind, due in (
+        (kinds.ACTIVITY_SCHEDULE_TO_START, due_schedule_to_start),
+        (kinds.ACTIVITY_SCHEDULE_TO_CLOSE, due_schedule_to_close),
+    ):
+        push(execution, kind, scheduled_event_id, due(execution, scheduled_event_id))
+    if dispatch:
+        turn.ask(DispatchActivity(attributes.task_queue.name, scheduled_event_id, 0))
+    return scheduled_event_id
+
+
+def start(
+    turn: Turn, *, scheduled_event_id: int, stamp: int, request_id: str, identity: str, build_id: str = ""
+) -> Activity:
+    """A worker takes this attempt.
+
+    Raises:
+        NoSuchTask: the attempt is over, taken already, or the activity ended.
+    """
+    execution = turn.execution
+    activity = execution.activities.get(scheduled_event_id)
+    if not execution.running or activity is None or activity.closing:
+        raise NoSuchTask("activity not found")
+    progress = activity.progress
+    if progress.stamp != stamp or progress.started_time:
+        raise NoSuchTask("activity task already started or stale")
+    progress.started_time = turn.now
+    progress.last_started_time = turn.now
+    progress.request_id = request_id
+    progress.identity = identity
+    progress.build_id = build_id
+    progress.last_heartbeat_time = 0
+    turn.progress(scheduled_event_id)
+    if progress.attempt > 1:
+        turn.meter("retry_activity")
+    for kind, due in (
+        (kinds.ACTIVITY_START_TO_CLOSE, due_start_to_close),
+        (kinds.ACTIVITY_HEARTBEAT, due_heartbeat),
+    ):
+        push(execution, kind, scheduled_event_id, due(execution, scheduled_event_id))
+    return activity
+
+
+def require_started(execution: Execution, scheduled_event_id: int, attempt: int | None, started_time: int = 0) -> Activity:
+    """The activity whose attempt `attempt` (None: any) a worker holds.
+
+    Raises:
+        RunClosed: the workflow is closed.
+        NoSuchTask: no worker holds it.
+    """
+    if not execution.running:
+        raise RunClosed("workflow execution already completed")
+    activity = execution.activities.get(scheduled_event_id)
+    if activity is None or activity.closing:
+        raise NoSuchTask("invalid activityID or activity already timed out or invoking workflow is completed")
+    progress = activity.progress
+    if (
+        not progress.started_time
+        or (attempt is not None and progress.attempt != attempt)
+        or (started_time and progress.started_time != started_time)
+    ):
+        raise NoSuchTask("invalid activityID or activity already timed out or invoking workflow is completed")
+    return activity
+
+
+def heartbeat(turn: Turn, activity: Activity, details: Payloads | None) -> None:
+    """A worker says that it is alive, with what the next attempt should know."""
+    progress = activity.progress
+    progress.last_heartbeat_time = turn.now
+    if details is not None:
+        progress.heartbeat_details = details.SerializeToString()
+    turn.progress(activity.scheduled_event_id)
+    turn.meter("record_activity_heartbeat")
+    # Only the first of an attempt needs an entry: later ones are found when that comes up.
+    scheduled_event_id = activity.scheduled_event_id
+    push(
+        turn.execution,
+        kinds.ACTIVITY_HEARTBEAT,
+        scheduled_event_id,
+        due_heartbeat(turn.execution, scheduled_event_id),
+    )
+
+
+# --- ending -----------------------------------------------------------------------------------------------------
+
+
+def _write_started(turn: Turn, activity: Activity) -> None:
+    progress = activity.progress
+    attributes = ActivityTaskStartedEventAttributes(
+        scheduled_event_id=activity.scheduled_event_id,
+        identity=progress.identity,
+        request_id=progress.request_id,
+        attempt=progress.attempt,
+    )
+    if progress.last_failure:
+        attributes.last_failure.ParseFromString(progress.last_failure)
+    if progress.build_id:
+        attributes.worker_version.build_id = progress.build_id
+    event = turn.event(_E.EVENT_TYPE_ACTIVITY_TASK_STARTED, activity_task_started_event_attributes=attributes)
+    event.event_time.FromNanoseconds(progress.started_time)
+    turn.add(event)
+
+
+def _end(turn: Turn, activity: Activity, event: HistoryEvent) -> None:
+    if activity.progress.started_time:
+        _write_started(turn, activity)
+    turn.add(event)
+    turn.progress(activity.scheduled_event_id)
+    workflow_task.schedule(turn)
+
+
+def complete(
+    turn: Turn,
+    activity: Activity,
+    *,
+    result: Payloads | None,
+    identity: str,
+    worker_version: WorkerVersionStamp | None = None,
+) -> None:
+    """The activity succeeded."""
+    _end(
+        turn,
+        activity,
+        turn.event(
+            _E.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
+            activity_task_completed_event_attributes=ActivityTaskCompletedEventAttributes(
+                result=result,
+                scheduled_event_id=activity.scheduled_event_id,
+                identity=identity,
+                worker_version=worker_version,
+            ),
+        ),
+    )
+
+
+def fail(
+    turn: Turn,
+    activity: Activity,
+    *,
+    failure: Failure,
+    identity: str,
+    last_heartbeat_details: Payloads | None = None,
+    worker_version: WorkerVersionStamp | None = None,
+) -> None:
+    """An attempt failed: the next one follows, or the activity has failed."""
+    if last_heartbeat_details is not None:
+        activity.progress.heartbeat_details = last_heartbeat_details.SerializeToString()
+    state = _retry(turn, activity, failure)
+    if state is None:
+        return
+    _end(
+        turn,
+        activity,
+        turn.event(
+            _E.EVENT_TYPE_ACTIVITY_TASK_FAILED,
+            activity_task_failed_event_attributes=ActivityTaskFailedEventAttributes(
+                failure=failure,
+                scheduled_event_id=activity.scheduled_event_id,
+                identity=identity,
+                retry_state=state,
+                worker_version=worker_version,
+            ),
+        ),
+    )
+
+
+def cancel(
+    turn: Turn,
+    activity: Activity,
+    *,
+    details: Payloads | None,
+    identity: str,
+    worker_version: WorkerVersionStamp | None = None,
+) -> None:
+    """The worker confirms the cancellation that was requested."""
+    _end(
+        turn,
+        activity,
+        turn.event(
+            _E.EVENT_TYPE_ACTIVITY_TASK_CANCELED,
+            activity_task_canceled_event_attributes=ActivityTaskCanceledEventAttributes(
+                details=details,
+                scheduled_event_id=activity.scheduled_event_id,
+                identity=identity,
+                worker_version=worker_version,
+            ),
+        ),
+    )
+
+
+def request_cancel(turn: Turn, activity: Activity, workflow_task_completed_event_id: int) -> bool:
+    """The workflow wants the activity cancelled. One that no worker holds ends at once: then True.
+
+    A worker that holds it is told in the reply to its next heartbeat.
+    """
+    turn.append(
+        turn.event(
+            _E.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED,
+            activity_task_cancel_requested_event_attributes=ActivityTaskCancelRequestedEventAttributes(
+                scheduled_event_id=activity.scheduled_event_id,
+                workflow_task_completed_event_id=workflow_task_completed_event_id,
+            ),
+        )
+    )
+    if activity.progress.started_time:
+        return False
+    turn.append(
+        turn.event(
+            _E.EVENT_TYPE_ACTIVITY_TASK_CANCELED,
+            activity_task_canceled_event_attributes=ActivityTaskCanceledEventAttributes(
+                scheduled_event_id=activity.scheduled_event_id, identity="history-service"
+            ),
+        )
+    )
+    return True
+
+
+def _retry(turn: Turn, activity: Activity, failure: Failure) -> RetryState.ValueType | None:
+    """Prepare the next attempt; None if there will be one, else why not."""
+    attributes, progress = activity.scheduled, activity.progress
+    if activity.cancel_requested_event_id:
+        return RetryState.RETRY_STATE_CANCEL_REQUESTED
+    if not attributes.HasField("retry_policy"):
+        return RetryState.RETRY_STATE_RETRY_POLICY_NOT_SET
+    delay, state = retry.next_delay(
+        attributes.retry_policy,
+        attempt=progress.attempt,
+        now=turn.now,
+        expires_at=due_schedule_to_close(turn.execution, activity.scheduled_event_id),
+        failure=failure,
+    )
+    if delay < 0:
+        return state
+    progress.attempt += 1
+    progress.stamp += 1
+    progress.scheduled_time = turn.now + delay
+    progress.backing_off = True
+    progress.started_time = 0
+    progress.request_id = ""
+    progress.last_attempt_complete_time = turn.now
+    progress.last_failure = failure.SerializeToString()
+    turn.progress(activity.scheduled_event_id)
+    scheduled_event_id = activity.scheduled_event_id
+    push(turn.execution, kinds.ACTIVITY_DISPATCH, scheduled_event_id, progress.scheduled_time)
+    return None
+
+
+# --- deadlines --------------------------------------------------------------------------------------------------
+
+
+def _open(execution: Execution, key: int | str) -> Activity | None:
+    activity = execution.activities.get(key) if isinstance(key, int) else None
+    return None if activity is None or activity.closing else activity
+
+
+def due_dispatch(execution: Execution, key: int | str) -> int:
+    """When the next attempt is to be offered; 0 if it was, or is the first."""
+    activity = _open(execution, key)
+    return activity.progress.scheduled_time if activity is not None and activity.progress.backing_off else 0
+
+
+def due_schedule_to_start(execution: Execution, key: int | str) -> int:
+    """When the waiting attempt times out."""
+    activity = _open(execution, key)
+    if activity is None or activity.progress.started_time:
+        return 0
+    timeout = to_ns(activity.scheduled.schedule_to_start_timeout)
+    return activity.progress.scheduled_time + timeout if timeout else 0
+
+
+def due_schedule_to_close(execution: Execution, key: int | str) -> int:
+    """When the activity times out whatever its attempts do."""
+    activity = _open(execution, key)
+    if activity is None:
+        return 0
+    timeout = to_ns(activity.scheduled.schedule_to_close_timeout)
+    return activity.scheduled_time + timeout if timeout else 0
+
+
+def due_start_to_close(execution: Execution, key: int | str) -> int:
+    """When the attempt that a worker holds times out."""
+    activity = _open(execution, key)
+    if activity is None or not activity.progress.started_time:
+        return 0
+    timeout = to_ns(activity.scheduled.start_to_close_timeout)
+    return activity.progress.started_time + timeout if timeout else 0
+
+
+def due_heartbeat(execution: Execution, key: int | str) -> int:
+    """When the worker that holds the attempt has been silent for too long."""
+    activity = _open(execution, key)
+    if activity is None or not activity.progress.started_time:
+        return 0
+    timeout = to_ns(activity.scheduled.heartbeat_timeout)
+    progress = activity.progress
+    return max(progress.started_time, progress.last_heartbeat_time) + timeout if timeout else 0
+
+
+def dispatch_due(turn: Turn, key: int | str) -> None:
+    """The backoff is over: offer the next attempt."""
+    activity = turn.execution.activities[int(key)]
+    activity.progress.backing_off = False
+    turn.progress(int(key))
+    turn.ask(DispatchActivity(activity.scheduled.task_queue.name, int(key), activity.progress.stamp))
+
+
+def time_out(turn: Turn, key: int | str, timeout_type: TimeoutType.ValueType) -> None:
+    """One of the four times is over: the next attempt follows, or the activity has timed out."""
+    activity = turn.execution.activities[int(key)]
+    progress = activity.progress
+    name = TimeoutType.Name(timeout_type).removeprefix("TIMEOUT_TYPE_").title().replace("_", "")
+    failure = Failure(message=f"activity {name} timeout", source="Server")
+    failure.timeout_failure_info.timeout_type = timeout_type
+    if progress.heartbeat_details:
+        failure.timeout_failure_info.last_heartbeat_details.ParseFromString(progress.heartbeat_details)
+    state: RetryState.ValueType | None
+    if timeout_type in (_T.TIMEOUT_TYPE_START_TO_CLOSE, _T.TIMEOUT_TYPE_HEARTBEAT):
+        state = _retry(turn, activity, failure)
+        if state is None:
+            return
+    elif timeout_type == _T.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE:
+        state = RetryState.RETRY_STATE_TIMEOUT
+    else:
+        state = RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE
+    if progress.last_failure:
+        failure.cause.ParseFromString(progress.last_failure)
+    _end(
+        turn,
+        activity,
+        turn.event(
+            _E.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
+            activity_task_timed_out_event_attributes=ActivityTaskTimedOutEventAttributes(
+                failure=failure, scheduled_event_id=activity.scheduled_event_id, retry_state=state
+            ),
+        ),
+    )

@@ -1,0 +1,48 @@
+"""Why the core refuses, told by whose fault it is.
+
+CoreRefusal                 nothing was changed
+├── NoSuchTask              the task is gone: completed, timed out, or of another attempt
+├── RunClosed               the run is not open any more
+├── Invalid                 the request can never be right
+└── BadCommand              a worker's command is wrong: its workflow task fails with `cause`
+LimitExceeded               a limit of the execution is reached
+CoreDefect                  a broken invariant of ours: the run's state in memory must be dropped
+"""
+
+from __future__ import annotations
+
+
+class CoreRefusal(Exception):
+    """The transition was refused before it changed anything."""
+
+
+class NoSuchTask(CoreRefusal):
+    """The named task is not there (any more)."""
+
+
+class RunClosed(CoreRefusal):
+    """The run is closed."""
+
+
+class Invalid(CoreRefusal):
+    """The request is wrong in itself."""
+
+
+class LimitExceeded(CoreRefusal):
+    """A limit of the execution is reached."""
+
+
+class BadCommand(CoreRefusal):
+    """A command in a workflow task's completion is wrong.
+
+    `cause` is a WorkflowTaskFailedCause. With `terminates` the whole run is to be ended instead (size limits).
+    """
+
+    def __init__(self, cause: int, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.message = message
+
+
+class CoreDefect(Exception):
+    """An invariant does not hold."""

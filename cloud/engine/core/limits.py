@@ -1,0 +1,36 @@
+"""Named limits of an execution, with the real server's defaults (common/dynamicconfig/constants.go of 1.32)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloud.engine.core.clock import SECOND
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of one namespace's executions. Sizes in bytes, times in ns."""
+
+    blob_size_error: int = 2 * MIB
+    blob_size_warn: int = 512 * KIB
+    memo_size_error: int = 2 * MIB
+    history_size_error: int = 50 * MIB
+    history_size_warn: int = 10 * MIB
+    history_size_suggest: int = 4 * MIB
+    history_count_error: int = 51_200
+    history_count_warn: int = 10_240
+    history_count_suggest: int = 4_096
+    id_length: int = 1_000
+    pending_activities: int = 2_000
+    pending_children: int = 2_000
+    pending_signals: int = 2_000
+    pending_cancels: int = 2_000
+    signals_received: int = 10_000
+    workflow_task_timeout_default: int = 10 * SECOND
+    workflow_task_timeout: int = 120 * SECOND
+    retry_initial_interval: int = SECOND
+    retry_backoff_coefficient: float = 2.0
+    retry_maximum_interval_factor: int = 100

@@ -1,0 +1,189 @@
+"""The machine: every event type with what it does to the state, everything that can become due with who serves it.
+
+The only place that knows all subjects. Live transitions and rebuilds go through the same `apply`, so a state rebuilt from the
+history (and what is kept beside it) equals the live one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.history.v1 import HistoryEvent
+
+from cloud.engine.core import activity, cancellation, child, close, external, marker, signal, start, timer
+from cloud.engine.core import deadline_kinds as kinds
+from cloud.engine.core import workflow_task
+from cloud.engine.core.deadlines import DueOf, next_due, push
+from cloud.engine.core.effects import (
+    CancelExternal,
+    DispatchActivity,
+    DispatchWorkflowTask,
+    Effect,
+    PropagateClose,
+    SignalExternal,
+    StartChild,
+)
+from cloud.engine.core.errors import CoreDefect
+from cloud.engine.core.state import ActivityProgress, Execution, RunKey, Volatile
+from cloud.engine.core.turn import Surroundings, Turn
+
+_SUBJECTS = (workflow_task, activity, timer, signal, marker, external, child, start, close, cancellation)
+
+APPLY: Mapping[int, Callable[[Execution, HistoryEvent], None]] = {
+    event_type: function for subject in _SUBJECTS for event_type, function in subject.APPLY.items()
+}
+
+_MARK_BUFFERED = tuple(subject.mark_buffered for subject in (activity, timer, signal, external, child, cancellation))
+
+_T = TimeoutType
+
+DUE: Mapping[int, DueOf] = {
+    kinds.RUN_TIMEOUT: start.due_run_timeout,
+    kinds.EXECUTION_TIMEOUT: start.due_execution_timeout,
+    kinds.FIRST_WORKFLOW_TASK: start.due_first_workflow_task,
+    kinds.WORKFLOW_TASK_SCHEDULE_TO_START: workflow_task.due_schedule_to_start,
+    kinds.WORKFLOW_TASK_START_TO_CLOSE: workflow_task.due_start_to_close,
+    kinds.TIMER: timer.due,
+    kinds.ACTIVITY_DISPATCH: activity.due_dispatch,
+    kinds.ACTIVITY_SCHEDULE_TO_START: activity.due_schedule_to_start,
+    kinds.ACTIVITY_SCHEDULE_TO_CLOSE: activity.due_schedule_to_close,
+    kinds.ACTIVITY_START_TO_CLOSE: activity.due_start_to_close,
+    kinds.ACTIVITY_HEARTBEAT: activity.due_heartbeat,
+}
+
+_FIRE: Mapping[int, Callable[[Turn, int | str], None]] = {
+    kinds.RUN_TIMEOUT: close.run_timed_out,
+    kinds.EXECUTION_TIMEOUT: close.execution_timed_out,
+    kinds.FIRST_WORKFLOW_TASK: start.first_task_due,
+    kinds.WORKFLOW_TASK_SCHEDULE_TO_START: lambda turn, _: workflow_task.time_out_sticky(turn),
+    kinds.WORKFLOW_TASK_START_TO_CLOSE: lambda turn, _: workflow_task.time_out_started(turn),
+    kinds.TIMER: timer.fire,
+    kinds.ACTIVITY_DISPATCH: activity.dispatch_due,
+    kinds.ACTIVITY_SCHEDULE_TO_START: lambda turn, key: activity.time_out(
+        turn, key, _T.TIMEOUT_TYPE_SCHEDULE_TO_START
+    ),
+    kinds.ACTIVITY_SCHEDULE_TO_CLOSE: lambda turn, key: activity.time_out(
+        turn, key, _T.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
+    ),
+    kinds.ACTIVITY_START_TO_CLOSE: lambda turn, key: activity.time_out(
+        turn, key, _T.TIMEOUT_TYPE_START_TO_CLOSE
+    ),
+    kinds.ACTIVITY_HEARTBEAT: lambda turn, key: activity.time_out(turn, key, _T.TIMEOUT_TYPE_HEARTBEAT),
+}
+
+
+def apply(execution: Execution, event: HistoryEvent) -> None:
+    """Fold one event into the state.
+
+    Raises:
+        CoreDefect: no subject knows the event.
+    """
+    function = APPLY.get(event.event_type)
+    if function is None:
+        raise CoreDefect(
+            f"run {execution.key.run_id}: no subject applies event {event.event_id} of type "
+            f"{EventType.Name(event.event_type)}"
+        )
+    function(execution, event)
+
+
+def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
+    """Note in the state what an event in the buffer already decides."""
+    for function in _MARK_BUFFERED:
+        function(execution, event)
+
+
+def open_turn(execution: Execution, now: int, around: Surroundings) -> Turn:
+    """Begin a transition of `execution` at `now` (ns)."""
+    return Turn(execution, now, around, apply, mark_buffered)
+
+
+def rebuild(
+    key: RunKey,
+    events: Iterable[HistoryEvent],
+    *,
+    volatile: Volatile,
+    progress: Mapping[int, ActivityProgress],
+    buffered: Iterable[HistoryEvent],
+) -> Execution:
+    """The state of a run from what is stored of it. Equals the state that the live transitions came to."""
+    execution = Execution(key)
+    for event in events:
+        execution.next_event_id = event.event_id + 1
+        apply(execution, event)
+        execution.history_size += event.ByteSize()
+    execution.volatile = volatile
+    for scheduled_event_id, value in progress.items():
+        pending = execution.activities.get(scheduled_event_id)
+        if pending is not None:
+            pending.progress = value
+    for event in buffered:
+        execution.buffered.append(event)
+        mark_buffered(execution, event)
+    _refill_deadlines(execution)
+    return execution
+
+
+def _refill_deadlines(execution: Execution) -> None:
+    for kind in (
+        kinds.RUN_TIMEOUT,
+        kinds.EXECUTION_TIMEOUT,
+        kinds.FIRST_WORKFLOW_TASK,
+        kinds.WORKFLOW_TASK_SCHEDULE_TO_START,
+        kinds.WORKFLOW_TASK_START_TO_CLOSE,
+    ):
+        push(execution, kind, 0, DUE[kind](execution, 0))
+    for timer_id in execution.timers:
+        push(execution, kinds.TIMER, timer_id, timer.due(execution, timer_id))
+    for scheduled_event_id in execution.activities:
+        for kind in range(kinds.ACTIVITY_DISPATCH, kinds.ACTIVITY_HEARTBEAT + 1):
+            push(execution, kind, scheduled_event_id, DUE[kind](execution, scheduled_event_id))
+
+
+def due_at(execution: Execution) -> int:
+    """When the run next needs to be woken (ns); 0 for never."""
+    if not execution.running:
+        return 0
+    entry = next_due(execution, DUE)
+    return entry[0] if entry else 0
+
+
+def fire_due(turn: Turn) -> None:
+    """Do all that is due by now, earliest first."""
+    execution = turn.execution
+    while execution.running:
+        entry = next_due(execution, DUE)
+        if entry is None or entry[0] > turn.now:
+            return
+        _FIRE[entry[1]](turn, entry[2])
+
+
+def outstanding(execution: Execution) -> list[Effect]:
+    """The effects on other runs that are still to be carried out, from the state alone: what a crash may have cut off."""
+    effects: list[Effect] = []
+    if execution.running:
+        effects.extend(
+            StartChild(key) for key, c in execution.children.items() if not c.run_id and not c.closing
+        )
+        effects.extend(SignalExternal(key) for key, s in execution.external_signals.items() if not s.closing)
+        effects.extend(CancelExternal(key) for key, c in execution.external_cancels.items() if not c.closing)
+    elif not execution.volatile.close_propagated:
+        effects.append(PropagateClose())
+    return effects
+
+
+def waiting_tasks(execution: Execution) -> list[DispatchWorkflowTask | DispatchActivity]:
+    """The tasks of a run that wait for a worker (for imports and repairs)."""
+    found: list[DispatchWorkflowTask | DispatchActivity] = []
+    task = execution.workflow_task
+    if task.scheduled_event_id and not task.started_event_id:
+        found.append(
+            DispatchWorkflowTask(
+                workflow_task.queue_of(execution), task.scheduled_event_id, task.attempt, task.sticky
+            )
+        )
+    for key, pending in execution.activities.items():
+        if not pending.progress.started_time and not pending.progress.backing_off and not pending.closing:
+            found.append(DispatchActivity(pending.scheduled.task_queue.name, key, pending.progress.stamp))
+    return found

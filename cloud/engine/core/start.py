@@ -1,0 +1,170 @@
+"""The first event of a run, and what the next run of a chain begins with.
+
+A chain is what one start leads to: runs that follow one another by continue-as-new, retry or cron. The execution timeout
+and `first_execution_run_id` belong to the chain, the run timeout to the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from temporalio.api.common.v1 import Link, Payloads
+from temporalio.api.enums.v1 import ContinueAsNewInitiator, EventType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
+from temporalio.api.sdk.v1 import UserMetadata
+
+from cloud.engine.core import deadline_kinds as kinds
+from cloud.engine.core import workflow_task
+from cloud.engine.core.clock import duration, to_ns
+from cloud.engine.core.deadlines import push
+from cloud.engine.core.effects import UpdateVisibility
+from cloud.engine.core.state import Execution
+from cloud.engine.core.turn import Turn
+
+_E = EventType
+
+
+def _apply_started(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.workflow_execution_started_event_attributes
+    execution.started = attributes
+    execution.start_time = to_ns(event.event_time)
+    execution.memo.update(attributes.memo.fields)
+    execution.search_attributes.update(attributes.search_attributes.indexed_fields)
+    if event.HasField("user_metadata"):
+        execution.user_metadata = event.user_metadata.SerializeToString()
+
+
+def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.workflow_execution_options_updated_event_attributes
+    if attributes.attached_request_id:
+        execution.attached_request_ids[attributes.attached_request_id] = event.event_id
+    execution.started.completion_callbacks.extend(attributes.attached_completion_callbacks)
+
+
+APPLY = {
+    _E.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: _apply_started,
+    _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED: _apply_options_updated,
+}
+
+
+def begin(
+    turn: Turn,
+    attributes: WorkflowExecutionStartedEventAttributes,
+    *,
+    request_id: str,
+    meter: str,
+    links: Sequence[Link] = (),
+    user_metadata: bytes = b"",
+) -> None:
+    """Write the first event of a run; its first workflow task follows when its backoff, if any, is over.
+
+    `meter` is the kind of usage that this start is, empty for none.
+    """
+    execution = turn.execution
+    event = turn.event(
+        _E.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, workflow_execution_started_event_attributes=attributes
+    )
+    event.links.extend(links)
+    if user_metadata:
+        event.user_metadata.CopyFrom(UserMetadata.FromString(user_metadata))
+    execution.volatile.start_request_id = request_id
+    turn.append(event)
+    for kind, due in (
+        (kinds.RUN_TIMEOUT, due_run_timeout),
+        (kinds.EXECUTION_TIMEOUT, due_execution_timeout),
+        (kinds.FIRST_WORKFLOW_TASK, due_first_workflow_task),
+    ):
+        push(execution, kind, 0, due(execution, 0))
+    turn.ask(UpdateVisibility())
+    if meter:
+        turn.meter(meter)
+
+
+def schedule_first_task(turn: Turn) -> None:
+    """Schedule the first workflow task, unless a backoff holds it; to be called after a signal that comes with the start."""
+    if not due_first_workflow_task(turn.execution, 0):
+        workflow_task.schedule(turn)
+
+
+def attach(turn: Turn, event: HistoryEvent) -> None:
+    """A second start with options for the open run: note what it attached."""
+    turn.add(event)
+
+
+def next_run(
+    execution: Execution,
+    *,
+    run_id: str,
+    initiator: ContinueAsNewInitiator.ValueType,
+    backoff: int,
+    failure: Failure | None,
+    last_completion_result: Payloads | None,
+    attempt: int,
+    now: int,
+) -> WorkflowExecutionStartedEventAttributes:
+    """What the run after `execution` begins with, before a continue-as-new command changes parts of it."""
+    attributes = WorkflowExecutionStartedEventAttributes()
+    attributes.CopyFrom(execution.started)
+    attributes.continued_execution_run_id = execution.key.run_id
+    attributes.initiator = initiator
+    attributes.original_execution_run_id = run_id
+    attributes.first_workflow_task_backoff.CopyFrom(duration(backoff))
+    attributes.attempt = attempt
+    attributes.ClearField("continued_failure")
+    if failure is not None:
+        attributes.continued_failure.CopyFrom(failure)
+    if last_completion_result is not None:
+        attributes.last_completion_result.CopyFrom(last_completion_result)
+    attributes.ClearField("prev_auto_reset_points")
+    attributes.eager_execution_accepted = False
+    _carry(execution, attributes)
+    return attributes
+
+
+def _carry(execution: Execution, attributes: WorkflowExecutionStartedEventAttributes) -> None:
+    """Memo and search attributes pass to the next run as they are now, not as they were at the start."""
+    attributes.ClearField("memo")
+    if execution.memo:
+        for key, payload in execution.memo.items():
+            attributes.memo.fields[key].CopyFrom(payload)
+    attributes.ClearField("search_attributes")
+    for key, payload in execution.search_attributes.items():
+        attributes.search_attributes.indexed_fields[key].CopyFrom(payload)
+
+
+# --- deadlines --------------------------------------------------------------------------------------------------
+
+
+def _backoff(execution: Execution) -> int:
+    return to_ns(execution.started.first_workflow_task_backoff)
+
+
+def due_run_timeout(execution: Execution, _: int | str) -> int:
+    """When the run times out: its run timeout counts from the end of its backoff."""
+    timeout = to_ns(execution.started.workflow_run_timeout)
+    if not execution.running or not timeout:
+        return 0
+    return execution.start_time + _backoff(execution) + timeout
+
+
+def due_execution_timeout(execution: Execution, _: int | str) -> int:
+    """When the whole chain times out."""
+    if not execution.running or not execution.started.HasField("workflow_execution_expiration_time"):
+        return 0
+    return to_ns(execution.started.workflow_execution_expiration_time)
+
+
+def due_first_workflow_task(execution: Execution, _: int | str) -> int:
+    """When the backoff before the first workflow task is over; 0 once there was a task."""
+    backoff = _backoff(execution)
+    if not execution.running or not backoff or execution.has_pending_workflow_task:
+        return 0
+    if execution.completed_workflow_tasks or execution.previous_started_event_id:
+        return 0
+    return execution.start_time + backoff
+
+
+def first_task_due(turn: Turn, _: int | str) -> None:
+    """The backoff is over."""
+    workflow_task.schedule(turn)

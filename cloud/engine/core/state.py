@@ -1,0 +1,210 @@
+"""All that an execution is, as plain values. Behaviour is in the file of each subject.
+
+Most of it is a fold of the history (``machine.rebuild``). What the history does not tell is small and kept apart, because
+the store keeps it beside the history: :class:`Volatile` (one per run) and :class:`ActivityProgress` (one per pending
+activity). Times are nanoseconds since the epoch, durations nanoseconds; 0 means "none".
+
+Both kept forms may only grow by fields with a default: they are read back by older and newer releases alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.history.v1 import (
+    ActivityTaskScheduledEventAttributes,
+    HistoryEvent,
+    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
+    SignalExternalWorkflowExecutionInitiatedEventAttributes,
+    StartChildWorkflowExecutionInitiatedEventAttributes,
+    WorkflowExecutionStartedEventAttributes,
+)
+
+RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """The identity of a run. `run_id` alone is unique; the others place it."""
+
+    namespace_id: str
+    workflow_id: str
+    run_id: str
+
+
+@dataclass(slots=True)
+class WorkflowTask:
+    """The one workflow task, if `scheduled_event_id` is not 0; started, if `started_event_id` is not 0.
+
+    Above attempt 1 the task is transient: its scheduled and started events are not in the history, their ids are
+    those that they would get.
+    """
+
+    scheduled_event_id: int = 0
+    started_event_id: int = 0
+    attempt: int = 1
+    scheduled_time: int = 0
+    original_scheduled_time: int = 0
+    started_time: int = 0
+    timeout: int = 0
+    sticky: bool = False
+    request_id: str = ""
+    identity: str = ""
+    build_id: str = ""
+    history_size_at_start: int = 0
+    suggest_continue_as_new: int = 0
+
+
+@dataclass(slots=True)
+class Sticky:
+    """The worker's own queue, on which it wants the next workflow tasks; none while `queue` is empty."""
+
+    queue: str = ""
+    timeout: int = 0
+
+
+@dataclass(slots=True)
+class Volatile:
+    """What the history does not tell of a run."""
+
+    workflow_task: WorkflowTask = field(default_factory=WorkflowTask)
+    sticky: Sticky = field(default_factory=Sticky)
+    transitions: int = 0
+    close_propagated: bool = False
+    start_request_id: str = ""
+    last_workflow_task_failure: bytes = b""
+
+
+@dataclass(slots=True)
+class ActivityProgress:
+    """What the history does not tell of a pending activity: its attempts, until the last one closes it.
+
+    Failures and payloads are serialized protos.
+    """
+
+    attempt: int = 1
+    scheduled_time: int = 0  # of this attempt; in the future while it backs off
+    started_time: int = 0  # 0: this attempt waits for a worker
+    request_id: str = ""
+    identity: str = ""
+    build_id: str = ""
+    last_heartbeat_time: int = 0
+    last_started_time: int = 0
+    last_attempt_complete_time: int = 0
+    heartbeat_details: bytes = b""
+    last_failure: bytes = b""
+    backing_off: bool = False  # this attempt is not offered before `scheduled_time`
+    stamp: int = 0  # names this attempt's dispatch: a task of another stamp is stale
+
+
+@dataclass(slots=True)
+class Activity:
+    """A pending activity. `closing` while its closing event waits in the buffer."""
+
+    scheduled_event_id: int
+    scheduled: ActivityTaskScheduledEventAttributes
+    scheduled_time: int
+    started_event_id: int = 0
+    cancel_requested_event_id: int = 0
+    closing: bool = False
+    progress: ActivityProgress = field(default_factory=ActivityProgress)
+
+
+@dataclass(slots=True)
+class Timer:
+    """A pending timer. `closing` while its fired event waits in the buffer."""
+
+    timer_id: str
+    started_event_id: int
+    fires_at: int
+    closing: bool = False
+
+
+@dataclass(slots=True)
+class Child:
+    """A child from its intent to its end; running once `run_id` is set."""
+
+    initiated_event_id: int
+    initiated: StartChildWorkflowExecutionInitiatedEventAttributes
+    run_id: str = ""
+    started_event_id: int = 0
+    closing: bool = False
+
+
+@dataclass(slots=True)
+class ExternalSignal:
+    """A signal on its way to another workflow. `closing` while its outcome waits in the buffer."""
+
+    initiated_event_id: int
+    initiated: SignalExternalWorkflowExecutionInitiatedEventAttributes
+    closing: bool = False
+
+
+@dataclass(slots=True)
+class ExternalCancel:
+    """A cancel request on its way to another workflow. `closing` while its outcome waits in the buffer."""
+
+    initiated_event_id: int
+    initiated: RequestCancelExternalWorkflowExecutionInitiatedEventAttributes
+    closing: bool = False
+
+
+@dataclass(slots=True)
+class Execution:
+    """One run. Fields up to `volatile` are the fold of its history; `buffered` are events that have no id yet."""
+
+    key: RunKey
+    started: WorkflowExecutionStartedEventAttributes = field(
+        default_factory=WorkflowExecutionStartedEventAttributes
+    )
+    start_time: int = 0
+    close_time: int = 0
+    status: int = RUNNING
+    next_event_id: int = 1
+    history_size: int = 0
+    close_event_id: int = 0
+    next_run_id: str = ""
+    cancel_requested: bool = False
+    previous_started_event_id: int = 0
+    completed_workflow_tasks: int = 0
+    first_completed_workflow_task_event_id: int = 0
+    last_workflow_task_completed_event_id: int = 0
+    signal_count: int = 0
+    build_ids: list[str] = field(default_factory=list)
+    activities: dict[int, Activity] = field(default_factory=dict)
+    activity_ids: dict[str, int] = field(default_factory=dict)
+    timers: dict[str, Timer] = field(default_factory=dict)
+    children: dict[int, Child] = field(default_factory=dict)
+    external_signals: dict[int, ExternalSignal] = field(default_factory=dict)
+    external_cancels: dict[int, ExternalCancel] = field(default_factory=dict)
+    signal_request_ids: set[str] = field(default_factory=set)
+    attached_request_ids: dict[str, int] = field(default_factory=dict)
+    memo: dict[str, Payload] = field(default_factory=dict)
+    search_attributes: dict[str, Payload] = field(default_factory=dict)
+    user_metadata: bytes = b""
+    volatile: Volatile = field(default_factory=Volatile)
+    buffered: list[HistoryEvent] = field(default_factory=list)
+    # Derived from the above: never compared, never stored.
+    deadlines: list[tuple[int, int, int | str]] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether the run is open."""
+        return self.status == RUNNING
+
+    @property
+    def workflow_task(self) -> WorkflowTask:
+        """The workflow task, pending or not."""
+        return self.volatile.workflow_task
+
+    @property
+    def workflow_task_in_flight(self) -> bool:
+        """Whether a worker has the workflow task: then new events are buffered."""
+        return self.volatile.workflow_task.started_event_id != 0
+
+    @property
+    def has_pending_workflow_task(self) -> bool:
+        """Whether a workflow task is scheduled or started."""
+        return self.volatile.workflow_task.scheduled_event_id != 0

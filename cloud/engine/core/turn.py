@@ -1,0 +1,142 @@
+"""One transition of one run while it is being computed.
+
+A turn is opened on an execution, core functions add events and effects to it, and the runtime takes what came of it:
+`events` (with ids), newly `buffered` ones, `effects`, and which activities' progress changed. Functions of the core check first and
+change after, so that a refusal leaves both the turn and the execution as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from cloud.engine.core.clock import SECOND
+from cloud.engine.core.effects import Effect, Meter
+from cloud.engine.core.limits import Limits
+from cloud.engine.core.state import Execution
+
+# The order in which buffered events enter the history: what ends an activity or a child goes last, so that a
+# started event always stands before it (as the real server sorts them).
+_LAST_OUT_OF_THE_BUFFER = frozenset(
+    {
+        EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED,
+    }
+)
+
+
+class Ids(Protocol):
+    """Where new ids come from, so that a test can replay them."""
+
+    def run_id(self) -> str:
+        """A new run id: a UUID, ordered by time where possible."""
+
+    def request_id(self) -> str:
+        """A new request id: a UUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a transition may know of the world beside its run."""
+
+    namespace: str
+    namespace_id: str
+    limits: Limits
+    ids: Ids
+    next_cron_delay: Callable[[str, int, int], int]
+    """(schedule, start time, now) -> delay to the next run in ns; -1 if there is none."""
+    jitter: Callable[[], float]
+    """A number in [0, 1)."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """See the module's head. `apply` and `buffer` are the machine's: they fold an event into the execution."""
+
+    execution: Execution
+    now: int
+    around: Surroundings
+    apply: Callable[[Execution, HistoryEvent], None]
+    mark_buffered: Callable[[Execution, HistoryEvent], None]
+    events: list[HistoryEvent] = field(default_factory=list)
+    newly_buffered: list[HistoryEvent] = field(default_factory=list)
+    flushed: bool = False
+    effects: list[Effect] = field(default_factory=list)
+    progressed: set[int] = field(default_factory=set)
+    dirty: bool = False
+
+    def event(self, event_type: EventType.ValueType, **attributes: Any) -> HistoryEvent:
+        """A new event of this turn's time, not yet in the history; `attributes` is its one attributes field."""
+        seconds, nanos = divmod(self.now, SECOND)
+        event = HistoryEvent(event_type=event_type, **attributes)
+        event.event_time.seconds = seconds
+        event.event_time.nanos = nanos
+        return event
+
+    def append(self, event: HistoryEvent) -> int:
+        """Put `event` at the end of the history and fold it in. Returns its id."""
+        execution = self.execution
+        event.event_id = execution.next_event_id
+        execution.next_event_id += 1
+        self.dirty = True
+        self.apply(execution, event)  # may complete the event, so its size is taken after
+        execution.history_size += event.ByteSize()
+        self.events.append(event)
+        return event.event_id
+
+    def add(self, event: HistoryEvent) -> None:
+        """Append `event`, or buffer it while a worker has the workflow task."""
+        if not self.execution.workflow_task_in_flight:
+            self.append(event)
+            return
+        self.dirty = True
+        self.execution.buffered.append(event)
+        self.newly_buffered.append(event)
+        self.mark_buffered(self.execution, event)
+
+    def flush_buffer(self) -> bool:
+        """Append what is buffered, in the real server's order. Returns whether there was anything."""
+        waiting = self.execution.buffered
+        if not waiting:
+            return False
+        self.execution.buffered = []
+        self.newly_buffered.clear()
+        self.flushed = True
+        for last in (False, True):
+            for event in waiting:
+                if (event.event_type in _LAST_OUT_OF_THE_BUFFER) is last:
+                    self.append(event)
+        return True
+
+    def drop_buffered(self, event: HistoryEvent) -> None:
+        """Take one event out of the buffer again (a timer that was cancelled after it fired)."""
+        self.execution.buffered.remove(event)
+        if event in self.newly_buffered:
+            self.newly_buffered.remove(event)
+        self.flushed = True
+        self.dirty = True
+
+    def ask(self, effect: Effect) -> None:
+        """Ask the runtime for an effect."""
+        self.dirty = True
+        self.effects.append(effect)
+
+    def meter(self, kind: str, count: int = 1) -> None:
+        """Count usage."""
+        self.ask(Meter(kind, count))
+
+    def progress(self, scheduled_event_id: int) -> None:
+        """Note that the progress of this activity changed and is to be stored."""
+        self.dirty = True
+        self.progressed.add(scheduled_event_id)

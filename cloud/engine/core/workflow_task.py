@@ -1,0 +1,452 @@
+"""The workflow task: scheduled → started → completed, failed or timed out.
+
+At most one is pending. While a worker has it (started), new events are buffered. From its second attempt on it is
+*transient*: only a completion writes its scheduled and started events; its failures and time-outs leave no event.
+A task of the sticky queue that no worker takes in time goes back to the normal queue.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.common.v1 import WorkerVersionStamp
+from temporalio.api.enums.v1 import (
+    EventType,
+    SuggestContinueAsNewReason,
+    TaskQueueKind,
+    TimeoutType,
+    WorkflowTaskFailedCause,
+)
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import (
+    HistoryEvent,
+    WorkflowTaskCompletedEventAttributes,
+    WorkflowTaskFailedEventAttributes,
+    WorkflowTaskScheduledEventAttributes,
+    WorkflowTaskStartedEventAttributes,
+    WorkflowTaskTimedOutEventAttributes,
+)
+from temporalio.api.taskqueue.v1 import TaskQueue
+
+from cloud.engine.core import deadline_kinds as kinds
+from cloud.engine.core.clock import SECOND, duration, to_ns
+from cloud.engine.core.deadlines import push
+from cloud.engine.core.effects import DispatchWorkflowTask
+from cloud.engine.core.errors import NoSuchTask, RunClosed
+from cloud.engine.core.state import Execution, Sticky, WorkflowTask
+from cloud.engine.core.turn import Turn
+
+_E = EventType
+_C = WorkflowTaskFailedCause
+
+# A worker whose tasks keep timing out gets more time for each, so that a broken one does not spin
+# (service/history/workflow/workflow_task_state_machine.go of the real server).
+_BACKOFF_FROM_ATTEMPT = 3
+_BACKOFF_INITIAL = 5 * SECOND
+_BACKOFF_MAX = 600 * SECOND
+
+
+# --- folding events ---------------------------------------------------------------------------------------------
+
+
+def _apply_scheduled(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.workflow_task_scheduled_event_attributes
+    task = execution.workflow_task
+    now = to_ns(event.event_time)
+    execution.volatile.workflow_task = WorkflowTask(
+        scheduled_event_id=event.event_id,
+        attempt=attributes.attempt,
+        scheduled_time=now,
+        original_scheduled_time=task.original_scheduled_time or now,
+        timeout=to_ns(attributes.start_to_close_timeout),
+        sticky=attributes.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY,
+    )
+
+
+def _apply_started(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.workflow_task_started_event_attributes
+    task = execution.workflow_task
+    task.started_event_id = event.event_id
+    task.started_time = to_ns(event.event_time)
+    task.request_id = attributes.request_id
+    task.identity = attributes.identity
+    task.build_id = attributes.worker_version.build_id
+    task.history_size_at_start = attributes.history_size_bytes
+
+
+def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
+    attributes = event.workflow_task_completed_event_attributes
+    execution.previous_started_event_id = attributes.started_event_id
+    execution.completed_workflow_tasks += 1
+    execution.last_workflow_task_completed_event_id = event.event_id
+    if not execution.first_completed_workflow_task_event_id:
+        execution.first_completed_workflow_task_event_id = event.event_id
+    build_id = attributes.worker_version.build_id
+    if build_id and build_id not in execution.build_ids:
+        execution.build_ids.append(build_id)
+    execution.volatile.workflow_task = WorkflowTask()
+
+
+def _apply_ended_badly(execution: Execution, event: HistoryEvent) -> None:
+    execution.volatile.workflow_task = WorkflowTask(attempt=execution.workflow_task.attempt)
+
+
+APPLY = {
+    _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED: _apply_scheduled,
+    _E.EVENT_TYPE_WORKFLOW_TASK_STARTED: _apply_started,
+    _E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED: _apply_completed,
+    _E.EVENT_TYPE_WORKFLOW_TASK_FAILED: _apply_ended_badly,
+    _E.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT: _apply_ended_badly,
+}
+
+
+# --- scheduling and starting ------------------------------------------------------------------------------------
+
+
+def normal_queue(execution: Execution) -> str:
+    """The name of the run's own task queue."""
+    return execution.started.task_queue.name
+
+
+def queue_of(execution: Execution) -> str:
+    """The queue on which the pending workflow task waits."""
+    sticky = execution.volatile.sticky
+    if execution.workflow_task.sticky and sticky.queue:
+        return sticky.queue
+    return normal_queue(execution)
+
+
+def schedule(turn: Turn, *, attempt: int = 1, heartbeat_since: int = 0) -> None:
+    """Schedule a workflow task unless one is pending; transient if `attempt` is above 1.
+
+    `heartbeat_since` is the first scheduling time of a chain of heartbeating tasks (ns), which its task inherits.
+    """
+    execution = turn.execution
+    if execution.has_pending_workflow_task or not execution.running:
+        return
+    sticky = execution.volatile.sticky
+    on_sticky = bool(sticky.queue) and attempt == 1
+    timeout = _start_to_close(to_ns(execution.started.workflow_task_timeout), attempt)
+    if attempt == 1:
+        queue = (
+            TaskQueue(
+                name=sticky.queue,
+                kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY,
+                normal_name=normal_queue(execution),
+            )
+            if on_sticky
+            else TaskQueue(name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+        )
+        execution.volatile.workflow_task = WorkflowTask(original_scheduled_time=heartbeat_since)
+        turn.append(
+            turn.event(
+                _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+                workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
+                    task_queue=queue, start_to_close_timeout=duration(timeout), attempt=1
+                ),
+            )
+        )
+    else:
+        execution.volatile.workflow_task = WorkflowTask(
+            scheduled_event_id=execution.next_event_id,
+            attempt=attempt,
+            scheduled_time=turn.now,
+            original_scheduled_time=turn.now,
+            timeout=timeout,
+        )
+    _offer(turn)
+
+
+def _offer(turn: Turn) -> None:
+    execution = turn.execution
+    task = execution.workflow_task
+    if task.sticky:
+        push(execution, kinds.WORKFLOW_TASK_SCHEDULE_TO_START, 0, due_schedule_to_start(execution, 0))
+    turn.ask(
+        DispatchWorkflowTask(
+            queue=queue_of(execution),
+            scheduled_event_id=task.scheduled_event_id,
+            attempt=task.attempt,
+            sticky=task.sticky,
+        )
+    )
+
+
+def _start_to_close(timeout: int, attempt: int) -> int:
+    if attempt <= _BACKOFF_FROM_ATTEMPT:
+        return timeout
+    exponent = min(attempt - _BACKOFF_FROM_ATTEMPT - 1, 16)
+    return timeout + min(_BACKOFF_INITIAL * (1 << exponent), _BACKOFF_MAX)
+
+
+def start(
+    turn: Turn, *, scheduled_event_id: int, attempt: int, request_id: str, identity: str, build_id: str = ""
+) -> None:
+    """A worker takes the scheduled task.
+
+    Raises:
+        NoSuchTask: another task is pending, or this one is taken already.
+    """
+    execution = turn.execution
+    task = execution.workflow_task
+    if not execution.running or task.scheduled_event_id != scheduled_event_id or task.attempt != attempt:
+        raise NoSuchTask("Workflow task not found.")
+    if task.started_event_id:
+        raise NoSuchTask("Workflow task already started.")
+    if task.attempt > 1 and task.scheduled_event_id != execution.next_event_id:
+        _make_normal(turn)
+        task = execution.workflow_task
+    reasons = _suggestions(turn)
+    if task.attempt == 1:
+        turn.append(_started_event(turn, request_id, identity, build_id, reasons))
+    else:
+        task.scheduled_event_id = execution.next_event_id
+        task.started_event_id = execution.next_event_id + 1
+        task.started_time = turn.now
+        task.request_id = request_id
+        task.identity = identity
+        task.build_id = build_id
+        task.history_size_at_start = execution.history_size
+        turn.dirty = True
+    task.suggest_continue_as_new = sum(1 << reason for reason in reasons)
+    push(execution, kinds.WORKFLOW_TASK_START_TO_CLOSE, 0, due_start_to_close(execution, 0))
+
+
+def _make_normal(turn: Turn) -> None:
+    """Events came while a transient task waited: write its scheduled event after them, as attempt 1."""
+    execution = turn.execution
+    task = execution.workflow_task
+    turn.append(
+        turn.event(
+            _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+            workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
+                task_queue=TaskQueue(
+                    name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+                ),
+                start_to_close_timeout=duration(task.timeout),
+                attempt=1,
+            ),
+        )
+    )
+
+
+def _suggestions(turn: Turn) -> list[SuggestContinueAsNewReason.ValueType]:
+    execution, limits = turn.execution, turn.around.limits
+    reasons = []
+    if execution.history_size >= limits.history_size_suggest:
+        reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_HISTORY_SIZE_TOO_LARGE)
+    if execution.next_event_id >= limits.history_count_suggest:
+        reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_TOO_MANY_HISTORY_EVENTS)
+    return reasons
+
+
+def _started_event(
+    turn: Turn,
+    request_id: str,
+    identity: str,
+    build_id: str,
+    reasons: list[SuggestContinueAsNewReason.ValueType],
+) -> HistoryEvent:
+    execution = turn.execution
+    attributes = WorkflowTaskStartedEventAttributes(
+        scheduled_event_id=execution.workflow_task.scheduled_event_id,
+        identity=identity,
+        request_id=request_id,
+        history_size_bytes=execution.history_size,
+        suggest_continue_as_new=bool(reasons),
+        suggest_continue_as_new_reasons=reasons,
+    )
+    if build_id:
+        attributes.worker_version.build_id = build_id
+    return turn.event(
+        _E.EVENT_TYPE_WORKFLOW_TASK_STARTED, workflow_task_started_event_attributes=attributes
+    )
+
+
+def transient_events(execution: Execution) -> list[HistoryEvent]:
+    """The scheduled and started events of a transient task, as polls show them behind the history."""
+    task = execution.workflow_task
+    if task.attempt == 1 or not task.started_event_id:
+        return []
+    scheduled = HistoryEvent(
+        event_id=task.scheduled_event_id,
+        event_type=_E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+        workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
+            task_queue=TaskQueue(name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+            start_to_close_timeout=duration(task.timeout),
+            attempt=task.attempt,
+        ),
+    )
+    scheduled.event_time.FromNanoseconds(task.scheduled_time)
+    started = HistoryEvent(
+        event_id=task.started_event_id,
+        event_type=_E.EVENT_TYPE_WORKFLOW_TASK_STARTED,
+        workflow_task_started_event_attributes=WorkflowTaskStartedEventAttributes(
+            scheduled_event_id=task.scheduled_event_id,
+            identity=task.identity,
+            request_id=task.request_id,
+            history_size_bytes=task.history_size_at_start,
+            suggest_continue_as_new=task.suggest_continue_as_new != 0,
+        ),
+    )
+    started.event_time.FromNanoseconds(task.started_time)
+    if task.build_id:
+        started.workflow_task_started_event_attributes.worker_version.build_id = task.build_id
+    return [scheduled, started]
+
+
+# --- ending -----------------------------------------------------------------------------------------------------
+
+
+def require_in_flight(execution: Execution, scheduled_event_id: int, started_event_id: int, attempt: int) -> None:
+    """Check that the task a worker answers is the one it holds.
+
+    Raises:
+        NoSuchTask: it is not.
+    """
+    task = execution.workflow_task
+    if not execution.running:
+        raise RunClosed("Workflow task not found.")
+    if (
+        not task.started_event_id
+        or task.scheduled_event_id != scheduled_event_id
+        or task.started_event_id != started_event_id
+        or task.attempt != attempt
+    ):
+        raise NoSuchTask("Workflow task not found.")
+
+
+def write_completed(turn: Turn, attributes: WorkflowTaskCompletedEventAttributes) -> int:
+    """Write the completion (before it, a transient task's scheduled and started events). Returns its event id."""
+    execution = turn.execution
+    task = execution.workflow_task
+    if task.attempt > 1:
+        identity, build_id, request_id = task.identity, task.build_id, task.request_id
+        reasons = [reason for reason in range(1, 8) if task.suggest_continue_as_new >> reason & 1]
+        turn.append(
+            turn.event(
+                _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+                workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
+                    task_queue=TaskQueue(
+                        name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+                    ),
+                    start_to_close_timeout=duration(task.timeout),
+                    attempt=task.attempt,
+                ),
+            )
+        )
+        turn.append(
+            _started_event(
+                turn,
+                request_id,
+                identity,
+                build_id,
+                [SuggestContinueAsNewReason.ValueType(reason) for reason in reasons],
+            )
+        )
+    attributes.scheduled_event_id = execution.workflow_task.scheduled_event_id
+    attributes.started_event_id = execution.workflow_task.started_event_id
+    return turn.append(
+        turn.event(
+            _E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, workflow_task_completed_event_attributes=attributes
+        )
+    )
+
+
+def fail(
+    turn: Turn,
+    *,
+    cause: WorkflowTaskFailedCause.ValueType,
+    failure: Failure | None,
+    identity: str,
+    reschedule: bool = True,
+    binary_checksum: str = "",
+    worker_version: WorkerVersionStamp | None = None,
+) -> None:
+    """The task in flight failed: write that (first attempt only), flush the buffer and schedule the next attempt."""
+    execution = turn.execution
+    task = execution.workflow_task
+    attempt = task.attempt
+    if attempt == 1:
+        turn.append(
+            turn.event(
+                _E.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+                workflow_task_failed_event_attributes=WorkflowTaskFailedEventAttributes(
+                    scheduled_event_id=task.scheduled_event_id,
+                    started_event_id=task.started_event_id,
+                    cause=cause,
+                    failure=failure,
+                    identity=identity,
+                    binary_checksum=binary_checksum,
+                    worker_version=worker_version,
+                ),
+            )
+        )
+    if failure is not None:
+        execution.volatile.last_workflow_task_failure = failure.SerializeToString()
+    _end_attempt(turn, attempt, reschedule)
+
+
+def _end_attempt(turn: Turn, attempt: int, reschedule: bool) -> None:
+    execution = turn.execution
+    execution.volatile.workflow_task = WorkflowTask(attempt=attempt)
+    execution.volatile.sticky = Sticky()
+    turn.dirty = True
+    new_events = turn.flush_buffer()
+    if reschedule:
+        schedule(turn, attempt=1 if new_events else attempt + 1)
+
+
+def time_out_started(turn: Turn) -> None:
+    """The worker did not answer in time."""
+    execution = turn.execution
+    task = execution.workflow_task
+    attempt = task.attempt
+    if attempt == 1:
+        turn.append(_timed_out_event(turn, TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE))
+    _end_attempt(turn, attempt, reschedule=True)
+
+
+def time_out_sticky(turn: Turn) -> None:
+    """No worker took the task from its sticky queue in time: the next one goes to the normal queue."""
+    execution = turn.execution
+    turn.append(_timed_out_event(turn, TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START))
+    execution.volatile.workflow_task = WorkflowTask()
+    execution.volatile.sticky = Sticky()
+    schedule(turn)
+
+
+def leave_sticky(turn: Turn) -> None:
+    """The sticky queue's worker is gone: offer the waiting task on the normal queue, without an event."""
+    execution = turn.execution
+    execution.volatile.sticky = Sticky()
+    execution.workflow_task.sticky = False
+    turn.dirty = True
+    _offer(turn)
+
+
+def _timed_out_event(turn: Turn, timeout_type: TimeoutType.ValueType) -> HistoryEvent:
+    task = turn.execution.workflow_task
+    return turn.event(
+        _E.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+        workflow_task_timed_out_event_attributes=WorkflowTaskTimedOutEventAttributes(
+            scheduled_event_id=task.scheduled_event_id,
+            started_event_id=task.started_event_id,
+            timeout_type=timeout_type,
+        ),
+    )
+
+
+# --- deadlines --------------------------------------------------------------------------------------------------
+
+
+def due_schedule_to_start(execution: Execution, _: int | str) -> int:
+    """When the waiting sticky task goes back to the normal queue; 0 if none waits."""
+    task = execution.workflow_task
+    if not task.sticky or not task.scheduled_event_id or task.started_event_id:
+        return 0
+    return task.scheduled_time + execution.volatile.sticky.timeout
+
+
+def due_start_to_close(execution: Execution, _: int | str) -> int:
+    """When the task in flight times out; 0 if none is."""
+    task = execution.workflow_task
+    return task.started_time + task.timeout if task.started_event_id else 0

@@ -1,0 +1,82 @@
+"""Who may write to a cell's database: one process at a time, by a lease with a fencing epoch.
+
+    free or expired ──take──▶ held (epoch n) ──renew──▶ held (epoch n)
+                                  │ not renewed for its duration, or released
+                                  ▼
+                         another takes it: epoch n+1
+
+Time only decides who may *take* the lease. What protects the data is the epoch: every batch reads it inside its own transaction
+and holds that row, so a process whose epoch is over writes nothing, however its clock runs or however long it was paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import secrets
+
+from cloud.engine.runtime.clock import Clock
+from cloud.engine.store.database import Database, StoreUnavailable
+from cloud.engine.store.writing import LeaseLost, renew_lease, take_lease
+
+DURATION_NS = 3_000_000_000
+RENEW_INTERVAL_S = 1.0
+STANDBY_INTERVAL_S = 0.5
+
+
+class Lease:
+    """This process's claim on one cell."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self.holder = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.epoch = 0
+        self.lost = asyncio.Event()
+        self._renewer: asyncio.Task[None] | None = None
+
+    async def take(self) -> int:
+        """Wait until the lease is ours, then keep it renewed. Returns the new epoch."""
+        while True:
+            now = self._clock.now()
+            epoch, holder, _ = await self._database.write(
+                lambda c, now=now: take_lease(  # type: ignore[misc]
+                    c,
+                    holder=self.holder,
+                    now=now,
+                    expires_at=now + DURATION_NS,
+                    exclusive=self._database.exclusive,
+                )
+            )
+            if holder == self.holder:
+                self.epoch = epoch
+                self._renewer = asyncio.create_task(self._renew(), name="lease")
+                return epoch
+            await asyncio.sleep(STANDBY_INTERVAL_S)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_INTERVAL_S)
+            until = self._clock.now() + DURATION_NS
+            try:
+                await self._database.write(
+                    lambda c, until=until: renew_lease(c, epoch=self.epoch, expires_at=until)  # type: ignore[misc]
+                )
+            except LeaseLost:
+                self.lost.set()
+                return
+            except StoreUnavailable:
+                continue  # tried again; until then every batch fails by itself
+
+    async def release(self) -> None:
+        """Let another take it at once. Safe to call twice, and without having taken it."""
+        if self._renewer is not None:
+            self._renewer.cancel()
+            self._renewer = None
+        if self.epoch and not self.lost.is_set():
+            try:
+                await self._database.write(lambda c: renew_lease(c, epoch=self.epoch, expires_at=1))
+            except (LeaseLost, StoreUnavailable):
+                pass  # it is not ours to give, or ends by itself
+        self.epoch = 0

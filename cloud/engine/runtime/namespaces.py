@@ -1,0 +1,151 @@
+"""The namespaces of a cell, in memory: few, small, asked for on every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import msgspec
+from sqlalchemy import Connection, delete, select
+
+from cloud.engine.core.limits import Limits
+from cloud.engine.store import schema as s
+from cloud.engine.store.database import Database
+from cloud.engine.store.writing import check_epoch
+
+REGISTERED = 1
+DEPRECATED = 2
+DELETED = 3
+
+DAY = 86_400 * 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """A namespace as its cell knows it. `state` is a NamespaceState, times are ns, `search_attributes` IndexedValueTypes."""
+
+    namespace_id: str
+    name: str
+    state: int = REGISTERED
+    description: str = ""
+    owner_email: str = ""
+    data: dict[str, str] = field(default_factory=dict)
+    retention: int = DAY
+    search_attributes: dict[str, int] = field(default_factory=dict)
+    created_at: int = 0
+
+
+class NoSuchNamespace(Exception):
+    """There is no namespace of this name or id."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Namespace {name} is not found.")
+        self.name = name
+
+
+class NamespaceExists(Exception):
+    """The name is taken."""
+
+
+class Namespaces:
+    """Reads from memory, writes through to the store."""
+
+    def __init__(self, database: Database, limits: Limits) -> None:
+        self._database = database
+        self.limits = limits
+        self._by_name: dict[str, Namespace] = {}
+        self._by_id: dict[str, Namespace] = {}
+
+    async def load(self) -> None:
+        """Read all from the store."""
+        rows = await self._database.scan(lambda c: c.execute(select(s.namespaces.c.record)).scalars().all())
+        self._by_name.clear()
+        self._by_id.clear()
+        for row in rows:
+            self._remember(msgspec.msgpack.decode(row, type=Namespace))
+
+    def _remember(self, namespace: Namespace) -> None:
+        self._by_name[namespace.name] = namespace
+        self._by_id[namespace.namespace_id] = namespace
+
+    def by_name(self, name: str) -> Namespace:
+        """The namespace `name`.
+
+        Raises:
+            NoSuchNamespace: there is none.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            raise NoSuchNamespace(name)
+        return found
+
+    def by_id(self, namespace_id: str) -> Namespace:
+        """The namespace of this id.
+
+        Raises:
+            NoSuchNamespace: there is none.
+        """
+        found = self._by_id.get(namespace_id)
+        if found is None:
+            raise NoSuchNamespace(namespace_id)
+        return found
+
+    def all(self) -> list[Namespace]:
+        """All namespaces, by name."""
+        return sorted(self._by_name.values(), key=lambda namespace: namespace.name)
+
+    async def create(self, namespace: Namespace, epoch: int) -> None:
+        """Add a namespace.
+
+        Raises:
+            NamespaceExists: the name is taken.
+        """
+        if namespace.name in self._by_name:
+            raise NamespaceExists(f"Namespace {namespace.name} already exists.")
+        self._remember(namespace)
+        try:
+            await self._save(namespace, epoch)
+        except BaseException:
+            self._forget(namespace)
+            raise
+
+    async def update(self, namespace: Namespace, epoch: int) -> None:
+        """Replace a namespace's record (its name and id stay)."""
+        await self._save(namespace, epoch)
+        self._remember(namespace)
+
+    async def delete(self, namespace: Namespace, epoch: int) -> None:
+        """Remove a namespace's record; its runs are the caller's to remove first."""
+
+        def remove(connection: Connection) -> None:
+            check_epoch(connection, epoch)
+            connection.execute(
+                delete(s.namespaces).where(s.namespaces.c.namespace_id == namespace.namespace_id)
+            )
+
+        await self._database.write(remove)
+        self._forget(namespace)
+
+    async def deprecate(self, namespace: Namespace, epoch: int) -> None:
+        """Refuse new workflows from now on."""
+        await self.update(replace(namespace, state=DEPRECATED), epoch)
+
+    def _forget(self, namespace: Namespace) -> None:
+        self._by_name.pop(namespace.name, None)
+        self._by_id.pop(namespace.namespace_id, None)
+
+    async def _save(self, namespace: Namespace, epoch: int) -> None:
+        record = msgspec.msgpack.encode(namespace)
+
+        def save(connection: Connection) -> None:
+            check_epoch(connection, epoch)
+            key = s.namespaces.c.namespace_id == namespace.namespace_id
+            if connection.execute(select(s.namespaces.c.name).where(key)).one_or_none() is None:
+                connection.execute(
+                    s.namespaces.insert().values(
+                        namespace_id=namespace.namespace_id, name=namespace.name, record=record
+                    )
+                )
+            else:
+                connection.execute(s.namespaces.update().where(key).values(record=record))
+
+        await self._database.write(save)

@@ -1,0 +1,102 @@
+"""Task and page tokens: what the service hands out and must recognise when it comes back.
+
+Form 1: one byte 1, sixteen bytes HMAC-SHA-256 (truncated) over the rest, then MessagePack of a tuple whose first two items are the
+kind and the namespace's id. A tenant can neither forge one nor use it in another namespace. A new form gets a new first byte.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+import msgspec
+
+WORKFLOW_TASK = 1
+ACTIVITY_TASK = 2
+QUERY_TASK = 3
+HISTORY_PAGE = 4
+LIST_PAGE = 5
+
+_FORM = b"\x01"
+_MAC_SIZE = 16
+
+
+class BadToken(Exception):
+    """The token is none of ours, or not for this namespace and use. One error for every cause."""
+
+
+class WorkflowTaskToken(msgspec.Struct, array_like=True, frozen=True):
+    """Names one attempt of a workflow task."""
+
+    run_id: str
+    workflow_id: str
+    scheduled_event_id: int
+    started_event_id: int
+    attempt: int
+
+
+class ActivityTaskToken(msgspec.Struct, array_like=True, frozen=True):
+    """Names one attempt of an activity."""
+
+    run_id: str
+    workflow_id: str
+    scheduled_event_id: int
+    attempt: int
+    activity_id: str
+    started_time: int = 0
+
+
+class QueryTaskToken(msgspec.Struct, array_like=True, frozen=True):
+    """Names a query that a worker answers."""
+
+    query_id: str
+
+
+class HistoryPageToken(msgspec.Struct, array_like=True, frozen=True):
+    """Where a read of a history goes on. `transient`: the suffix of a task that is not in the history follows."""
+
+    run_id: str
+    next_event_id: int
+    last_event_id: int
+    waiting: bool = False
+    transient: bool = False
+
+
+class ListPageToken(msgspec.Struct, array_like=True, frozen=True):
+    """Where a list goes on: the store's cursor, and a hash of the query that it belongs to."""
+
+    query: bytes
+    cursor: bytes
+
+
+class Tokens:
+    """Makes and reads tokens with the cell's key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def __repr__(self) -> str:
+        return "Tokens(<key>)"
+
+    def make(self, kind: int, namespace_id: str, content: msgspec.Struct) -> bytes:
+        """A token of `kind` for a namespace."""
+        body = self._encoder.encode((kind, namespace_id, content))
+        return _FORM + self._mac(body) + body
+
+    def read(self, token: bytes, kind: int, namespace_id: str, form: type[Any]) -> Any:
+        """The content of a token that `make` made for the same kind and namespace.
+
+        Raises:
+            BadToken: it was not.
+        """
+        body = token[1 + _MAC_SIZE :]
+        if token[:1] != _FORM or not hmac.compare_digest(token[1 : 1 + _MAC_SIZE], self._mac(body)):
+            raise BadToken
+        found = msgspec.msgpack.decode(body, type=tuple[int, str, form])  # type: ignore[valid-type]
+        if found[0] != kind or found[1] != namespace_id:
+            raise BadToken
+        return found[2]
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self._key, body, "sha256")[:_MAC_SIZE]

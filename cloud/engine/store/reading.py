@@ -1,0 +1,171 @@
+"""Reads by key: one run's rows, the current run of a workflow id, history by event ids, stored tasks, what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, func, select
+from temporalio.api.history.v1 import History, HistoryEvent
+
+from cloud.engine.core.state import ActivityProgress, Volatile
+from cloud.engine.store import schema as s
+from cloud.engine.store.rows import CurrentRun, RunRow, TaskRow, UsageRow, decode_progress, decode_volatile
+
+
+@dataclass(slots=True)
+class StoredRun:
+    """All that is stored of a run."""
+
+    row: RunRow
+    events: list[HistoryEvent]
+    volatile: Volatile
+    progress: dict[int, ActivityProgress]
+    buffered: list[HistoryEvent]
+
+
+_RUN = select(s.runs).where(s.runs.c.run_id == bindparam("run_id"))
+_EVENTS = (
+    select(s.history.c.events)
+    .where(s.history.c.run_id == bindparam("run_id"))
+    .order_by(s.history.c.first_event_id)
+)
+_PROGRESS = select(s.activity_progress).where(s.activity_progress.c.run_id == bindparam("run_id"))
+_BUFFERED = (
+    select(s.buffered_events.c.event)
+    .where(s.buffered_events.c.run_id == bindparam("run_id"))
+    .order_by(s.buffered_events.c.position)
+)
+_CURRENT = (
+    select(s.current_runs)
+    .where(s.current_runs.c.namespace_id == bindparam("namespace_id"))
+    .where(s.current_runs.c.workflow_id == bindparam("workflow_id"))
+)
+_FORWARD = (
+    select(s.history.c.events)
+    .where(s.history.c.run_id == bindparam("run_id"))
+    .where(s.history.c.last_event_id >= bindparam("first"))
+    .where(s.history.c.first_event_id <= bindparam("last"))
+    .order_by(s.history.c.first_event_id)
+)
+_BACKWARD = _FORWARD.order_by(None).order_by(s.history.c.first_event_id.desc())
+
+
+def read_run(connection: Connection, run_id: str) -> StoredRun | None:
+    """All rows of a run, None if there is none."""
+    found = connection.execute(_RUN, {"run_id": run_id}).one_or_none()
+    if found is None:
+        return None
+    events: list[HistoryEvent] = []
+    for (data,) in connection.execute(_EVENTS, {"run_id": run_id}):
+        events.extend(History.FromString(data).events)
+    return StoredRun(
+        row=RunRow(*found),
+        events=events,
+        volatile=decode_volatile(found.volatile),
+        progress={
+            row.scheduled_event_id: decode_progress(row.progress)
+            for row in connection.execute(_PROGRESS, {"run_id": run_id})
+        },
+        buffered=[
+            HistoryEvent.FromString(data) for (data,) in connection.execute(_BUFFERED, {"run_id": run_id})
+        ],
+    )
+
+
+def read_run_row(connection: Connection, run_id: str) -> RunRow | None:
+    """The one row of ``runs``, None if there is none."""
+    found = connection.execute(_RUN, {"run_id": run_id}).one_or_none()
+    return None if found is None else RunRow(*found)
+
+
+def read_current(connection: Connection, namespace_id: str, workflow_id: str) -> CurrentRun | None:
+    """The newest run of a workflow id, None if it has none."""
+    found = connection.execute(
+        _CURRENT, {"namespace_id": namespace_id, "workflow_id": workflow_id}
+    ).one_or_none()
+    return None if found is None else CurrentRun(*found)
+
+
+def read_events(
+    connection: Connection, run_id: str, first: int, last: int, *, size_max: int, backward: bool = False
+) -> list[HistoryEvent]:
+    """Events `first` to `last`, in order (or in reverse); whole batches, stopping after `size_max` bytes."""
+    events: list[HistoryEvent] = []
+    size = 0
+    statement = _BACKWARD if backward else _FORWARD
+    for (data,) in connection.execute(statement, {"run_id": run_id, "first": first, "last": last}):
+        batch = [event for event in History.FromString(data).events if first <= event.event_id <= last]
+        events.extend(reversed(batch) if backward else batch)
+        size += len(data)
+        if size >= size_max:
+            break
+    return events
+
+
+def read_tasks(
+    connection: Connection, namespace_id: str, queue: str, kind: int, *, after: int, count_max: int
+) -> list[TaskRow]:
+    """Stored tasks of a queue, oldest first, with ids above `after`."""
+    t = s.tasks.c
+    rows = connection.execute(
+        select(s.tasks)
+        .where(t.namespace_id == namespace_id, t.queue == queue, t.kind == kind, t.task_id > after)
+        .order_by(t.task_id)
+        .limit(count_max)
+    )
+    return [TaskRow(*row) for row in rows]
+
+
+def count_tasks(connection: Connection, namespace_id: str, queue: str, kind: int) -> tuple[int, int]:
+    """How many tasks of a queue are stored, and when the oldest was made (ns, 0 for none)."""
+    t = s.tasks.c
+    count, oldest = connection.execute(
+        select(func.count(), func.min(t.created_at)).where(
+            t.namespace_id == namespace_id, t.queue == queue, t.kind == kind
+        )
+    ).one()
+    return count, oldest or 0
+
+
+def read_due(connection: Connection, until: int, count_max: int) -> list[tuple[str, int]]:
+    """(run id, wake time) of the runs that are due by `until`, earliest first."""
+    rows = connection.execute(
+        select(s.runs.c.run_id, s.runs.c.wake_at)
+        .where(s.runs.c.wake_at > 0, s.runs.c.wake_at <= until)
+        .order_by(s.runs.c.wake_at)
+        .limit(count_max)
+    )
+    return [(run_id, wake_at) for run_id, wake_at in rows]
+
+
+def read_usage(
+    connection: Connection, namespace_ids: Sequence[str] | None, start: int, end: int
+) -> list[tuple[str, int, str, str, int]]:
+    """(namespace id, hour in ns, kind, workflow type, count) of usage in [start, end), summed by hour."""
+    u = s.usage_records.c
+    hour = (u.occurred_at - u.occurred_at % 3_600_000_000_000).label("hour")
+    query = (
+        select(u.namespace_id, hour, u.kind, u.workflow_type, func.sum(u.count))
+        .where(u.occurred_at >= start, u.occurred_at < end)
+        .group_by(u.namespace_id, hour, u.kind, u.workflow_type)
+        .order_by(u.namespace_id, hour, u.kind, u.workflow_type)
+    )
+    if namespace_ids is not None:
+        query = query.where(u.namespace_id.in_(namespace_ids))
+    return [(n, int(h), k, w, int(c)) for n, h, k, w, c in connection.execute(query)]
+
+
+def read_usage_of_run(connection: Connection, run_id: str) -> list[UsageRow]:
+    """The ledger's rows of one run, oldest first."""
+    u = s.usage_records.c
+    rows = connection.execute(select(s.usage_records).where(u.run_id == run_id).order_by(u.record_id))
+    return [UsageRow(*row) for row in rows]
+
+
+def read_fact(connection: Connection, name: str) -> bytes | None:
+    """A fact of the cell."""
+    found = connection.execute(
+        select(s.cell_facts.c.value).where(s.cell_facts.c.name == name)
+    ).scalar_one_or_none()
+    return None if found is None else bytes(found)

@@ -1,0 +1,119 @@
+"""The rows of a batch, as tuples in the order of their columns, and how state becomes bytes and comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from cloud.engine.core.state import ActivityProgress, Volatile
+from cloud.engine.store.visibility import VisibilityRow
+
+WORKFLOW_TASK = 1
+ACTIVITY_TASK = 2
+
+
+class RunRow(NamedTuple):
+    """A row of ``runs``."""
+
+    run_id: str
+    namespace_id: str
+    workflow_id: str
+    status: int
+    next_event_id: int
+    wake_at: int
+    volatile: bytes
+
+
+class CurrentRun(NamedTuple):
+    """A row of ``current_runs``: the newest run of a workflow id."""
+
+    namespace_id: str
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    status: int
+    request_id: str
+    start_time: int
+
+
+class HistoryRow(NamedTuple):
+    """A row of ``history``."""
+
+    run_id: str
+    first_event_id: int
+    last_event_id: int
+    events: bytes
+
+
+class TaskRow(NamedTuple):
+    """A row of ``tasks``."""
+
+    task_id: int
+    namespace_id: str
+    queue: str
+    kind: int
+    run_id: str
+    scheduled_event_id: int
+    stamp: int
+    created_at: int
+
+
+class UsageRow(NamedTuple):
+    """A row of ``usage_records``."""
+
+    record_id: int
+    namespace_id: str
+    occurred_at: int
+    kind: str
+    count: int
+    workflow_type: str
+    workflow_id: str
+    run_id: str
+
+
+@dataclass(slots=True)
+class Rows:
+    """All that one transaction writes. Dictionaries hold the last state of what a batch changed more than once."""
+
+    runs: list[RunRow] = field(default_factory=list)
+    current_runs: dict[tuple[str, str], CurrentRun] = field(default_factory=dict)
+    history: list[HistoryRow] = field(default_factory=list)
+    progress: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    progress_cleared: set[str] = field(default_factory=set)
+    buffer_cleared: set[str] = field(default_factory=set)
+    buffered: list[tuple[str, int, bytes]] = field(default_factory=list)
+    tasks: dict[int, TaskRow] = field(default_factory=dict)
+    tasks_done: list[int] = field(default_factory=list)
+    usage: list[UsageRow] = field(default_factory=list)
+    visibility: list[VisibilityRow] = field(default_factory=list)
+    deleted_runs: list[tuple[str, str, str]] = field(default_factory=list)  # (namespace id, workflow id, run id)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_volatile = msgspec.msgpack.Decoder(Volatile)
+_progress = msgspec.msgpack.Decoder(ActivityProgress)
+
+
+def encode(state: Volatile | ActivityProgress) -> bytes:
+    """State as MessagePack: a map by field names, so that fields can be added with a default."""
+    return _encoder.encode(state)
+
+
+def decode_volatile(data: bytes) -> Volatile:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are none of ours.
+    """
+    return _volatile.decode(data)
+
+
+def decode_progress(data: bytes) -> ActivityProgress:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are none of ours.
+    """
+    return _progress.decode(data)

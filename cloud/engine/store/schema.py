@@ -1,0 +1,132 @@
+"""The tables of a native cell. Times are nanoseconds since the epoch, 0 for none; ids are text.
+
+Each row that a transition writes is new or small: history is appended, and of a run only its one row is overwritten.
+Changes go through ``migrations/``; a test holds those and this file against each other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+from cloud.engine.store.visibility_schema import visibility_table
+
+metadata = MetaData()
+
+# Facts of the cell itself (its id, the key that authenticates its tokens).
+cell_facts = Table(
+    "cell_facts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+# One row, id 1: who may write. Every batch checks `epoch` inside its transaction.
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", String(200), nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+namespaces = Table(
+    "namespaces",
+    metadata,
+    Column("namespace_id", String(36), primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("record", LargeBinary, nullable=False),
+)
+
+# One row per run. `volatile` is what the history does not tell (core.state.Volatile as MessagePack).
+# `wake_at` is the earliest moment at which something is due, for closed runs their deletion; 0 for never.
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("namespace_id", String(36), nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("next_event_id", BigInteger, nullable=False),
+    Column("wake_at", BigInteger, nullable=False),
+    Column("volatile", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("runs_wake_at", runs.c.wake_at, sqlite_where=runs.c.wake_at > 0, postgresql_where=runs.c.wake_at > 0)
+
+# The newest run of each workflow id: at most one open run per id.
+current_runs = Table(
+    "current_runs",
+    metadata,
+    Column("namespace_id", String(36), primary_key=True),
+    Column("workflow_id", Text, primary_key=True),
+    Column("run_id", String(36), nullable=False),
+    Column("first_run_id", String(36), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Append-only. `events` is a serialized temporal.api.history.v1.History of the events of one batch.
+history = Table(
+    "history",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("first_event_id", BigInteger, primary_key=True),
+    Column("last_event_id", BigInteger, nullable=False),
+    Column("events", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What the history does not tell of a pending activity (core.state.ActivityProgress as MessagePack).
+activity_progress = Table(
+    "activity_progress",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("scheduled_event_id", BigInteger, primary_key=True),
+    Column("progress", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Events that wait for the workflow task in flight to end. `event` is a serialized HistoryEvent without an id.
+buffered_events = Table(
+    "buffered_events",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("event", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Tasks that found no waiting worker. `kind`: 1 workflow task, 2 activity. `stamp`: the attempt or dispatch it stands for.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("namespace_id", String(36), nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("run_id", String(36), nullable=False),
+    Column("scheduled_event_id", BigInteger, nullable=False),
+    Column("stamp", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+Index("tasks_by_queue", tasks.c.namespace_id, tasks.c.queue, tasks.c.kind, tasks.c.task_id)
+
+# The usage ledger: neutral facts, appended in the transaction of the transition that they count.
+usage_records = Table(
+    "usage_records",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("namespace_id", String(36), nullable=False),
+    Column("occurred_at", BigInteger, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("workflow_type", Text, nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("run_id", String(36), nullable=False),
+)
+Index("usage_records_by_time", usage_records.c.namespace_id, usage_records.c.occurred_at)
+
+visibility = visibility_table(metadata)

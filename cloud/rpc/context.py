@@ -1,0 +1,39 @@
+"""What an API method is told about the call beside its request."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class CallerKind(enum.Enum):
+    """How the caller proved who it is."""
+
+    DEVELOPMENT = "development"  # `tacit dev`: loopback, no proof asked
+    CERTIFICATE = "certificate"  # mTLS: full data-plane rights in the namespaces whose CAs vouch for it
+    API_KEY = "api-key"
+    INTERNAL = "internal"  # another part of the same process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """An authenticated caller. `id` is stable and safe to log: never a secret."""
+
+    kind: CallerKind
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallContext:
+    """The surroundings of one call.
+
+    `deadline_s` is the caller's deadline as a reading of the event loop's clock (seconds), None if it set none.
+    `metadata` holds the request's headers, lower-cased, without credentials.
+    A caller that gives up cancels the method's coroutine: there is nothing to poll.
+    """
+
+    caller: Caller
+    deadline_s: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    peer: str = ""
