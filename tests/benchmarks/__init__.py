@@ -1,0 +1,1 @@
+"""Figures of ours beside the real server's, taken in one run: `python -m tests.benchmarks --help`."""

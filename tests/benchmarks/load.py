@@ -1,0 +1,233 @@
+"""The load on one server: a client and a worker of the official SDK in a process of their own.
+
+Reads a :class:`Spec` as JSON from its one argument, writes JSON lines: ``{"done": 0.4}`` while it goes on,
+then ``{"result": {...}}``. CPU of the measured processes is read from the operating system just before and
+after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.service import TLSConfig
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from tests.benchmarks.workload import FanOut, InTurn, Listener, OneActivity, Tick, greet
+from tests.processes import cpu_seconds, rss_bytes
+
+QUEUE = "benchmarks"
+RSS_SAMPLE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How to reach the server: plainly, with a certificate (PEM files), or by a profile through the sdk."""
+
+    address: str = ""
+    namespace: str = "default"
+    certificate: str = ""
+    private_key: str = ""
+    server_ca: str = ""
+    profile: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What to run. `pids` are the measured processes: the server's, and a database's if it has one."""
+
+    kind: str
+    connection: Connection
+    pids: list[int]
+    in_flight: int = 1
+    seconds: float = 5
+    count: int = 0
+    window: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """CPU seconds used so far."""
+
+    servers: float
+    own: float
+
+
+def _sample(pids: list[int]) -> Sample:
+    return Sample(servers=sum(cpu_seconds(pid) for pid in pids), own=cpu_seconds(os.getpid()))
+
+
+def _say(**words: object) -> None:
+    print(json.dumps(words), flush=True)
+
+
+async def connect(connection: Connection) -> Client:
+    """A client of the official SDK for `connection`."""
+    if connection.profile:
+        import sdk
+
+        return await sdk.connect(connection.profile)
+    tls: TLSConfig | bool = False
+    if connection.certificate:
+        tls = TLSConfig(
+            client_cert=Path(connection.certificate).read_bytes(),
+            client_private_key=Path(connection.private_key).read_bytes(),
+            server_root_ca_cert=Path(connection.server_ca).read_bytes() if connection.server_ca else None,
+        )
+    return await Client.connect(connection.address, namespace=connection.namespace, tls=tls)
+
+
+async def one_activity(client: Client, spec: Spec) -> dict[str, Any]:
+    """A closed loop of `in_flight` callers, each running one workflow after another for `seconds`."""
+    for _ in range(3):
+        await asyncio.gather(*[_greet(client) for _ in range(spec.in_flight)])
+    latencies: list[float] = []
+    rss_max = 0
+    before, begin = _sample(spec.pids), time.monotonic()
+
+    async def caller() -> None:
+        while time.monotonic() - begin < spec.seconds:
+            started = time.monotonic()
+            await _greet(client)
+            latencies.append(time.monotonic() - started)
+
+    async def watch() -> None:
+        nonlocal rss_max
+        while True:
+            rss_max = max(rss_max, sum(rss_bytes(pid) for pid in spec.pids))
+            _say(done=min(1.0, (time.monotonic() - begin) / spec.seconds))
+            await asyncio.sleep(RSS_SAMPLE_SECONDS)
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.gather(*[caller() for _ in range(spec.in_flight)])
+    watcher.cancel()
+    elapsed, after = time.monotonic() - begin, _sample(spec.pids)
+    count = len(latencies)
+    return {
+        "count": count,
+        "per_second": count / elapsed,
+        "server_cpu_ms": (after.servers - before.servers) / count * 1000,
+        "client_cpu_ms": (after.own - before.own) / count * 1000,
+        "median_ms": statistics.median(latencies) * 1000,
+        "p99_ms": statistics.quantiles(latencies, n=100, method="inclusive")[98] * 1000
+        if count > 1
+        else None,
+        "rss_max_bytes": rss_max,
+    }
+
+
+async def _greet(client: Client) -> None:
+    answer = await client.execute_workflow(
+        OneActivity.run, "world", id=f"greet-{uuid.uuid4()}", task_queue=QUEUE
+    )
+    if answer != "Hello, world!":
+        raise AssertionError(f"a workflow answered {answer!r}")
+
+
+async def in_turn(client: Client, spec: Spec, tick: Tick) -> dict[str, Any]:
+    """One workflow of `count` activities in turn: CPU per activity in its first and in its last window."""
+    bounds = {spec.window // 8: "a", spec.window // 8 + spec.window: "b"}
+    bounds |= {spec.count - 1 - spec.window: "c", spec.count - 1: "d"}
+    samples: dict[str, Sample] = {}
+
+    def on_tick(number: int) -> None:
+        if number in bounds:
+            samples[bounds[number]] = _sample(spec.pids)
+        if number % 50 == 0:
+            _say(done=number / spec.count)
+
+    tick.on_tick = on_tick
+    handle = await client.start_workflow(
+        InTurn.run, spec.count, id=f"in-turn-{uuid.uuid4()}", task_queue=QUEUE
+    )
+    await handle.result()
+    events = (await handle.describe()).history_length
+    return {
+        "events": events,
+        "first_cpu_ms": (samples["b"].servers - samples["a"].servers) / spec.window * 1000,
+        "last_cpu_ms": (samples["d"].servers - samples["c"].servers) / spec.window * 1000,
+    }
+
+
+async def signals(client: Client, spec: Spec) -> dict[str, Any]:
+    """`count` signals to one workflow, `in_flight` at a time: CPU per signal in the first and last window."""
+    handle = await client.start_workflow(Listener.run, id=f"listener-{uuid.uuid4()}", task_queue=QUEUE)
+
+    async def send(count: int) -> float:
+        before = _sample(spec.pids)
+        for _ in range(count // spec.in_flight):
+            await asyncio.gather(*[handle.signal(Listener.say, "word") for _ in range(spec.in_flight)])
+        return _sample(spec.pids).servers - before.servers
+
+    windows: list[float] = []
+    sent = spec.in_flight * 5
+    await send(sent)
+    while sent + spec.window < spec.count:
+        windows.append(await send(spec.window))
+        sent += spec.window // spec.in_flight * spec.in_flight
+        _say(done=sent / spec.count)
+    await handle.signal(Listener.finish, sent)
+    heard = await handle.result()
+    if heard != sent:
+        raise AssertionError(f"{sent} signals were sent and {heard} heard")
+    return {
+        "events": (await handle.describe()).history_length,
+        "first_cpu_ms": windows[0] / spec.window * 1000,
+        "last_cpu_ms": windows[-1] / spec.window * 1000,
+    }
+
+
+async def fan_out(client: Client, spec: Spec) -> dict[str, Any]:
+    """`count` activities in one workflow, and as many in workflows of `window`: CPU per activity of each."""
+
+    async def run(width: int, workflows: int) -> float:
+        before = _sample(spec.pids)
+        for number in range(workflows):
+            await client.execute_workflow(FanOut.run, width, id=f"fan-out-{uuid.uuid4()}", task_queue=QUEUE)
+            _say(done=(number + 1) / workflows / 2)
+        return (_sample(spec.pids).servers - before.servers) / (width * workflows) * 1000
+
+    await run(spec.window, 2)
+    narrow = await run(spec.window, spec.count // spec.window)
+    return {"narrow_cpu_ms": narrow, "wide_cpu_ms": await run(spec.count, 1)}
+
+
+async def _main(spec: Spec) -> None:
+    client = await connect(spec.connection)
+    tick = Tick()
+    loads: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+        "one-activity": lambda: one_activity(client, spec),
+        "in-turn": lambda: in_turn(client, spec, tick),
+        "signals": lambda: signals(client, spec),
+        "fan-out": lambda: fan_out(client, spec),
+    }
+    async with Worker(
+        client,
+        task_queue=QUEUE,
+        workflows=[OneActivity, InTurn, FanOut, Listener],
+        activities=[greet, tick.tick],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        result = await loads[spec.kind]()
+    _say(result=result)
+
+
+def dump(spec: Spec) -> str:
+    """`spec` as the argument of this program."""
+    return json.dumps(asdict(spec))
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    asyncio.run(_main(Spec(**{**given, "connection": Connection(**given["connection"])})))

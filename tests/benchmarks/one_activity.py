@@ -1,0 +1,90 @@
+"""One-activity workflows, one, twenty and a hundred in flight: CPU, throughput, latency, memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.run import Run, Running
+
+LEVELS = {1: 8.0, 20: 12.0, 100: 12.0}  # in flight: seconds of load
+MIB = 1024 * 1024
+
+TARGETS = {
+    "server CPU per workflow, 20 in flight": Target(bound=0.25),
+    "throughput, 20 in flight": Target(bound=5, at_least=True),
+    "throughput, 100 in flight": Target(bound=6, at_least=True),
+    "median latency, 1 in flight": Target(bound=0.2),
+    "memory at rest": Target(bound=120, of_ratio=False),
+    "memory under load": Target(bound=250, of_ratio=False),
+}
+UNITS = {
+    "server CPU per workflow": ("ms", "server_cpu_ms"),
+    "throughput": ("/s", "per_second"),
+    "median latency": ("ms", "median_ms"),
+    "p99 latency": ("ms", "p99_ms"),
+}
+
+
+def measure(run: Run, running: Running) -> dict[str, float]:
+    """All figures of one server, by name."""
+    figures = {"memory at rest": running.rest_rss_bytes / MIB}
+    result: dict[str, Any] = {}
+    for in_flight, seconds in LEVELS.items():
+        label = f"{running.server.name}: {in_flight} in flight"
+        result = run.load(running, "one-activity", label, in_flight=in_flight, seconds=run.seconds(seconds))
+        for name, (_, key) in UNITS.items():
+            figures[f"{name}, {in_flight} in flight"] = result[key]
+    figures["memory under load"] = result["rss_max_bytes"] / MIB
+    return figures
+
+
+def figures(run: Run) -> list[Figure]:
+    """Ours on SQLite beside the real server on SQLite, in turn."""
+    with run.ours() as running:
+        ours = measure(run, running)
+    peer: dict[str, float] = {}
+    if run.peer:
+        with run.real() as running:
+            peer = measure(run, running)
+    return [
+        Figure(name=name, unit=_unit(name), ours=ours[name], peer=peer.get(name), target=TARGETS.get(name))
+        for name in sorted(ours, key=_order)
+    ]
+
+
+def on_postgres(run: Run) -> list[Figure]:
+    """Ours on Postgres, the database's CPU included, beside the real server on SQLite."""
+    from tests.processes import postgres
+
+    name = "server and database CPU per workflow, Postgres, 20 in flight"
+    seconds = run.seconds(LEVELS[20])
+    with postgres(run.folder) as database, run.ours(database.url, (database.pid,)) as running:
+        ours = run.load(running, "one-activity", "tacit dev on Postgres", in_flight=20, seconds=seconds)
+    peer: dict[str, Any] = {}
+    if run.peer:
+        with run.real() as running:
+            peer = run.load(running, "one-activity", "temporal server", in_flight=20, seconds=seconds)
+    return [
+        Figure(
+            name=name,
+            unit="ms",
+            ours=ours["server_cpu_ms"],
+            peer=peer.get("server_cpu_ms"),
+            target=Target(bound=round(1 / 6, 3)),
+        ),
+        Figure(
+            name="throughput, Postgres, 20 in flight",
+            unit="/s",
+            ours=ours["per_second"],
+            peer=peer.get("per_second"),
+        ),
+    ]
+
+
+def _unit(name: str) -> str:
+    return next((unit for prefix, (unit, _) in UNITS.items() if name.startswith(prefix)), "MiB")
+
+
+def _order(name: str) -> int:
+    return [*UNITS, "memory at rest", "memory under load"].index(name.split(", ")[0])
