@@ -34,7 +34,9 @@ _END_FIELDS = (
 
 def _apply_initiated(execution: Execution, event: HistoryEvent) -> None:
     execution.children[event.event_id] = Child(
-        event.event_id, event.start_child_workflow_execution_initiated_event_attributes
+        event.event_id,
+        event.start_child_workflow_execution_initiated_event_attributes,
+        event.user_metadata.SerializeToString() if event.HasField("user_metadata") else b"",
     )
 
 

@@ -128,6 +128,7 @@ class Child:
 
     initiated_event_id: int
     initiated: StartChildWorkflowExecutionInitiatedEventAttributes
+    user_metadata: bytes = b""
     run_id: str = ""
     started_event_id: int = 0
     closing: bool = False

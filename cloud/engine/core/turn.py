@@ -56,8 +56,6 @@ class Surroundings:
     ids: Ids
     next_cron_delay: Callable[[str, int, int], int]
     """(schedule, start time, now) -> delay to the next run in ns; -1 if there is none."""
-    jitter: Callable[[], float]
-    """A number in [0, 1)."""
 
 
 @dataclass(slots=True)

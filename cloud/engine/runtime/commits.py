@@ -110,6 +110,17 @@ class CommitLoop:
         self._changed.set()
         return self.open
 
+    def unflushed_tasks(self, key: tuple[str, str, int]) -> list[TaskRow]:
+        """Tasks of a queue (namespace id, name, kind) that the store does not show yet."""
+        batches = (self.flushing, self.open)
+        return [
+            row
+            for batch in batches
+            if batch is not None
+            for row in batch.tasks.values()
+            if (row.namespace_id, row.queue, row.kind) == key
+        ]
+
     async def _run(self) -> None:
         while True:
             await self._changed.wait()
@@ -141,6 +152,13 @@ class CommitLoop:
                     hot.unflushed = None
             self._on_flushed(batch)
             batch.durable.set_result(None)
+
+    def abandon(self) -> None:
+        """A defect left a run's state in memory half changed: forget all that is not being flushed yet."""
+        lost, self.open = self.open, Batch()
+        self._on_failure()
+        lost.durable.set_exception(Unflushed("a defect undid the change; try again"))
+        lost.durable.exception()
 
     def _fail(self, batch: Batch) -> None:
         later, self.open, self.flushing = self.open, Batch(), None

@@ -32,6 +32,7 @@ class HotRun:
     has_progress_rows: bool = False
     watchers: set[asyncio.Future[None]] = field(default_factory=set)
     queries: list[PendingQuery] = field(default_factory=list)
+    transfers: set[asyncio.Task[None]] = field(default_factory=set)
     dropped: bool = False
 
     @property

@@ -146,7 +146,7 @@ def read_usage(
     u = s.usage_records.c
     hour = (u.occurred_at - u.occurred_at % 3_600_000_000_000).label("hour")
     query = (
-        select(u.namespace_id, hour, u.kind, u.workflow_type, func.sum(u.count))
+        select(u.namespace_id, hour, u.kind, u.workflow_type, func.sum(u.quantity))
         .where(u.occurred_at >= start, u.occurred_at < end)
         .group_by(u.namespace_id, hour, u.kind, u.workflow_type)
         .order_by(u.namespace_id, hour, u.kind, u.workflow_type)

@@ -67,7 +67,7 @@ class UsageRow(NamedTuple):
     namespace_id: str
     occurred_at: int
     kind: str
-    count: int
+    quantity: int
     workflow_type: str
     workflow_id: str
     run_id: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
+from cloud.engine.store.visibility import Visibility
 from cloud.engine.store.visibility_schema import visibility_table
 
 metadata = MetaData()
@@ -122,11 +123,11 @@ usage_records = Table(
     Column("namespace_id", String(36), nullable=False),
     Column("occurred_at", BigInteger, nullable=False),
     Column("kind", String(64), nullable=False),
-    Column("count", BigInteger, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
     Column("workflow_type", Text, nullable=False),
     Column("workflow_id", Text, nullable=False),
     Column("run_id", String(36), nullable=False),
 )
 Index("usage_records_by_time", usage_records.c.namespace_id, usage_records.c.occurred_at)
 
-visibility = visibility_table(metadata)
+visibility = Visibility(visibility_table(metadata))

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Delete, Insert, Table, bindparam, delete, sel
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store import schema as s
-from cloud.engine.store import visibility
 from cloud.engine.store.rows import Rows
 
 
@@ -58,7 +57,7 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
     if rows.usage:
         _many(connection, _insert(s.usage_records), (row._asdict() for row in rows.usage))
     if rows.visibility:
-        visibility.upsert(connection, rows.visibility)
+        s.visibility.upsert(connection, rows.visibility)
     if rows.deleted_runs:
         _delete_runs(connection, rows.deleted_runs)
 
@@ -105,7 +104,7 @@ def _delete_runs(connection: Connection, deleted: Sequence[tuple[str, str, str]]
     run_ids = [{"run_id_": run_id} for _, _, run_id in deleted]
     for table in (s.history, s.activity_progress, s.buffered_events, s.runs):
         _many(connection, _delete(table, "run_id"), run_ids)
-    visibility.delete(connection, [run_id for _, _, run_id in deleted])
+    s.visibility.delete(connection, [run_id for _, _, run_id in deleted])
     connection.execute(
         _DELETE_CURRENT, [{"namespace_": n, "workflow_": w, "run_": r} for n, w, r in deleted]
     )

@@ -1,0 +1,289 @@
+"""Activity tasks: polled, kept alive, answered by token or by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payloads, WorkflowExecution
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflowservice.v1 import (
+    PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse,
+    RecordActivityTaskHeartbeatByIdRequest,
+    RecordActivityTaskHeartbeatByIdResponse,
+    RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse,
+    RespondActivityTaskCanceledByIdRequest,
+    RespondActivityTaskCanceledByIdResponse,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCanceledResponse,
+    RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskCompletedByIdResponse,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedByIdResponse,
+    RespondActivityTaskFailedRequest,
+    RespondActivityTaskFailedResponse,
+)
+
+from cloud.engine.api import checks
+from cloud.engine.core import activity
+from cloud.engine.core.clock import timestamp
+from cloud.engine.core.errors import NoSuchTask, RunClosed
+from cloud.engine.core.state import Activity
+from cloud.engine.core.turn import Turn
+from cloud.engine.runtime.errors import NoSuchRun
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.matching import Matching, StartedActivity
+from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.polling import long_poll_timeout_s
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.tokens import ACTIVITY_TASK, ActivityTaskToken
+from cloud.engine.store import rows
+from cloud.rpc import CallContext, InvalidArgument
+
+_GONE = "invalid activityID or activity already timed out or invoking workflow is completed"
+
+
+class ActivityTasks:
+    """See the module's head."""
+
+    def __init__(self, runtime: Runtime, matching: Matching) -> None:
+        self._runtime = runtime
+        self._matching = matching
+
+    # --- poll ---
+
+    async def poll_activity_task_queue(
+        self, request: PollActivityTaskQueueRequest, context: CallContext
+    ) -> PollActivityTaskQueueResponse:
+        """Wait for an activity task; empty when the time is over."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        if not request.task_queue.name:
+            raise InvalidArgument("TaskQueue is not set on request.")
+        checks.check_length(request.task_queue.name, "TaskQueue", self._runtime.limits)
+        given = await self._matching.poll(
+            namespace,
+            request.task_queue.name,
+            rows.ACTIVITY_TASK,
+            identity=request.identity,
+            build_id=request.deployment_options.build_id or request.worker_version_capabilities.build_id,
+            timeout_s=long_poll_timeout_s(context),
+        )
+        if given is None:
+            return PollActivityTaskQueueResponse()
+        assert isinstance(given, StartedActivity)
+        return self.describe_task(given)
+
+    def describe_task(self, given: StartedActivity) -> PollActivityTaskQueueResponse:
+        """What a worker gets with an activity attempt."""
+        hot, pending = given.hot, given.activity
+        key, scheduled = hot.execution.key, pending.scheduled
+        response = PollActivityTaskQueueResponse(
+            task_token=self._runtime.tokens.make(
+                ACTIVITY_TASK,
+                key.namespace_id,
+                ActivityTaskToken(
+                    key.run_id,
+                    key.workflow_id,
+                    pending.scheduled_event_id,
+                    given.attempt,
+                    scheduled.activity_id,
+                    given.started_time,
+                ),
+            ),
+            workflow_namespace=hot.namespace.name,
+            workflow_type=hot.execution.started.workflow_type,
+            workflow_execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
+            activity_type=scheduled.activity_type,
+            activity_id=scheduled.activity_id,
+            scheduled_time=timestamp(pending.scheduled_time),
+            current_attempt_scheduled_time=timestamp(given.scheduled_time),
+            started_time=timestamp(given.started_time),
+            attempt=given.attempt,
+            schedule_to_close_timeout=scheduled.schedule_to_close_timeout,
+            start_to_close_timeout=scheduled.start_to_close_timeout,
+            heartbeat_timeout=scheduled.heartbeat_timeout,
+            retry_policy=scheduled.retry_policy,
+        )
+        for name in ("header", "input", "priority"):
+            if scheduled.HasField(name):
+                getattr(response, name).CopyFrom(getattr(scheduled, name))
+        if given.heartbeat_details:
+            response.heartbeat_details.ParseFromString(given.heartbeat_details)
+        return response
+
+    # --- heartbeats ---
+
+    async def record_activity_task_heartbeat(
+        self, request: RecordActivityTaskHeartbeatRequest, context: CallContext
+    ) -> RecordActivityTaskHeartbeatResponse:
+        """A worker is alive; the reply says whether the activity is to be cancelled."""
+        checks.check_blob(request.details, "heartbeat details", self._runtime.limits)
+        hot, pending = await self._by_token(request)
+        cancelled = await self._heartbeat(hot, pending, _payloads(request, "details"))
+        return RecordActivityTaskHeartbeatResponse(cancel_requested=cancelled)
+
+    async def record_activity_task_heartbeat_by_id(
+        self, request: RecordActivityTaskHeartbeatByIdRequest, context: CallContext
+    ) -> RecordActivityTaskHeartbeatByIdResponse:
+        """The same, by ids."""
+        checks.check_blob(request.details, "heartbeat details", self._runtime.limits)
+        hot, pending = await self._by_id(request)
+        cancelled = await self._heartbeat(hot, pending, _payloads(request, "details"))
+        return RecordActivityTaskHeartbeatByIdResponse(cancel_requested=cancelled)
+
+    async def _heartbeat(self, hot: HotRun, pending: Activity, details: Payloads | None) -> bool:
+        with self._runtime.transition(hot) as turn:
+            activity.heartbeat(turn, pending, details)
+        await self._runtime.durable(hot)
+        return pending.cancel_requested_event_id != 0
+
+    # --- completed ---
+
+    async def respond_activity_task_completed(
+        self, request: RespondActivityTaskCompletedRequest, context: CallContext
+    ) -> RespondActivityTaskCompletedResponse:
+        """An activity succeeded."""
+        checks.check_blob(request.result, "result", self._runtime.limits)
+        hot, pending = await self._by_token(request)
+        await self._end(hot, lambda turn: _complete(turn, pending, request))
+        return RespondActivityTaskCompletedResponse()
+
+    async def respond_activity_task_completed_by_id(
+        self, request: RespondActivityTaskCompletedByIdRequest, context: CallContext
+    ) -> RespondActivityTaskCompletedByIdResponse:
+        """The same, by ids."""
+        checks.check_blob(request.result, "result", self._runtime.limits)
+        hot, pending = await self._by_id(request)
+        await self._end(hot, lambda turn: _complete(turn, pending, request))
+        return RespondActivityTaskCompletedByIdResponse()
+
+    # --- failed ---
+
+    async def respond_activity_task_failed(
+        self, request: RespondActivityTaskFailedRequest, context: CallContext
+    ) -> RespondActivityTaskFailedResponse:
+        """An attempt failed."""
+        hot, pending = await self._by_token(request)
+        failure = self._bounded(request.failure)
+        await self._end(hot, lambda turn: _fail(turn, pending, request, failure))
+        return RespondActivityTaskFailedResponse()
+
+    async def respond_activity_task_failed_by_id(
+        self, request: RespondActivityTaskFailedByIdRequest, context: CallContext
+    ) -> RespondActivityTaskFailedByIdResponse:
+        """The same, by ids."""
+        hot, pending = await self._by_id(request)
+        failure = self._bounded(request.failure)
+        await self._end(hot, lambda turn: _fail(turn, pending, request, failure))
+        return RespondActivityTaskFailedByIdResponse()
+
+    def _bounded(self, failure: Failure) -> Failure:
+        """A failure too large to keep is replaced by one that says so: the attempt failed all the same."""
+        limit = self._runtime.limits.blob_size_error
+        if failure.ByteSize() <= limit:
+            return failure
+        replaced = Failure(message="Failure exceeds size limit.", source="Server")
+        replaced.server_failure_info.non_retryable = True
+        return replaced
+
+    # --- cancelled ---
+
+    async def respond_activity_task_canceled(
+        self, request: RespondActivityTaskCanceledRequest, context: CallContext
+    ) -> RespondActivityTaskCanceledResponse:
+        """A worker confirms a cancellation."""
+        checks.check_blob(request.details, "details", self._runtime.limits)
+        hot, pending = await self._by_token(request)
+        await self._end(hot, lambda turn: _cancel(turn, pending, request))
+        return RespondActivityTaskCanceledResponse()
+
+    async def respond_activity_task_canceled_by_id(
+        self, request: RespondActivityTaskCanceledByIdRequest, context: CallContext
+    ) -> RespondActivityTaskCanceledByIdResponse:
+        """The same, by ids."""
+        checks.check_blob(request.details, "details", self._runtime.limits)
+        hot, pending = await self._by_id(request)
+        await self._end(hot, lambda turn: _cancel(turn, pending, request))
+        return RespondActivityTaskCanceledByIdResponse()
+
+    async def _end(self, hot: HotRun, change: Callable[[Turn], None]) -> None:
+        with self._runtime.transition(hot) as turn:
+            change(turn)
+        await self._runtime.durable(hot)
+
+    # --- which activity is meant; no await between finding it and changing it ---
+
+    async def _by_token(self, request: Message) -> tuple[HotRun, Activity]:
+        namespace = checks.namespace_of(self._runtime, request.namespace)  # type: ignore[attr-defined]
+        task_token: bytes = request.task_token  # type: ignore[attr-defined]
+        if not task_token:
+            raise InvalidArgument("Task token not set on request.")
+        token: ActivityTaskToken = self._runtime.tokens.read(
+            task_token, ACTIVITY_TASK, namespace.namespace_id, ActivityTaskToken
+        )
+        hot = await self._find(namespace, token.workflow_id, token.run_id)
+        pending = activity.require_started(
+            hot.execution, token.scheduled_event_id, token.attempt, token.started_time
+        )
+        return hot, pending
+
+    async def _by_id(self, request: Message) -> tuple[HotRun, Activity]:
+        namespace = checks.namespace_of(self._runtime, request.namespace)  # type: ignore[attr-defined]
+        workflow_id: str = request.workflow_id  # type: ignore[attr-defined]
+        activity_id: str = request.activity_id  # type: ignore[attr-defined]
+        if not workflow_id:
+            raise InvalidArgument("WorkflowId is not set on request.")
+        if not activity_id:
+            raise InvalidArgument("ActivityId is not set on request.")
+        hot = await self._runtime.find(namespace, workflow_id, request.run_id)  # type: ignore[attr-defined]
+        if not hot.execution.running:
+            raise RunClosed("workflow execution already completed")
+        scheduled_event_id = hot.execution.activity_ids.get(activity_id, 0)
+        if not scheduled_event_id:
+            raise NoSuchTask(f"cannot find pending activity with ActivityID {activity_id}")
+        return hot, activity.require_started(hot.execution, scheduled_event_id, None)
+
+    async def _find(self, namespace: Namespace, workflow_id: str, run_id: str) -> HotRun:
+        try:
+            return await self._runtime.find(namespace, workflow_id, run_id)
+        except NoSuchRun:
+            raise NoSuchTask(_GONE) from None
+
+
+def _payloads(request: Message, name: str) -> Payloads | None:
+    return getattr(request, name) if request.HasField(name) else None
+
+
+def _complete(
+    turn: Turn,
+    pending: Activity,
+    request: RespondActivityTaskCompletedRequest | RespondActivityTaskCompletedByIdRequest,
+) -> None:
+    activity.complete(turn, pending, result=_payloads(request, "result"), identity=request.identity)
+
+
+def _fail(
+    turn: Turn,
+    pending: Activity,
+    request: RespondActivityTaskFailedRequest | RespondActivityTaskFailedByIdRequest,
+    failure: Failure,
+) -> None:
+    activity.fail(
+        turn,
+        pending,
+        failure=failure,
+        identity=request.identity,
+        last_heartbeat_details=_payloads(request, "last_heartbeat_details"),
+    )
+
+
+def _cancel(
+    turn: Turn,
+    pending: Activity,
+    request: RespondActivityTaskCanceledRequest | RespondActivityTaskCanceledByIdRequest,
+) -> None:
+    activity.cancel(turn, pending, details=_payloads(request, "details"), identity=request.identity)

@@ -1,0 +1,76 @@
+"""Checks that many methods share, with the real server's sentences."""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import RetryPolicy, WorkflowExecution
+
+from cloud.engine.core import retry
+from cloud.engine.core.clock import to_ns
+from cloud.engine.core.limits import Limits
+from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.runtime import Runtime
+from cloud.rpc import InvalidArgument
+
+NAMESPACE_IS_EMPTY = "Namespace is empty."
+
+
+def namespace_of(runtime: Runtime, name: str) -> Namespace:
+    """The namespace that a request names.
+
+    Raises:
+        InvalidArgument: it names none.
+        NoSuchNamespace: it is unknown.
+    """
+    if not name:
+        raise InvalidArgument(NAMESPACE_IS_EMPTY)
+    return runtime.namespaces.by_name(name)
+
+
+def require(value: object, what: str) -> None:
+    """Raise InvalidArgument "`what` is not set on request." unless `value` is set."""
+    if not value:
+        raise InvalidArgument(f"{what} is not set on request.")
+
+
+def check_length(value: str, what: str, limits: Limits) -> None:
+    """Raise InvalidArgument if an id or a name is longer than it may be (in bytes)."""
+    if len(value.encode()) > limits.id_length:
+        raise InvalidArgument(f"{what} length exceeds limit.")
+
+
+def check_execution(execution: WorkflowExecution) -> None:
+    """Check the ids of a run that a request names; the run id may be left out."""
+    if not execution.workflow_id:
+        raise InvalidArgument("WorkflowId is not set on request.")
+    if execution.run_id and not _is_uuid(execution.run_id):
+        raise InvalidArgument("Invalid RunId.")
+
+
+def _is_uuid(text: str) -> bool:
+    return len(text) == 36 and all(
+        (character == "-") if index in (8, 13, 18, 23) else character in "0123456789abcdefABCDEF"
+        for index, character in enumerate(text)
+    )
+
+
+def check_blob(message: Message, what: str, limits: Limits) -> None:
+    """Raise InvalidArgument if a payload is larger than it may be."""
+    size = message.ByteSize()
+    if size > limits.blob_size_error:
+        raise InvalidArgument(
+            f"Blob data size exceeds limit: {what} has {size} bytes, the limit is {limits.blob_size_error}. "
+            "Offload large payloads to an object store."
+        )
+
+
+def check_duration(value: Duration, what: str) -> None:
+    """Raise InvalidArgument for a negative duration."""
+    if to_ns(value) < 0:
+        raise InvalidArgument(f"Invalid {what}.")
+
+
+def check_retry_policy(policy: RetryPolicy) -> None:
+    """Raise Invalid for a retry policy that can't be."""
+    retry.check(policy)

@@ -1,0 +1,210 @@
+"""DescribeWorkflowExecution: what a run is and what it waits for."""
+
+from __future__ import annotations
+
+from temporalio.api.common.v1 import Memo, RetryPolicy, WorkerVersionStamp, WorkflowExecution
+from temporalio.api.enums.v1 import (
+    PendingActivityState,
+    PendingWorkflowTaskState,
+    TaskQueueKind,
+    WorkflowExecutionStatus,
+)
+from temporalio.api.sdk.v1 import UserMetadata
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import (
+    PendingActivityInfo,
+    PendingChildExecutionInfo,
+    PendingWorkflowTaskInfo,
+    WorkflowExecutionConfig,
+    WorkflowExecutionExtendedInfo,
+    WorkflowExecutionInfo,
+)
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
+
+from cloud.engine.api import checks
+from cloud.engine.core import start
+from cloud.engine.core.clock import duration, timestamp, to_ns
+from cloud.engine.core.state import Activity, Child, Execution
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.visible import attribute_types, search_attributes
+from cloud.engine.store.search_attribute_values import described
+from cloud.rpc import CallContext
+
+_A = PendingActivityState
+
+
+class Descriptions:
+    """See the module's head."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def describe_workflow_execution(
+        self, request: DescribeWorkflowExecutionRequest, context: CallContext
+    ) -> DescribeWorkflowExecutionResponse:
+        """A run as it is now."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        checks.check_execution(request.execution)
+        hot = await self._runtime.find(namespace, request.execution.workflow_id, request.execution.run_id)
+        response = _describe(hot)
+        await self._runtime.durable(hot)
+        return response
+
+
+def _describe(hot: HotRun) -> DescribeWorkflowExecutionResponse:
+    execution = hot.execution
+    started = execution.started
+    response = DescribeWorkflowExecutionResponse(
+        execution_config=WorkflowExecutionConfig(
+            task_queue=TaskQueue(
+                name=started.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+            ),
+            workflow_execution_timeout=started.workflow_execution_timeout,
+            workflow_run_timeout=started.workflow_run_timeout,
+            default_workflow_task_timeout=started.workflow_task_timeout,
+        ),
+        workflow_execution_info=_info(hot),
+        workflow_extended_info=_extended(execution),
+    )
+    if execution.user_metadata:
+        response.execution_config.user_metadata.CopyFrom(UserMetadata.FromString(execution.user_metadata))
+    if execution.running:
+        response.pending_activities.extend(
+            _pending_activity(pending) for pending in execution.activities.values() if not pending.closing
+        )
+        response.pending_children.extend(
+            _pending_child(pending)
+            for pending in execution.children.values()
+            if pending.run_id and not pending.closing
+        )
+        task = execution.workflow_task
+        if task.scheduled_event_id:
+            response.pending_workflow_task.CopyFrom(
+                PendingWorkflowTaskInfo(
+                    state=(
+                        PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
+                        if task.started_event_id
+                        else PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+                    ),
+                    scheduled_time=timestamp(task.scheduled_time),
+                    original_scheduled_time=timestamp(task.original_scheduled_time),
+                    attempt=task.attempt,
+                )
+            )
+            if task.started_event_id:
+                response.pending_workflow_task.started_time.CopyFrom(timestamp(task.started_time))
+    return response
+
+
+def _info(hot: HotRun) -> WorkflowExecutionInfo:
+    execution = hot.execution
+    started, key = execution.started, execution.key
+    execution_time = execution.start_time + to_ns(started.first_workflow_task_backoff)
+    root = started.root_workflow_execution
+    info = WorkflowExecutionInfo(
+        execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
+        type=started.workflow_type,
+        start_time=timestamp(execution.start_time),
+        execution_time=timestamp(execution_time),
+        status=WorkflowExecutionStatus.ValueType(execution.status),
+        history_length=execution.next_event_id - 1,
+        memo=Memo(fields=execution.memo),
+        task_queue=started.task_queue.name,
+        state_transition_count=execution.volatile.transitions,
+        history_size_bytes=execution.history_size,
+        root_execution=(
+            root
+            if root.workflow_id
+            else WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
+        ),
+        first_run_id=started.first_execution_run_id,
+        priority=started.priority,
+    )
+    shown = described(search_attributes(execution), attribute_types(hot))
+    info.search_attributes.CopyFrom(shown) if shown else info.search_attributes.SetInParent()
+    if started.HasField("parent_workflow_execution"):
+        info.parent_execution.CopyFrom(started.parent_workflow_execution)
+        info.parent_namespace_id = key.namespace_id
+    if execution.build_ids:
+        info.most_recent_worker_version_stamp.CopyFrom(
+            WorkerVersionStamp(build_id=execution.build_ids[-1])
+        )
+    if not execution.running:
+        info.close_time.CopyFrom(timestamp(execution.close_time))
+        info.execution_duration.CopyFrom(duration(max(execution.close_time - execution_time, 0)))
+    return info
+
+
+def _extended(execution: Execution) -> WorkflowExecutionExtendedInfo:
+    info = WorkflowExecutionExtendedInfo(cancel_requested=execution.cancel_requested)
+    if execution.started.HasField("workflow_execution_expiration_time"):
+        info.execution_expiration_time.CopyFrom(execution.started.workflow_execution_expiration_time)
+    run_due = start.due_run_timeout(execution, 0)
+    if run_due:
+        info.run_expiration_time.CopyFrom(timestamp(run_due))
+    info.original_start_time.CopyFrom(timestamp(execution.start_time))
+    return info
+
+
+def _pending_activity(pending: Activity) -> PendingActivityInfo:
+    scheduled, progress = pending.scheduled, pending.progress
+    state = _A.PENDING_ACTIVITY_STATE_SCHEDULED
+    if pending.cancel_requested_event_id:
+        state = _A.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
+    elif progress.started_time:
+        state = _A.PENDING_ACTIVITY_STATE_STARTED
+    info = PendingActivityInfo(
+        activity_id=scheduled.activity_id,
+        activity_type=scheduled.activity_type,
+        state=state,
+        attempt=progress.attempt,
+        maximum_attempts=scheduled.retry_policy.maximum_attempts,
+        last_worker_identity=progress.identity,
+        priority=scheduled.priority,
+    )
+    if progress.heartbeat_details:
+        info.heartbeat_details.ParseFromString(progress.heartbeat_details)
+    if progress.last_failure:
+        info.last_failure.ParseFromString(progress.last_failure)
+    if progress.last_heartbeat_time:
+        info.last_heartbeat_time.CopyFrom(timestamp(progress.last_heartbeat_time))
+    if progress.last_started_time:
+        info.last_started_time.CopyFrom(timestamp(progress.last_started_time))
+    if progress.last_attempt_complete_time:
+        info.last_attempt_complete_time.CopyFrom(timestamp(progress.last_attempt_complete_time))
+    if progress.backing_off:
+        info.next_attempt_schedule_time.CopyFrom(timestamp(progress.scheduled_time))
+        info.current_retry_interval.CopyFrom(
+            duration(max(progress.scheduled_time - progress.last_attempt_complete_time, 0))
+        )
+    elif not progress.started_time:
+        info.scheduled_time.CopyFrom(timestamp(progress.scheduled_time))
+    due = to_ns(scheduled.schedule_to_close_timeout)
+    if due:
+        info.expiration_time.CopyFrom(timestamp(pending.scheduled_time + due))
+    options = info.activity_options
+    options.task_queue.name = scheduled.task_queue.name
+    for name in (
+        "schedule_to_close_timeout",
+        "schedule_to_start_timeout",
+        "start_to_close_timeout",
+        "heartbeat_timeout",
+    ):
+        getattr(options, name).CopyFrom(getattr(scheduled, name))
+    options.retry_policy.CopyFrom(scheduled.retry_policy if scheduled.HasField("retry_policy") else RetryPolicy())
+    return info
+
+
+def _pending_child(pending: Child) -> PendingChildExecutionInfo:
+    intent = pending.initiated
+    return PendingChildExecutionInfo(
+        workflow_id=intent.workflow_id,
+        run_id=pending.run_id,
+        workflow_type_name=intent.workflow_type.name,
+        initiated_id=pending.initiated_event_id,
+        parent_close_policy=intent.parent_close_policy,
+    )

@@ -1,0 +1,201 @@
+"""Histories: for workers, readers and those who wait for a result."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.history.v1 import History, HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest,
+    GetWorkflowExecutionHistoryReverseResponse,
+)
+
+from cloud.engine.api import checks
+from cloud.engine.core import workflow_task
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.polling import HISTORY_POLL_S, long_poll_timeout_s
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.tokens import HISTORY_PAGE, HistoryPageToken
+from cloud.engine.store.reading import read_events
+from cloud.rpc import CallContext, InvalidArgument
+
+PAGE_EVENTS_MAX = 1_000
+"""Events of a page unless fewer are asked for; what a worker gets with its task, too."""
+
+PAGE_SIZE_MAX = 2 * 1024 * 1024
+"""Bytes after which a page ends, whatever its events count: a reply must fit a message of 4 MB."""
+
+_CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+
+
+class Histories:
+    """See the module's head."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def _read(
+        self, hot: HotRun, first: int, last: int, *, count_max: int, backward: bool = False
+    ) -> list[HistoryEvent]:
+        """At most a page of the events `first` to `last`, from memory if it has them. What is shown is durable."""
+        await self._runtime.durable(hot)
+        if not backward:
+            events = hot.tail_from(first, last)
+            if events is not None:
+                return _bounded(events, count_max)
+        run_id = hot.run_id
+        events = await self._runtime.database.scan(
+            lambda c: read_events(c, run_id, first, last, size_max=PAGE_SIZE_MAX, backward=backward)
+        )
+        return _bounded(events, count_max)
+
+    async def page_for_worker(
+        self,
+        hot: HotRun,
+        first: int,
+        last: int,
+        tail: list[HistoryEvent] | None,
+        suffix: list[HistoryEvent],
+    ) -> tuple[list[HistoryEvent], bytes]:
+        """The first page of a worker's history and the token of the next one (empty: this is all)."""
+        if tail is not None and len(tail) <= PAGE_EVENTS_MAX:
+            events = _bounded(tail, PAGE_EVENTS_MAX)
+        else:
+            events = await self._read(hot, first, last, count_max=PAGE_EVENTS_MAX)
+        if not events or events[-1].event_id >= last:
+            return [*events, *suffix], b""
+        token = HistoryPageToken(
+            hot.run_id, events[-1].event_id + 1, last, transient=bool(suffix)
+        )
+        return events, self._runtime.tokens.make(HISTORY_PAGE, hot.namespace.namespace_id, token)
+
+    async def get_workflow_execution_history(
+        self, request: GetWorkflowExecutionHistoryRequest, context: CallContext
+    ) -> GetWorkflowExecutionHistoryResponse:
+        """A page of a history; with `wait_new_event`, wait for more; with the close filter, for the end."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        checks.check_execution(request.execution)
+        hot, token = await self._position(namespace, request)
+        if request.history_event_filter_type == _CLOSE_EVENT:
+            return await self._close_event(hot, request, context)
+        first = token.next_event_id if token else 1
+        if request.wait_new_event and first > hot.execution.next_event_id - 1 and hot.execution.running:
+            ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
+            while hot.execution.running and first > hot.execution.next_event_id - 1:
+                if not await self._wait(hot, ends_at):
+                    break
+                hot = await self._refreshed(namespace, hot)
+        last = hot.execution.next_event_id - 1
+        if token and not request.wait_new_event and token.last_event_id:
+            last = min(last, token.last_event_id) if not token.waiting else last
+        count_max = request.maximum_page_size or PAGE_EVENTS_MAX
+        events = await self._read(hot, first, last, count_max=min(count_max, PAGE_EVENTS_MAX))
+        response = GetWorkflowExecutionHistoryResponse(history=History(events=events))
+        next_event_id = events[-1].event_id + 1 if events else first
+        if next_event_id <= last:
+            response.next_page_token = self._token(hot, next_event_id, last, request.wait_new_event)
+        elif request.wait_new_event and hot.execution.running:
+            response.next_page_token = self._token(hot, next_event_id, 0, waiting=True)
+        elif not request.wait_new_event:
+            response.history.events.extend(_pending_suffix(hot))
+        return response
+
+    async def _close_event(
+        self, hot: HotRun, request: GetWorkflowExecutionHistoryRequest, context: CallContext
+    ) -> GetWorkflowExecutionHistoryResponse:
+        if hot.execution.running and request.wait_new_event:
+            ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
+            namespace = hot.namespace
+            while hot.execution.running:
+                if not await self._wait(hot, ends_at):
+                    break
+                hot = await self._refreshed(namespace, hot)
+        if hot.execution.running:
+            if not request.wait_new_event:
+                last = hot.execution.next_event_id - 1
+                events = await self._read(hot, last, last, count_max=1)
+                return GetWorkflowExecutionHistoryResponse(history=History(events=events))
+            return GetWorkflowExecutionHistoryResponse(
+                history=History(), next_page_token=self._token(hot, 0, 0, waiting=True)
+            )
+        last = hot.execution.close_event_id
+        events = await self._read(hot, last, last, count_max=1)
+        return GetWorkflowExecutionHistoryResponse(history=History(events=events))
+
+    async def get_workflow_execution_history_reverse(
+        self, request: GetWorkflowExecutionHistoryReverseRequest, context: CallContext
+    ) -> GetWorkflowExecutionHistoryReverseResponse:
+        """A page of a history, newest event first."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        checks.check_execution(request.execution)
+        hot, token = await self._position(namespace, request)
+        last = token.last_event_id if token else hot.execution.next_event_id - 1
+        count_max = min(request.maximum_page_size or PAGE_EVENTS_MAX, PAGE_EVENTS_MAX)
+        events = await self._read(hot, 1, last, count_max=count_max, backward=True)
+        response = GetWorkflowExecutionHistoryReverseResponse(history=History(events=events))
+        if events and events[-1].event_id > 1:
+            response.next_page_token = self._token(hot, 1, events[-1].event_id - 1, waiting=False)
+        return response
+
+    # --- positions and waiting ---
+
+    async def _position(
+        self,
+        namespace: Namespace,
+        request: GetWorkflowExecutionHistoryRequest | GetWorkflowExecutionHistoryReverseRequest,
+    ) -> tuple[HotRun, HistoryPageToken | None]:
+        execution = request.execution
+        if not request.next_page_token:
+            return await self._runtime.find(namespace, execution.workflow_id, execution.run_id), None
+        token: HistoryPageToken = self._runtime.tokens.read(
+            request.next_page_token, HISTORY_PAGE, namespace.namespace_id, HistoryPageToken
+        )
+        if execution.run_id and execution.run_id != token.run_id:
+            raise InvalidArgument("Invalid NextPageToken.")
+        return await self._runtime.find(namespace, execution.workflow_id, token.run_id), token
+
+    def _token(self, hot: HotRun, next_event_id: int, last_event_id: int, waiting: bool) -> bytes:
+        return self._runtime.tokens.make(
+            HISTORY_PAGE,
+            hot.namespace.namespace_id,
+            HistoryPageToken(hot.run_id, next_event_id, last_event_id, waiting),
+        )
+
+    async def _refreshed(self, namespace: Namespace, hot: HotRun) -> HotRun:
+        return await self._runtime.find(namespace, hot.execution.key.workflow_id, hot.run_id)
+
+    @staticmethod
+    async def _wait(hot: HotRun, ends_at: float) -> bool:
+        """Wait for a flush with changes of the run. False if the time is over."""
+        loop = asyncio.get_running_loop()
+        watcher: asyncio.Future[None] = loop.create_future()
+        hot.watchers.add(watcher)
+        timer = loop.call_at(ends_at, lambda: watcher.done() or watcher.cancel())
+        try:
+            await watcher
+        except asyncio.CancelledError:
+            if loop.time() < ends_at:
+                raise
+            return False
+        finally:
+            timer.cancel()
+            hot.watchers.discard(watcher)
+        return True
+
+
+def _bounded(events: list[HistoryEvent], count_max: int) -> list[HistoryEvent]:
+    size = 0
+    for index, event in enumerate(events[:count_max]):
+        size += event.ByteSize()
+        if size > PAGE_SIZE_MAX and index:
+            return events[:index]
+    return events[:count_max]
+
+
+def _pending_suffix(hot: HotRun) -> list[HistoryEvent]:
+    """The events of a transient workflow task, which readers see behind the history."""
+    return workflow_task.transient_events(hot.execution) if hot.execution.running else []

@@ -1,0 +1,35 @@
+"""What the engine's own refusals are to a caller: code, sentence and typed detail, as the real server gives them."""
+
+from __future__ import annotations
+
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, NotFoundFailure
+
+from cloud.engine.core.errors import CoreRefusal, Invalid, LimitExceeded, NoSuchTask, RunClosed
+from cloud.engine.runtime.commits import Unflushed
+from cloud.engine.runtime.errors import NoSuchRun
+from cloud.engine.runtime.namespaces import NoSuchNamespace
+from cloud.engine.runtime.tokens import BadToken
+from cloud.engine.store.database import StoreUnavailable
+from cloud.rpc import InvalidArgument, NotFound, RpcError, Unavailable
+
+REFUSALS = (CoreRefusal, NoSuchNamespace, NoSuchRun, BadToken, Unflushed, StoreUnavailable)
+"""All that `as_rpc_error` translates."""
+
+
+def as_rpc_error(error: Exception) -> RpcError:
+    """The RPC error for one of `REFUSALS`."""
+    match error:
+        case NoSuchNamespace():
+            return NotFound(str(error), NamespaceNotFoundFailure(namespace=error.name))
+        case NoSuchRun():
+            return NotFound(f"workflow not found for ID: {error}", NotFoundFailure())
+        case RunClosed() | NoSuchTask():
+            return NotFound(str(error), NotFoundFailure())
+        case Invalid() | LimitExceeded():
+            return InvalidArgument(str(error))
+        case BadToken():
+            return InvalidArgument("Error deserializing task token.")
+        case Unflushed() | StoreUnavailable():
+            return Unavailable(str(error))
+        case _:
+            raise error

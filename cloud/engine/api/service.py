@@ -1,0 +1,102 @@
+"""The cell's methods in one table, and what is answered for those that are not in it yet."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+
+from google.protobuf.message import Message
+from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
+from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
+
+from cloud.engine.api.activity_tasks import ActivityTasks
+from cloud.engine.api.describe import Descriptions
+from cloud.engine.api.histories import Histories
+from cloud.engine.api.lists import Lists
+from cloud.engine.api.namespaces import NamespaceMethods
+from cloud.engine.api.operator import Operator
+from cloud.engine.api.queries import WorkflowQueries
+from cloud.engine.api.refusals import REFUSALS, as_rpc_error
+from cloud.engine.api.system import System
+from cloud.engine.api.task_queues import TaskQueueMethods
+from cloud.engine.api.workflow_tasks import WorkflowTasks
+from cloud.engine.api.workflows import Workflows
+from cloud.engine.runtime.matching import Matching
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.starting import Starting
+from cloud.engine.runtime.transfers import Transfers
+from cloud.rpc import CallContext, Handler, Method, Unimplemented, methods_of
+
+SERVICES = (
+    workflow_service.DESCRIPTOR.services_by_name["WorkflowService"],
+    operator_service.DESCRIPTOR.services_by_name["OperatorService"],
+)
+
+
+class EngineService:
+    """Answers calls with the runtime. Composes the API groups; knows each method by its path."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        starting = Starting(runtime)
+        matching = Matching(runtime)
+        Transfers(runtime, starting)
+        histories = Histories(runtime)
+        activity_tasks = ActivityTasks(runtime, matching)
+        workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks)
+        groups: tuple[object, ...] = (
+            Workflows(runtime, starting, workflow_tasks),
+            workflow_tasks,
+            activity_tasks,
+            histories,
+            WorkflowQueries(runtime, workflow_tasks),
+            Descriptions(runtime),
+            Lists(runtime),
+            NamespaceMethods(runtime),
+            TaskQueueMethods(runtime),
+            System(runtime),
+            Operator(runtime),
+        )
+        self._handlers = _handlers(groups)
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """The methods that are there, by path."""
+        return self._handlers
+
+    async def call(self, method: Method, request: Message, context: CallContext) -> Message:
+        """Answer one call.
+
+        Raises:
+            RpcError: the method refuses, or is not there.
+        """
+        handler = self._handlers.get(method.path)
+        if handler is None:
+            raise Unimplemented(
+                f"{method.name} is not served by this cell yet; docs/compatibility.md lists what is"
+            )
+        try:
+            return await handler(request, context)
+        except REFUSALS as error:
+            raise as_rpc_error(error) from error
+
+
+def _handlers(groups: tuple[object, ...]) -> dict[str, Handler]:
+    """Find each RPC's coroutine among the groups by its name in snake case."""
+    coroutines = {
+        name: member
+        for group in groups
+        for name, member in inspect.getmembers(group, inspect.iscoroutinefunction)
+        if not name.startswith("_")
+    }
+    found: dict[str, Handler] = {}
+    for service in SERVICES:
+        for method in methods_of(service).values():
+            handler = coroutines.get(_snake_case(method.name))
+            if handler is not None:
+                found[method.path] = handler
+    return found
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,491 @@
+"""Starting, signalling, cancelling, terminating and deleting workflows."""
+
+from __future__ import annotations
+
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Link
+from temporalio.api.enums.v1 import (
+    EventType,
+    NamespaceState,
+    TaskQueueKind,
+    WorkflowExecutionStatus,
+    WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy,
+)
+from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure, WorkflowExecutionAlreadyStartedFailure
+from temporalio.api.history.v1 import (
+    WorkflowExecutionOptionsUpdatedEventAttributes,
+    WorkflowExecutionStartedEventAttributes,
+)
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DeleteWorkflowExecutionRequest,
+    DeleteWorkflowExecutionResponse,
+    RequestCancelWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionResponse,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest,
+    SignalWorkflowExecutionResponse,
+    StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse,
+    TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse,
+)
+
+from cloud.engine.api import checks
+from cloud.engine.api.search_attributes import check_search_attributes
+from cloud.engine.api.workflow_tasks import WorkflowTasks
+from cloud.engine.core import cancellation, close, retry, signal, start
+from cloud.engine.core.clock import duration, timestamp, to_ns
+from cloud.engine.core.state import RUNNING
+from cloud.engine.core.turn import Turn
+from cloud.engine.runtime import cron
+from cloud.engine.runtime.errors import NoSuchRun
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.starting import Conflict, Starting, conflict_with_closed, conflict_with_open
+from cloud.engine.store.rows import CurrentRun
+from cloud.rpc import AlreadyExists, CallContext, FailedPrecondition, InvalidArgument
+
+_Reuse = WorkflowIdReusePolicy
+_Conflict = WorkflowIdConflictPolicy
+_Request = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
+
+
+def _optional(message: Message, name: str) -> Message | None:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+class Workflows:
+    """See the module's head."""
+
+    def __init__(self, runtime: Runtime, starting: Starting, workflow_tasks: WorkflowTasks) -> None:
+        self._runtime = runtime
+        self._starting = starting
+        self._workflow_tasks = workflow_tasks
+
+    # --- start ---
+
+    async def start_workflow_execution(
+        self, request: StartWorkflowExecutionRequest, context: CallContext
+    ) -> StartWorkflowExecutionResponse:
+        """Start a workflow, or refer to the run that holds its id."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        self._check_start(request, namespace)
+        runtime = self._runtime
+        request_id = request.request_id or runtime.ids.request_id()
+        async with runtime.id_lock(namespace.namespace_id, request.workflow_id):
+            current = await runtime.runs.current(namespace.namespace_id, request.workflow_id)
+            if current is not None:
+                if current.request_id == request_id:
+                    return await self._same_start(namespace, current)
+                used = await self._resolve(namespace, current, request)
+                if used is not None:
+                    return await self._attach(used, request, request_id)
+            hot = self._begin(namespace, request, request_id, "start_workflow", None)
+            eager = None
+            if request.request_eager_execution and not to_ns(hot.execution.started.first_workflow_task_backoff):
+                eager = self._workflow_tasks.start_eagerly(hot, request.identity)
+        await runtime.durable(hot)
+        response = StartWorkflowExecutionResponse(
+            run_id=hot.run_id,
+            started=True,
+            first_execution_run_id=hot.run_id,
+            status=WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+            link=_start_link(namespace, hot),
+        )
+        if eager is not None:
+            response.eager_workflow_task.CopyFrom(await self._workflow_tasks.describe_task(eager))
+        return response
+
+    async def _same_start(self, namespace: Namespace, current: CurrentRun) -> StartWorkflowExecutionResponse:
+        hot = await self._runtime.find(namespace, current.workflow_id, current.run_id)
+        await self._runtime.durable(hot)
+        return StartWorkflowExecutionResponse(
+            run_id=current.run_id,
+            started=True,
+            first_execution_run_id=current.first_run_id,
+            status=WorkflowExecutionStatus.ValueType(current.status),
+            link=_start_link(namespace, hot),
+        )
+
+    async def _attach(
+        self, hot: HotRun, request: StartWorkflowExecutionRequest, request_id: str
+    ) -> StartWorkflowExecutionResponse:
+        """Conflict policy USE_EXISTING: note on the open run what the request asks to attach."""
+        options = request.on_conflict_options
+        wanted = options.attach_request_id or options.attach_completion_callbacks or options.attach_links
+        if request.HasField("on_conflict_options") and wanted:
+            known = hot.execution.attached_request_ids
+            if request_id not in known:
+                with self._runtime.transition(hot) as turn:
+                    event = turn.event(
+                        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED,
+                        workflow_execution_options_updated_event_attributes=(
+                            WorkflowExecutionOptionsUpdatedEventAttributes(
+                                attached_request_id=request_id if options.attach_request_id else "",
+                                attached_completion_callbacks=(
+                                    request.completion_callbacks
+                                    if options.attach_completion_callbacks
+                                    else ()
+                                ),
+                            )
+                        ),
+                        worker_may_ignore=True,
+                    )
+                    if options.attach_links:
+                        event.links.extend(request.links)
+                    start.attach(turn, event)
+                    turn.meter("update_workflow_options_via_start")
+        await self._runtime.durable(hot)
+        return StartWorkflowExecutionResponse(
+            run_id=hot.run_id,
+            first_execution_run_id=hot.execution.started.first_execution_run_id,
+            status=WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+            link=_start_link(hot.namespace, hot),
+        )
+
+    async def _resolve(
+        self, namespace: Namespace, current: CurrentRun, request: _Request
+    ) -> HotRun | None:
+        """What the policies say of a workflow id that has a run: the open one to use, or None to start anew.
+
+        Raises:
+            AlreadyExists: they forbid a new one.
+        """
+        reuse = request.workflow_id_reuse_policy
+        if current.status != RUNNING:
+            conflict = conflict_with_closed(current, reuse)
+            if conflict is not None:
+                raise _already_started(conflict)
+            return None
+        hot = await self._runtime.find(namespace, current.workflow_id, current.run_id)
+        policy = request.workflow_id_conflict_policy
+        if reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+            policy = _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+        if not policy and isinstance(request, SignalWithStartWorkflowExecutionRequest):
+            policy = _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+        if policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING:
+            return hot
+        if policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING:
+            self._make_way(hot)
+            return None
+        raise _already_started(conflict_with_open(current))
+
+    def _make_way(self, hot: HotRun) -> None:
+        with self._runtime.transition(hot) as turn:
+            close.terminate(
+                turn,
+                reason="TerminateIfRunning WorkflowIdReusePolicy",
+                details=None,
+                identity="history-service",
+            )
+
+    def _begin(
+        self,
+        namespace: Namespace,
+        request: _Request,
+        request_id: str,
+        meter: str,
+        signal_of: SignalWithStartWorkflowExecutionRequest | None,
+    ) -> HotRun:
+        now = self._runtime.clock.now()
+
+        def then(turn: Turn) -> None:
+            if signal_of is not None:
+                _receive(turn, signal_of, request_id, meter="")
+
+        return self._starting.begin(
+            namespace,
+            request.workflow_id,
+            self._runtime.ids.run_id(),
+            _started_attributes(request, self._runtime, now),
+            request_id=request_id,
+            meter=meter,
+            links=request.links,
+            user_metadata=(
+                request.user_metadata.SerializeToString() if request.HasField("user_metadata") else b""
+            ),
+            then=then,
+        )
+
+    def _check_start(self, request: _Request, namespace: Namespace) -> None:
+        limits = self._runtime.limits
+        if namespace.state == DEPRECATED:
+            raise FailedPrecondition(
+                "Namespace has invalid state: Deprecated. Must be Registered.",
+                NamespaceInvalidStateFailure(
+                    namespace=namespace.name,
+                    state=NamespaceState.NAMESPACE_STATE_DEPRECATED,
+                    allowed_states=[NamespaceState.NAMESPACE_STATE_REGISTERED],
+                ),
+            )
+        checks.require(request.workflow_id, "WorkflowId")
+        checks.check_length(request.workflow_id, "WorkflowId", limits)
+        if not request.workflow_type.name:
+            raise InvalidArgument("WorkflowType is not set on request.")
+        checks.check_length(request.workflow_type.name, "WorkflowType", limits)
+        if not request.task_queue.name:
+            raise InvalidArgument("missing task queue name")
+        checks.check_length(request.task_queue.name, "TaskQueue", limits)
+        checks.check_length(request.request_id, "RequestId", limits)
+        checks.check_duration(request.workflow_execution_timeout, "WorkflowExecutionTimeoutSeconds")
+        checks.check_duration(request.workflow_run_timeout, "WorkflowRunTimeoutSeconds")
+        checks.check_duration(request.workflow_task_timeout, "WorkflowTaskTimeoutSeconds")
+        checks.check_duration(request.workflow_start_delay, "WorkflowStartDelay")
+        if request.HasField("retry_policy"):
+            checks.check_retry_policy(request.retry_policy)
+        if request.cron_schedule:
+            if to_ns(request.workflow_start_delay):
+                raise InvalidArgument("CronSchedule and WorkflowStartDelay may not be used together.")
+            try:
+                cron.next_delay(request.cron_schedule, 0, self._runtime.clock.now())
+            except ValueError as error:
+                raise InvalidArgument(f"Invalid CronSchedule: {error}.") from None
+        _check_policies(request)
+        checks.check_blob(request.input, "input", limits)
+        checks.check_blob(request.memo, "memo", limits)
+        check_search_attributes(namespace, request.search_attributes)
+
+    # --- signals ---
+
+    async def signal_with_start_workflow_execution(
+        self, request: SignalWithStartWorkflowExecutionRequest, context: CallContext
+    ) -> SignalWithStartWorkflowExecutionResponse:
+        """Signal the open run, or start one with the signal in it."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        self._check_start(request, namespace)
+        checks.require(request.signal_name, "SignalName")
+        checks.check_length(request.signal_name, "SignalName", self._runtime.limits)
+        checks.check_blob(request.signal_input, "signal input", self._runtime.limits)
+        if request.workflow_id_conflict_policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
+            raise InvalidArgument(
+                "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
+            )
+        runtime = self._runtime
+        request_id = request.request_id or runtime.ids.request_id()
+        started = False
+        async with runtime.id_lock(namespace.namespace_id, request.workflow_id):
+            current = await runtime.runs.current(namespace.namespace_id, request.workflow_id)
+            hot: HotRun | None = None
+            if current is not None:
+                if current.request_id == request_id:
+                    hot = await runtime.find(namespace, current.workflow_id, current.run_id)
+                    await runtime.durable(hot)
+                    return SignalWithStartWorkflowExecutionResponse(run_id=hot.run_id, started=True)
+                hot = await self._resolve(namespace, current, request)
+            if hot is None:
+                hot = self._begin(namespace, request, request_id, "signal_workflow_with_start", request)
+                started = True
+            else:
+                with runtime.transition(hot) as turn:
+                    _receive(turn, request, request_id, meter="signal_workflow_with_start")
+        await runtime.durable(hot)
+        return SignalWithStartWorkflowExecutionResponse(
+            run_id=hot.run_id, started=started, signal_link=_signal_link(namespace, hot, request_id)
+        )
+
+    async def signal_workflow_execution(
+        self, request: SignalWorkflowExecutionRequest, context: CallContext
+    ) -> SignalWorkflowExecutionResponse:
+        """Signal an open run."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        checks.check_execution(request.workflow_execution)
+        checks.require(request.signal_name, "SignalName")
+        checks.check_length(request.signal_name, "SignalName", self._runtime.limits)
+        checks.check_length(request.request_id, "RequestId", self._runtime.limits)
+        checks.check_blob(request.input, "signal input", self._runtime.limits)
+        request_id = request.request_id or self._runtime.ids.request_id()
+        hot = await self._find(namespace, request.workflow_execution)
+        with self._runtime.transition(hot) as turn:
+            signal.receive(
+                turn,
+                name=request.signal_name,
+                input=request.input if request.HasField("input") else None,
+                identity=request.identity,
+                request_id=request_id,
+                header=request.header if request.HasField("header") else None,
+                links=request.links,
+            )
+        await self._runtime.durable(hot)
+        return SignalWorkflowExecutionResponse(link=_signal_link(namespace, hot, request_id))
+
+    # --- cancel, terminate, delete ---
+
+    async def request_cancel_workflow_execution(
+        self, request: RequestCancelWorkflowExecutionRequest, context: CallContext
+    ) -> RequestCancelWorkflowExecutionResponse:
+        """Ask an open run to cancel itself."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        checks.check_execution(request.workflow_execution)
+        hot = await self._find(namespace, request.workflow_execution, request.first_execution_run_id)
+        with self._runtime.transition(hot) as turn:
+            cancellation.request(
+                turn, reason=request.reason, identity=request.identity, links=request.links
+            )
+        await self._runtime.durable(hot)
+        return RequestCancelWorkflowExecutionResponse()
+
+    async def terminate_workflow_execution(
+        self, request: TerminateWorkflowExecutionRequest, context: CallContext
+    ) -> TerminateWorkflowExecutionResponse:
+        """End an open run at once."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        checks.check_execution(request.workflow_execution)
+        hot = await self._find(namespace, request.workflow_execution, request.first_execution_run_id)
+        with self._runtime.transition(hot) as turn:
+            close.terminate(
+                turn,
+                reason=request.reason,
+                details=request.details if request.HasField("details") else None,
+                identity=request.identity,
+                links=list(request.links),
+            )
+        await self._runtime.durable(hot)
+        return TerminateWorkflowExecutionResponse()
+
+    async def delete_workflow_execution(
+        self, request: DeleteWorkflowExecutionRequest, context: CallContext
+    ) -> DeleteWorkflowExecutionResponse:
+        """Remove a run and its history; an open one is terminated first."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        checks.check_execution(request.workflow_execution)
+        hot = await self._find(namespace, request.workflow_execution)
+        if hot.execution.running:
+            with self._runtime.transition(hot) as turn:
+                close.terminate(turn, reason="Delete workflow execution", details=None, identity="history-service")
+            await self._runtime.settled(hot)
+        if not hot.dropped:
+            batch = self._runtime.delete(hot)
+            await batch.durable
+        return DeleteWorkflowExecutionResponse()
+
+    async def _find(self, namespace: Namespace, execution: Message, first_run_id: str = "") -> HotRun:
+        workflow_id, run_id = execution.workflow_id, execution.run_id  # type: ignore[attr-defined]
+        hot = await self._runtime.find(namespace, workflow_id, run_id)
+        if first_run_id and hot.execution.started.first_execution_run_id != first_run_id:
+            raise NoSuchRun(workflow_id)
+        return hot
+
+
+def _check_policies(request: _Request) -> None:
+    reuse, conflict = request.workflow_id_reuse_policy, request.workflow_id_conflict_policy
+    if conflict and reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+        raise InvalidArgument(
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with "
+            "a WorkflowIDConflictPolicy."
+        )
+    if (
+        conflict == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+        and reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+    ):
+        raise InvalidArgument(
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with "
+            "WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING."
+        )
+
+
+def _receive(
+    turn: Turn, request: SignalWithStartWorkflowExecutionRequest, request_id: str, *, meter: str
+) -> None:
+    signal.receive(
+        turn,
+        name=request.signal_name,
+        input=request.signal_input if request.HasField("signal_input") else None,
+        identity=request.identity,
+        request_id=request_id,
+        header=request.header if request.HasField("header") else None,
+        links=request.links,
+        meter=meter,
+    )
+
+
+def _started_attributes(
+    request: _Request, runtime: Runtime, now: int
+) -> WorkflowExecutionStartedEventAttributes:
+    limits = runtime.limits
+    execution_timeout = to_ns(request.workflow_execution_timeout)
+    run_timeout = to_ns(request.workflow_run_timeout) or execution_timeout
+    if execution_timeout:
+        run_timeout = min(run_timeout, execution_timeout)
+    task_timeout = min(
+        to_ns(request.workflow_task_timeout) or limits.workflow_task_timeout_default,
+        limits.workflow_task_timeout,
+        run_timeout or limits.workflow_task_timeout,
+    )
+    if request.cron_schedule:
+        backoff = cron.next_delay(request.cron_schedule, now, now)
+    else:
+        backoff = to_ns(request.workflow_start_delay)
+    attributes = WorkflowExecutionStartedEventAttributes(
+        workflow_type=request.workflow_type,
+        task_queue=TaskQueue(
+            name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+        ),
+        workflow_execution_timeout=duration(execution_timeout),
+        workflow_run_timeout=duration(run_timeout),
+        workflow_task_timeout=duration(task_timeout),
+        identity=request.identity,
+        attempt=1,
+        cron_schedule=request.cron_schedule,
+        first_workflow_task_backoff=duration(backoff),
+    )
+    for name in ("input", "header", "memo", "search_attributes", "priority", "versioning_override"):
+        value = _optional(request, name)
+        if value is not None:
+            getattr(attributes, name).CopyFrom(value)
+    if request.HasField("retry_policy"):
+        attributes.retry_policy.CopyFrom(retry.with_defaults(request.retry_policy, limits))
+    if isinstance(request, StartWorkflowExecutionRequest):
+        for name in ("continued_failure", "last_completion_result"):
+            value = _optional(request, name)
+            if value is not None:
+                getattr(attributes, name).CopyFrom(value)
+        attributes.completion_callbacks.extend(request.completion_callbacks)
+        attributes.eager_execution_accepted = request.request_eager_execution and not backoff
+    if execution_timeout:
+        attributes.workflow_execution_expiration_time.CopyFrom(timestamp(now + execution_timeout + backoff))
+    return attributes
+
+
+def _already_started(conflict: Conflict) -> AlreadyExists:
+    current = conflict.current
+    return AlreadyExists(
+        conflict.sentence,
+        WorkflowExecutionAlreadyStartedFailure(
+            start_request_id=current.request_id,
+            run_id=current.run_id,
+            first_execution_run_id=current.first_run_id,
+        ),
+    )
+
+
+def _start_link(namespace: Namespace, hot: HotRun) -> Link:
+    return Link(
+        workflow_event=Link.WorkflowEvent(
+            namespace=namespace.name,
+            workflow_id=hot.execution.key.workflow_id,
+            run_id=hot.run_id,
+            event_ref=Link.WorkflowEvent.EventReference(
+                event_id=1, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+            ),
+        )
+    )
+
+
+def _signal_link(namespace: Namespace, hot: HotRun, request_id: str) -> Link:
+    return Link(
+        workflow_event=Link.WorkflowEvent(
+            namespace=namespace.name,
+            workflow_id=hot.execution.key.workflow_id,
+            run_id=hot.run_id,
+            request_id_ref=Link.WorkflowEvent.RequestIdReference(
+                request_id=request_id, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+            ),
+        )
+    )
+
+

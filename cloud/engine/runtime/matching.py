@@ -1,0 +1,306 @@
+"""Tasks to workers and back: dispatch, polls, and what a worker gets with its task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.query.v1 import WorkflowQuery
+
+from cloud.engine.core import activity, workflow_task
+from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
+from cloud.engine.core.errors import NoSuchTask
+from cloud.engine.core.state import Activity
+from cloud.engine.runtime.commits import Unflushed
+from cloud.engine.runtime.errors import NoSuchRun
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.queries import PendingQuery
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueue
+from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, TaskRow
+
+
+@dataclass(slots=True)
+class StartedWorkflowTask:
+    """A workflow task that a worker was given, as it was at that moment. Times are ns.
+
+    `tail` holds the events from `previous_started_event_id` on if memory had them, for a sticky worker; `suffix` the events of a
+    transient attempt.
+    """
+
+    hot: HotRun
+    scheduled_event_id: int
+    started_event_id: int
+    attempt: int
+    scheduled_time: int
+    started_time: int
+    sticky: bool
+    previous_started_event_id: int
+    last_event_id: int
+    tail: list[HistoryEvent] | None
+    suffix: list[HistoryEvent]
+    queries: dict[str, WorkflowQuery] = field(default_factory=dict)
+    backlog: int = 0
+
+
+@dataclass(slots=True)
+class StartedActivity:
+    """An activity attempt that a worker was given."""
+
+    hot: HotRun
+    activity: Activity
+    attempt: int
+    started_time: int
+    scheduled_time: int
+    heartbeat_details: bytes
+
+
+Given = StartedWorkflowTask | StartedActivity | PendingQuery
+
+
+class Matching:
+    """Offers what the core dispatches, and answers polls."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        runtime.carry_out_with(DispatchWorkflowTask, self._dispatch_workflow_task)
+        runtime.carry_out_with(DispatchActivity, self._dispatch_activity)
+
+    # --- dispatch ---
+
+    def _dispatch_workflow_task(self, hot: HotRun, effect: DispatchWorkflowTask) -> None:
+        key = QueueKey(hot.execution.key.namespace_id, effect.queue, WORKFLOW_TASK)
+        if effect.sticky and not self._runtime.queues.has_live_worker(key):
+            with self._runtime.transition(hot) as turn:
+                workflow_task.leave_sticky(turn)
+            return
+        self._offer(
+            hot,
+            key,
+            effect.scheduled_event_id,
+            effect.attempt,
+            lambda poller: self._start_workflow_task(
+                hot, effect.scheduled_event_id, effect.attempt, poller
+            ),
+        )
+
+    def _dispatch_activity(self, hot: HotRun, effect: DispatchActivity) -> None:
+        key = QueueKey(hot.execution.key.namespace_id, effect.queue, ACTIVITY_TASK)
+        self._offer(
+            hot,
+            key,
+            effect.scheduled_event_id,
+            effect.stamp,
+            lambda poller: self.start_activity(
+                hot, effect.scheduled_event_id, effect.stamp, poller.identity, poller.build_id
+            ),
+        )
+
+    def _offer(
+        self,
+        hot: HotRun,
+        key: QueueKey,
+        scheduled_event_id: int,
+        stamp: int,
+        start: Callable[[Poller], Given],
+    ) -> None:
+        queue = self._runtime.queues.get(key)
+        poller = None if queue.has_backlog else queue.next_poller()
+        if poller is not None:
+            queue.added += 1
+            queue.dispatched += 1
+            poller.matched.set_result(start(poller))
+            return
+        row = TaskRow(
+            self._runtime.serial(),
+            key.namespace_id,
+            key.name,
+            key.kind,
+            hot.run_id,
+            scheduled_event_id,
+            stamp,
+            self._runtime.clock.now(),
+        )
+        self._runtime.commits.touch().tasks[row.task_id] = row
+        self._runtime.queues.put(queue, row)
+
+    # --- starting ---
+
+    def _start_workflow_task(
+        self, hot: HotRun, scheduled_event_id: int, attempt: int, poller: Poller
+    ) -> StartedWorkflowTask:
+        return self.start_workflow_task(hot, scheduled_event_id, attempt, poller.identity, poller.build_id)
+
+    def start_workflow_task(
+        self, hot: HotRun, scheduled_event_id: int, attempt: int, identity: str, build_id: str
+    ) -> StartedWorkflowTask:
+        """Give a workflow task to a worker.
+
+        Raises:
+            NoSuchTask: it is stale.
+        """
+        execution = hot.execution
+        sticky = execution.workflow_task.sticky
+        with self._runtime.transition(hot) as turn:
+            workflow_task.start(
+                turn,
+                scheduled_event_id=scheduled_event_id,
+                attempt=attempt,
+                request_id=self._runtime.ids.request_id(),
+                identity=identity,
+                build_id=build_id,
+            )
+        task = execution.workflow_task
+        suffix = workflow_task.transient_events(execution)
+        last_event_id = execution.next_event_id - 1
+        first = execution.previous_started_event_id + 1 if sticky else 1
+        started = StartedWorkflowTask(
+            hot=hot,
+            scheduled_event_id=task.scheduled_event_id,
+            started_event_id=task.started_event_id,
+            attempt=task.attempt,
+            scheduled_time=task.scheduled_time,
+            started_time=task.started_time,
+            sticky=sticky,
+            previous_started_event_id=execution.previous_started_event_id,
+            last_event_id=last_event_id,
+            tail=hot.tail_from(first, last_event_id),
+            suffix=suffix,
+        )
+        for query in hot.queries:
+            started.queries[query.query_id] = query.query
+            query.taken.set()
+        return started
+
+    def start_activity(
+        self, hot: HotRun, scheduled_event_id: int, stamp: int, identity: str, build_id: str
+    ) -> StartedActivity:
+        """Give an activity attempt to a worker.
+
+        Raises:
+            NoSuchTask: it is stale.
+        """
+        with self._runtime.transition(hot) as turn:
+            pending = activity.start(
+                turn,
+                scheduled_event_id=scheduled_event_id,
+                stamp=stamp,
+                request_id=self._runtime.ids.request_id(),
+                identity=identity,
+                build_id=build_id,
+            )
+        progress = pending.progress
+        return StartedActivity(
+            hot=hot,
+            activity=pending,
+            attempt=progress.attempt,
+            started_time=progress.started_time,
+            scheduled_time=progress.scheduled_time,
+            heartbeat_details=progress.heartbeat_details,
+        )
+
+    # --- polls ---
+
+    async def poll(
+        self,
+        namespace: Namespace,
+        queue_name: str,
+        kind: int,
+        *,
+        identity: str,
+        build_id: str,
+        timeout_s: float,
+    ) -> Given | None:
+        """Wait for a task of a queue; None when the time is over. What is returned is durable.
+
+        Raises:
+            Unflushed: what was matched did not become durable.
+        """
+        loop = asyncio.get_running_loop()
+        queues = self._runtime.queues
+        queue = queues.get(QueueKey(namespace.namespace_id, queue_name, kind))
+        queues.note_poll(queue, identity)
+        ends_at = loop.time() + timeout_s
+        while True:
+            given: Given | None = self._take_query(queue)
+            if given is None:
+                given = await self._take_stored(queue, identity, build_id)
+            if given is None:
+                given = await self._wait(queue, Poller(identity, build_id, loop.create_future()), ends_at)
+            if given is not None:
+                if not isinstance(given, PendingQuery):
+                    await self._runtime.durable(given.hot)
+                return given
+            if loop.time() >= ends_at:
+                return None
+
+    def _take_query(self, queue: TaskQueue) -> PendingQuery | None:
+        while queue.queries:
+            query = queue.queries.popleft()
+            if not query.answer.done() and not query.taken.is_set():
+                self._runtime.queries.hold(query)
+                return query
+        return None
+
+    async def _take_stored(self, queue: TaskQueue, identity: str, build_id: str) -> Given | None:
+        runtime = self._runtime
+        while True:
+            row = await runtime.queues.next_stored(queue)
+            if row is None:
+                return None
+            try:
+                hot = await runtime.runs.get(row.run_id)
+            except NoSuchRun:
+                runtime.commits.touch().finish_task(row.task_id)
+                continue
+            try:
+                given: Given
+                if queue.key.kind == WORKFLOW_TASK:
+                    given = self.start_workflow_task(
+                        hot, row.scheduled_event_id, row.stamp, identity, build_id
+                    )
+                else:
+                    given = self.start_activity(hot, row.scheduled_event_id, row.stamp, identity, build_id)
+            except NoSuchTask:
+                runtime.commits.touch().finish_task(row.task_id)
+                continue
+            except Unflushed:
+                continue
+            runtime.commits.touch().finish_task(row.task_id)
+            return given
+
+    async def _wait(self, queue: TaskQueue, poller: Poller, ends_at: float) -> Given | None:
+        if queue.has_backlog or queue.queries:
+            return None  # something came while the store was asked
+        queue.pollers.append(poller)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(ends_at, _give_up, poller.matched)
+        try:
+            given: Given | None = await poller.matched
+            return given
+        finally:
+            timer.cancel()
+            if not poller.matched.done():
+                poller.matched.cancel()
+            queue.last_poll_at = self._runtime.clock.now()
+
+    # --- queries ---
+
+    def offer_query(self, query: PendingQuery, queue_name: str) -> None:
+        """Hand a query of its own to a worker of `queue_name`."""
+        key = QueueKey(query.hot.execution.key.namespace_id, queue_name, WORKFLOW_TASK)
+
+        def give(poller: Poller) -> None:
+            self._runtime.queries.hold(query)
+            poller.matched.set_result(query)
+
+        self._runtime.queues.offer_query(query, key, give)
+
+
+def _give_up(matched: asyncio.Future[Any]) -> None:
+    if not matched.done():
+        matched.set_result(None)

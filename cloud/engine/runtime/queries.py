@@ -1,0 +1,66 @@
+"""Queries: questions to a workflow's code that leave no trace in its history.
+
+A query of a run whose workflow task is pending rides on that task and is answered with its completion. Otherwise it is a task of its
+own that goes straight to a waiting worker: the sticky one, and if that does not take it in time any worker of the normal queue. Queries
+live in memory: their caller waits for the answer, and asks again if the service went away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from temporalio.api.query.v1 import WorkflowQuery, WorkflowQueryResult
+
+from cloud.engine.runtime.hot import HotRun
+
+
+class QueryRefused(Exception):
+    """No answer can come; the sentence says why."""
+
+
+@dataclass(slots=True, eq=False)
+class PendingQuery:
+    """A query on its way. `answer` gets a WorkflowQueryResult or an exception; `taken` says that a worker has it."""
+
+    query_id: str
+    query: WorkflowQuery
+    hot: HotRun
+    sticky: bool = False
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: asyncio.Future[WorkflowQueryResult] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Queries:
+    """Queries that workers hold, by id."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, PendingQuery] = {}
+
+    def hold(self, query: PendingQuery) -> None:
+        """A worker was given `query`."""
+        self._held[query.query_id] = query
+        query.taken.set()
+
+    def find(self, query_id: str) -> PendingQuery | None:
+        """The query that a worker answers, None if its caller is gone."""
+        return self._held.get(query_id)
+
+    def forget(self, query: PendingQuery) -> None:
+        """Its caller is gone, or has its answer."""
+        self._held.pop(query.query_id, None)
+
+    @staticmethod
+    def answer(query: PendingQuery, result: WorkflowQueryResult) -> None:
+        """Give the caller its answer; nothing if it is gone."""
+        if not query.answer.done():
+            query.answer.set_result(result)
+
+    @staticmethod
+    def refuse(query: PendingQuery, reason: str) -> None:
+        """Tell the caller that no answer will come."""
+        if not query.answer.done():
+            query.answer.set_exception(QueryRefused(reason))
+            query.answer.exception()

@@ -1,0 +1,403 @@
+"""The runtime of a native cell: it owns the runs in memory and every way in which they change.
+
+A change is a *transition*: open a turn, let the core compute, commit. That is one synchronous piece of code, so transitions of a run never
+interleave; whoever replies afterwards first waits until the batch is durable. After each await a run must be asked for again
+or checked with `HotRun.dropped`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import structlog
+
+from cloud.engine.core import machine
+from cloud.engine.core.effects import (
+    CancelExternal,
+    Meter,
+    PropagateClose,
+    SignalExternal,
+    StartChild,
+    UpdateVisibility,
+)
+from cloud.engine.core.errors import CoreDefect, CoreRefusal
+from cloud.engine.core.limits import Limits
+from cloud.engine.core.turn import Ids, Surroundings, Turn
+from cloud.engine.runtime import cron
+from cloud.engine.runtime.clock import Clock
+from cloud.engine.runtime.commits import Batch, CommitLoop, Unflushed
+from cloud.engine.runtime.errors import NoSuchRun
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.hot_runs import HotRuns
+from cloud.engine.runtime.lease import Lease
+from cloud.engine.runtime.namespaces import Namespace, Namespaces
+from cloud.engine.runtime.queries import Queries
+from cloud.engine.runtime.task_queues import TaskQueues
+from cloud.engine.runtime.tokens import Tokens
+from cloud.engine.runtime.visible import visibility_row
+from cloud.engine.runtime.wakeups import Wakeups
+from cloud.engine.store import schema as s
+from cloud.engine.store.database import Database
+from cloud.engine.store.reading import read_fact
+from cloud.engine.store.rows import CurrentRun, UsageRow
+from cloud.engine.store.writing import check_epoch
+
+log = structlog.get_logger(__name__)
+
+_SERIALS_PER_EPOCH_BITS = 40
+HOUSEKEEPING_INTERVAL_S = 5.0
+
+
+class Runtime:
+    """See the module's head. `start` takes the lease and recovers; `stop` flushes and releases it."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits | None = None,
+        on_lease_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.ids = ids
+        self.limits = limits or Limits()
+        self.namespaces = Namespaces(database, self.limits)
+        self.lease = Lease(database, clock)
+        self.queues = TaskQueues(database, clock, lambda key: self.commits.unflushed_tasks(key))
+        self.queries = Queries()
+        self.wakeups = Wakeups(database, clock, self._wake)
+        self.commits = CommitLoop(
+            database,
+            visibility_row=visibility_row,
+            on_flushing=lambda hot, wake_at: self.wakeups.note(hot.run_id, wake_at),
+            on_flushed=self._after_flush,
+            on_failure=self._forget_all,
+            on_lease_lost=on_lease_lost,
+        )
+        self.runs = HotRuns(database, self.namespaces, self.commits, self._after_load)
+        self.tokens = Tokens(b"")
+        self.cell_id = ""
+        self._serial = 0
+        self._around: dict[str, Surroundings] = {}
+        self._id_locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dispatchers: dict[type, Callable[[HotRun, Any], None]] = {}
+
+    # --- life ---
+
+    def carry_out_with(self, effect: type, function: Callable[[HotRun, Any], None]) -> None:
+        """Who carries an effect out (matching, transfers): told once, by composition."""
+        self._dispatchers[effect] = function
+
+    async def start(self) -> None:
+        """Take the lease (waiting for it if another holds it), load what is always in memory, and go."""
+        epoch = await self.lease.take()
+        self._serial = epoch << _SERIALS_PER_EPOCH_BITS
+        self.tokens = Tokens(await self._fact("token_key", lambda: secrets.token_bytes(32)))
+        self.cell_id = (await self._fact("cell_id", lambda: self.ids.request_id().encode())).decode()
+        await self.namespaces.load()
+        self.commits.start(epoch)
+        self.wakeups.start()
+        self.spawn(self._housekeeping(), "housekeeping")
+
+    async def stop(self) -> None:
+        """Stop taking on work, flush, give the lease back. Safe to call twice."""
+        await self.wakeups.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.commits.stop()
+        await self.lease.release()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run background work that ends with the runtime."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def settled(self, hot: HotRun) -> None:
+        """Wait until the run owes nothing to other runs and all of it is durable."""
+        while hot.transfers:
+            await asyncio.wait(hot.transfers)
+        await self.durable(hot)
+
+    async def _fact(self, name: str, make: Callable[[], bytes]) -> bytes:
+        def get_or_make(connection: Any) -> bytes:
+            check_epoch(connection, self.lease.epoch)
+            found = read_fact(connection, name)
+            if found is None:
+                found = make()
+                connection.execute(s.cell_facts.insert().values(name=name, value=found))
+            return found
+
+        return await self.database.write(get_or_make)
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            self.runs.shrink()
+            self.queues.sweep()
+
+    # --- runs ---
+
+    def serial(self) -> int:
+        """A number above all earlier ones of this cell, across restarts."""
+        self._serial += 1
+        return self._serial
+
+    @asynccontextmanager
+    async def id_lock(self, namespace_id: str, workflow_id: str) -> AsyncIterator[None]:
+        """Held while it is decided what becomes of a workflow id, so that two starts do not both find it free."""
+        key = (namespace_id, workflow_id)
+        lock = self._id_locks.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._id_locks.get(key) is lock:
+                del self._id_locks[key]
+
+    async def find(self, namespace: Namespace, workflow_id: str, run_id: str = "") -> HotRun:
+        """A run by its ids; the newest of its workflow id if no run is named.
+
+        Raises:
+            NoSuchRun: there is none, or it is of another workflow or namespace.
+        """
+        if not run_id:
+            current = await self.runs.current(namespace.namespace_id, workflow_id)
+            if current is None:
+                raise NoSuchRun(workflow_id)
+            run_id = current.run_id
+        hot = await self.runs.get(run_id)
+        key = hot.execution.key
+        if key.namespace_id != namespace.namespace_id or (workflow_id and key.workflow_id != workflow_id):
+            raise NoSuchRun(run_id)
+        return hot
+
+    def around(self, namespace: Namespace) -> Surroundings:
+        """What the core may know of the world for runs of `namespace`."""
+        found = self._around.get(namespace.namespace_id)
+        if found is None:
+            found = self._around[namespace.namespace_id] = Surroundings(
+                namespace=namespace.name,
+                namespace_id=namespace.namespace_id,
+                limits=self.limits,
+                ids=self.ids,
+                next_cron_delay=cron.next_delay,
+            )
+        return found
+
+    # --- transitions ---
+
+    @contextmanager
+    def transition(self, hot: HotRun) -> Iterator[Turn]:
+        """One transition of a run. What it changed is queued when the block ends; nothing is, if it refuses.
+
+        Raises:
+            Unflushed: the run is not in memory any more: ask for it again.
+        """
+        if hot.dropped:
+            raise Unflushed("the run was dropped from memory; try again")
+        turn = machine.open_turn(hot.execution, self.clock.now(), self.around(hot.namespace))
+        try:
+            yield turn
+        except BaseException as error:
+            if turn.dirty:
+                log.error("transition_broke_off", run_id=hot.run_id, error=type(error).__name__)
+                self.commits.abandon()
+                if isinstance(error, CoreRefusal):
+                    raise CoreDefect(f"run {hot.run_id}: refused after it had changed something") from error
+            raise
+        if turn.dirty:
+            self._commit(hot, turn)
+
+    async def durable(self, hot: HotRun) -> None:
+        """Wait until all that the run went through is on disk.
+
+        Raises:
+            Unflushed: it never will be.
+        """
+        if hot.unflushed is not None:
+            await asyncio.shield(hot.unflushed.durable)
+
+    def touch(self, hot: HotRun) -> Batch:
+        """Have the run's row written with the open batch."""
+        batch = self.commits.touch()
+        batch.runs[hot.run_id] = hot
+        hot.unflushed = batch
+        return batch
+
+    def _commit(self, hot: HotRun, turn: Turn) -> None:
+        execution, run_id = hot.execution, hot.run_id
+        batch = self.touch(hot)
+        execution.volatile.transitions += 1
+        if turn.events:
+            batch.events.setdefault(run_id, []).extend(turn.events)
+            hot.tail.extend(turn.events)
+        if turn.flushed:
+            batch.buffer_cleared.add(run_id)
+            batch.buffered[run_id] = [(self.serial(), event) for event in execution.buffered]
+        elif turn.newly_buffered:
+            batch.buffered.setdefault(run_id, []).extend(
+                (self.serial(), event) for event in turn.newly_buffered
+            )
+        for event_id in turn.progressed:
+            pending = execution.activities.get(event_id)
+            if pending is None:
+                batch.progress.pop((run_id, event_id), None)
+            else:
+                batch.progress[(run_id, event_id)] = pending.progress
+                hot.has_progress_rows = True
+        if not execution.running:
+            self._closed(hot, batch)
+        for effect in turn.effects:
+            self._carry_out(hot, turn, batch, effect)
+
+    def _closed(self, hot: HotRun, batch: Batch) -> None:
+        execution, run_id = hot.execution, hot.run_id
+        if hot.has_progress_rows:
+            hot.has_progress_rows = False
+            batch.progress_cleared.add(run_id)
+            for progress in [progress for progress in batch.progress if progress[0] == run_id]:
+                del batch.progress[progress]
+        self._set_current(
+            batch,
+            CurrentRun(
+                execution.key.namespace_id,
+                execution.key.workflow_id,
+                run_id,
+                execution.started.first_execution_run_id,
+                execution.status,
+                execution.volatile.start_request_id,
+                execution.start_time,
+            ),
+        )
+        self.runs.closed(hot)
+
+    def _set_current(self, batch: Batch, current: CurrentRun) -> None:
+        batch.current_runs[(current.namespace_id, current.workflow_id)] = current
+        self.runs.set_current(current)
+
+    def _carry_out(self, hot: HotRun, turn: Turn, batch: Batch, effect: object) -> None:
+        if isinstance(effect, Meter):
+            key = hot.execution.key
+            batch.usage.append(
+                UsageRow(
+                    self.serial(),
+                    key.namespace_id,
+                    turn.now,
+                    effect.kind,
+                    effect.count,
+                    hot.execution.started.workflow_type.name,
+                    key.workflow_id,
+                    key.run_id,
+                )
+            )
+        elif isinstance(effect, UpdateVisibility):
+            batch.visible[hot.run_id] = hot
+        else:
+            if isinstance(effect, StartChild | SignalExternal | CancelExternal | PropagateClose):
+                hot.outstanding += 1
+            self._dispatchers[type(effect)](hot, effect)
+
+    def meter(self, namespace: Namespace, kind: str, hot: HotRun) -> Batch:
+        """Count usage that comes without a transition (a query)."""
+        batch = self.commits.touch()
+        key = hot.execution.key
+        batch.usage.append(
+            UsageRow(
+                self.serial(),
+                namespace.namespace_id,
+                self.clock.now(),
+                kind,
+                1,
+                hot.execution.started.workflow_type.name,
+                key.workflow_id,
+                key.run_id,
+            )
+        )
+        return batch
+
+    def add_run(self, hot: HotRun, request_id: str) -> None:
+        """A new run enters memory and becomes the newest of its workflow id; its first transition follows at once."""
+        key = hot.execution.key
+        self.runs.add(hot)
+        self._set_current(
+            self.touch(hot),
+            CurrentRun(
+                key.namespace_id,
+                key.workflow_id,
+                key.run_id,
+                hot.execution.started.first_execution_run_id or key.run_id,
+                hot.execution.status,
+                request_id,
+                self.clock.now(),
+            ),
+        )
+
+    def delete(self, hot: HotRun) -> Batch:
+        """Remove a closed run and all that is stored of it."""
+        key = hot.execution.key
+        batch = self.commits.touch()
+        batch.deleted.append(hot)
+        for by_run in (batch.runs, batch.events, batch.buffered, batch.visible):
+            by_run.pop(hot.run_id, None)
+        for progress in [progress for progress in batch.progress if progress[0] == hot.run_id]:
+            del batch.progress[progress]
+        self.runs.remove(hot)
+        pending = batch.current_runs.get((key.namespace_id, key.workflow_id))
+        if pending is None or pending.run_id == hot.run_id:
+            batch.current_runs.pop((key.namespace_id, key.workflow_id), None)
+            self.runs.evict_current(key.namespace_id, key.workflow_id, hot.run_id)
+        return batch
+
+    # --- what happens around flushes, loads and wakes ---
+
+    def _after_flush(self, batch: Batch) -> None:
+        for hot in batch.runs.values():
+            if hot.watchers:
+                for watcher in hot.watchers:
+                    if not watcher.done():
+                        watcher.set_result(None)
+                hot.watchers.clear()
+
+    def _forget_all(self) -> None:
+        self.runs.forget()
+        self.queues.forget()
+        self.wakeups.forget()
+
+    def _after_load(self, hot: HotRun) -> None:
+        for effect in machine.outstanding(hot.execution):
+            hot.outstanding += 1
+            self._dispatchers[type(effect)](hot, effect)
+
+    async def _wake(self, run_id: str) -> None:
+        try:
+            hot = await self.runs.get(run_id)
+        except NoSuchRun:
+            return
+        if not hot.execution.running:
+            if not hot.outstanding and self.clock.now() >= hot.execution.close_time + hot.namespace.retention:
+                await self.durable(hot)
+                self.delete(hot)
+            elif not hot.outstanding:
+                self.wakeups.note(run_id, hot.execution.close_time + hot.namespace.retention)
+            return
+        with self.transition(hot) as turn:
+            machine.fire_due(turn)
+        if not hot.outstanding:
+            self.wakeups.note(run_id, machine.due_at(hot.execution))
+
+    def refresh_namespace(self, namespace: Namespace) -> None:
+        """A namespace's record changed: runs in memory see the new one."""
+        self._around.pop(namespace.namespace_id, None)
+        for hot in self.runs.of_namespace(namespace.namespace_id):
+            hot.namespace = namespace

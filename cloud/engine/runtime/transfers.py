@@ -1,0 +1,314 @@
+"""Work that one run has with another: starting children, signals and cancel requests to others, what a close means for parent and children.
+
+In a native cell both runs have the same writer, so what happens to both is queued without an await between and is written in
+one transaction: there is no state in which one side knows and the other does not. Until it is done the run counts it as
+`outstanding`, and its row says so: after a crash it is the first to be woken, and asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import (
+    CancelExternalWorkflowExecutionFailedCause,
+    ParentClosePolicy,
+    SignalExternalWorkflowExecutionFailedCause,
+    StartChildWorkflowExecutionFailedCause,
+)
+from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
+
+from cloud.engine.core import cancellation, child, close, external, signal
+from cloud.engine.core.clock import duration, timestamp, to_ns
+from cloud.engine.core.effects import CancelExternal, PropagateClose, SignalExternal, StartChild
+from cloud.engine.core.errors import LimitExceeded, RunClosed
+from cloud.engine.core.state import RUNNING, Child, Execution
+from cloud.engine.runtime import cron
+from cloud.engine.runtime.commits import Unflushed
+from cloud.engine.runtime.errors import NoSuchRun
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.starting import Starting, conflict_with_closed
+from cloud.engine.store.database import StoreUnavailable
+from cloud.engine.store.reading import read_events
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 0.2
+IDENTITY = "history-service"
+
+_SignalCause = SignalExternalWorkflowExecutionFailedCause
+_CancelCause = CancelExternalWorkflowExecutionFailedCause
+_ChildCause = StartChildWorkflowExecutionFailedCause
+_Policy = ParentClosePolicy
+
+
+class Transfers:
+    """Carries out the effects on other runs."""
+
+    def __init__(self, runtime: Runtime, starting: Starting) -> None:
+        self._runtime = runtime
+        self._starting = starting
+        runtime.carry_out_with(StartChild, self._begin(self._start_child))
+        runtime.carry_out_with(SignalExternal, self._begin(self._signal))
+        runtime.carry_out_with(CancelExternal, self._begin(self._cancel))
+        runtime.carry_out_with(PropagateClose, self._begin(self._propagate_close))
+
+    def _begin(
+        self, work: Callable[[HotRun, Any], Coroutine[Any, Any, None]]
+    ) -> Callable[[HotRun, Any], None]:
+        def begin(hot: HotRun, effect: Any) -> None:
+            task = self._runtime.spawn(self._until_done(work, hot, effect), type(effect).__name__)
+            hot.transfers.add(task)
+            task.add_done_callback(hot.transfers.discard)
+
+        return begin
+
+    async def _until_done(
+        self, work: Callable[[HotRun, Any], Coroutine[Any, Any, None]], hot: HotRun, effect: Any
+    ) -> None:
+        """Try until it is done; a run that was dropped from memory asks again when it is loaded."""
+        while not hot.dropped:
+            try:
+                await work(hot, effect)
+            except (Unflushed, StoreUnavailable) as error:
+                log.warning("transfer_delayed", run_id=hot.run_id, effect=repr(effect), reason=str(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    def _done(self, hot: HotRun) -> None:
+        hot.outstanding -= 1
+        self._runtime.touch(hot)
+
+    # --- children ---
+
+    async def _start_child(self, parent: HotRun, effect: StartChild) -> None:
+        pending = child.awaiting_start(parent.execution, effect.initiated_event_id)
+        if pending is None or not parent.execution.running:
+            self._done(parent)  # what a closed parent still owes its children is done with its close
+            return
+        async with self._runtime.id_lock(parent.execution.key.namespace_id, pending.initiated.workflow_id):
+            run_id = await self._try_start(parent, pending)
+            if parent.dropped:
+                raise Unflushed("the parent was dropped from memory")
+            with self._runtime.transition(parent) as turn:
+                if run_id:
+                    child.started(turn, effect.initiated_event_id, run_id)
+                else:
+                    child.start_failed(
+                        turn,
+                        effect.initiated_event_id,
+                        _ChildCause.START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS,
+                    )
+            self._done(parent)
+
+    async def _try_start(self, parent: HotRun, pending: Child) -> str:
+        """Start the child; its run id, empty if the workflow id is not free. Nothing is awaited after the look."""
+        runtime, intent = self._runtime, pending.initiated
+        current = await runtime.runs.current(parent.execution.key.namespace_id, intent.workflow_id)
+        if parent.dropped:
+            raise Unflushed("the parent was dropped from memory")
+        if current is not None and (
+            current.status == RUNNING or conflict_with_closed(current, intent.workflow_id_reuse_policy)
+        ):
+            return ""
+        run_id = runtime.ids.run_id()
+        self._starting.begin(
+            parent.namespace,
+            intent.workflow_id,
+            run_id,
+            _child_attributes(parent.execution, pending, runtime.clock.now()),
+            request_id=f"{parent.run_id}:{pending.initiated_event_id}",
+            meter="start_workflow",
+            user_metadata=pending.user_metadata,
+        )
+        return run_id
+
+    # --- signals and cancel requests ---
+
+    async def _target(self, hot: HotRun, execution: WorkflowExecution, child_only: bool) -> HotRun | None:
+        """The open run that is meant, None if there is none."""
+        try:
+            target = await self._runtime.find(hot.namespace, execution.workflow_id, execution.run_id)
+            if not execution.run_id and not target.execution.running:
+                target = await self._runtime.find(hot.namespace, execution.workflow_id)
+        except NoSuchRun:
+            return None
+        if hot.dropped:
+            raise Unflushed("the run was dropped from memory")
+        if not target.execution.running:
+            return None
+        if child_only and target.execution.started.parent_workflow_execution.run_id != hot.run_id:
+            return None
+        return target
+
+    async def _signal(self, hot: HotRun, effect: SignalExternal) -> None:
+        pending = hot.execution.external_signals.get(effect.initiated_event_id)
+        if pending is None or pending.closing or not hot.execution.running:
+            self._done(hot)
+            return
+        intent = pending.initiated
+        target = await self._target(hot, intent.workflow_execution, intent.child_workflow_only)
+        failed = None
+        if target is None:
+            failed = _SignalCause.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+        else:
+            try:
+                with self._runtime.transition(target) as turn:
+                    signal.receive(
+                        turn,
+                        name=intent.signal_name,
+                        input=intent.input if intent.HasField("input") else None,
+                        identity=IDENTITY,
+                        header=intent.header if intent.HasField("header") else None,
+                        sender=_ids(hot),
+                        request_id=f"{hot.run_id}:{effect.initiated_event_id}",
+                        meter="",
+                    )
+            except RunClosed:
+                failed = _SignalCause.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+            except LimitExceeded:
+                failed = _SignalCause.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_SIGNAL_COUNT_LIMIT_EXCEEDED
+        with self._runtime.transition(hot) as turn:
+            external.signal_outcome(turn, effect.initiated_event_id, failed)
+        self._done(hot)
+
+    async def _cancel(self, hot: HotRun, effect: CancelExternal) -> None:
+        pending = hot.execution.external_cancels.get(effect.initiated_event_id)
+        if pending is None or pending.closing or not hot.execution.running:
+            self._done(hot)
+            return
+        intent = pending.initiated
+        target = await self._target(hot, intent.workflow_execution, intent.child_workflow_only)
+        failed = None
+        if target is None:
+            failed = _CancelCause.CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+        else:
+            with self._runtime.transition(target) as turn:
+                cancellation.request(
+                    turn,
+                    reason=intent.reason,
+                    identity=IDENTITY,
+                    external_initiated_event_id=effect.initiated_event_id,
+                    sender=_ids(hot),
+                )
+        with self._runtime.transition(hot) as turn:
+            external.cancel_outcome(turn, effect.initiated_event_id, failed)
+        self._done(hot)
+
+    # --- the end of a run ---
+
+    async def _propagate_close(self, hot: HotRun, effect: PropagateClose) -> None:
+        execution = hot.execution
+        if not execution.volatile.close_propagated:
+            for pending in list(execution.children.values()):
+                await self._apply_parent_close_policy(hot, pending)
+            if not execution.next_run_id and execution.started.HasField("parent_workflow_execution"):
+                await self._tell_parent(hot)
+            if hot.dropped:
+                return
+            execution.volatile.close_propagated = True
+        self._done(hot)
+
+    async def _apply_parent_close_policy(self, hot: HotRun, pending: Child) -> None:
+        policy = pending.initiated.parent_close_policy
+        namespace_id = hot.execution.key.namespace_id
+        if pending.closing:
+            return
+        if not pending.run_id:
+            if policy == _Policy.PARENT_CLOSE_POLICY_ABANDON:
+                async with self._runtime.id_lock(namespace_id, pending.initiated.workflow_id):
+                    await self._try_start(hot, pending)
+            return
+        if policy not in (_Policy.PARENT_CLOSE_POLICY_TERMINATE, _Policy.PARENT_CLOSE_POLICY_REQUEST_CANCEL):
+            return
+        current = await self._runtime.runs.current(namespace_id, pending.initiated.workflow_id)
+        if current is None or current.status != RUNNING or current.first_run_id != pending.run_id:
+            return
+        try:
+            target = await self._runtime.runs.get(current.run_id)
+        except NoSuchRun:
+            return
+        try:
+            with self._runtime.transition(target) as turn:
+                if policy == _Policy.PARENT_CLOSE_POLICY_TERMINATE:
+                    close.terminate(turn, reason="by parent close policy", details=None, identity=IDENTITY)
+                else:
+                    cancellation.request(
+                        turn, reason="by parent close policy", identity=IDENTITY, sender=_ids(hot)
+                    )
+        except RunClosed:
+            return
+
+    async def _tell_parent(self, hot: HotRun) -> None:
+        started = hot.execution.started
+        close_event = await self._close_event(hot)
+        try:
+            parent = await self._runtime.runs.get(started.parent_workflow_execution.run_id)
+        except NoSuchRun:
+            return
+        if hot.dropped or not parent.execution.running:
+            return
+        with self._runtime.transition(parent) as turn:
+            # The parent knows its child by the first run of its chain.
+            child.ended(
+                turn,
+                started.parent_initiated_event_id,
+                hot.execution.started.first_execution_run_id,
+                close_event,
+            )
+
+    async def _close_event(self, hot: HotRun) -> HistoryEvent:
+        event_id = hot.execution.close_event_id
+        events = hot.tail_from(event_id, event_id)
+        if events is None:
+            await self._runtime.durable(hot)
+            run_id = hot.run_id
+            events = await self._runtime.database.read(
+                lambda c: read_events(c, run_id, event_id, event_id, size_max=1)
+            )
+        return events[0]
+
+
+def _ids(hot: HotRun) -> WorkflowExecution:
+    return WorkflowExecution(workflow_id=hot.execution.key.workflow_id, run_id=hot.run_id)
+
+
+def _child_attributes(
+    parent: Execution, pending: Child, now: int
+) -> WorkflowExecutionStartedEventAttributes:
+    intent = pending.initiated
+    root = parent.started.root_workflow_execution
+    attributes = WorkflowExecutionStartedEventAttributes(
+        workflow_type=intent.workflow_type,
+        parent_workflow_namespace=intent.namespace,
+        parent_workflow_namespace_id=parent.key.namespace_id,
+        parent_workflow_execution=WorkflowExecution(
+            workflow_id=parent.key.workflow_id, run_id=parent.key.run_id
+        ),
+        parent_initiated_event_id=pending.initiated_event_id,
+        root_workflow_execution=(
+            root
+            if root.workflow_id
+            else WorkflowExecution(workflow_id=parent.key.workflow_id, run_id=parent.key.run_id)
+        ),
+        task_queue=intent.task_queue,
+        workflow_execution_timeout=intent.workflow_execution_timeout,
+        workflow_run_timeout=intent.workflow_run_timeout,
+        workflow_task_timeout=intent.workflow_task_timeout,
+        cron_schedule=intent.cron_schedule,
+        attempt=1,
+    )
+    for name in ("input", "header", "memo", "search_attributes", "retry_policy", "priority"):
+        if intent.HasField(name):
+            getattr(attributes, name).CopyFrom(getattr(intent, name))
+    backoff = cron.next_delay(intent.cron_schedule, now, now) if intent.cron_schedule else 0
+    attributes.first_workflow_task_backoff.CopyFrom(duration(backoff))
+    timeout = to_ns(intent.workflow_execution_timeout)
+    if timeout:
+        attributes.workflow_execution_expiration_time.CopyFrom(timestamp(now + timeout + backoff))
+    return attributes

@@ -1,0 +1,68 @@
+"""What lists show of a run, from its state."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from temporalio.api.common.v1 import Memo, SearchAttributes
+from temporalio.api.enums.v1 import IndexedValueType
+
+from cloud.engine.core.clock import to_ns
+from cloud.engine.core.state import Execution
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.store.search_attribute_values import encode, indexed, listed
+from cloud.engine.store.visibility import VisibilityRow
+from cloud.engine.store.visibility_attributes import AttributeTypes
+
+
+def visibility_row(hot: HotRun) -> VisibilityRow:
+    """The row of a run as it is now."""
+    execution = hot.execution
+    started = execution.started
+    closed = not execution.running
+    types = attribute_types(hot)
+    attributes = search_attributes(execution)
+    shown = listed(attributes, types) if attributes.indexed_fields else None
+    execution_time = execution.start_time + to_ns(started.first_workflow_task_backoff)
+    parent = started.parent_workflow_execution
+    root = started.root_workflow_execution
+    return VisibilityRow(
+        run_id=execution.key.run_id,
+        namespace_id=execution.key.namespace_id,
+        workflow_id=execution.key.workflow_id,
+        workflow_type=started.workflow_type.name,
+        task_queue=started.task_queue.name,
+        status=execution.status,
+        start_time=execution.start_time,
+        execution_time=execution_time,
+        close_time=execution.close_time if closed else None,
+        history_length=execution.next_event_id - 1 if closed else None,
+        history_size_bytes=execution.history_size if closed else None,
+        state_transition_count=execution.volatile.transitions if closed else None,
+        execution_duration_ns=max(execution.close_time - execution_time, 0) if closed else None,
+        parent_workflow_id=parent.workflow_id or None,
+        parent_run_id=parent.run_id or None,
+        root_workflow_id=root.workflow_id or execution.key.workflow_id,
+        root_run_id=root.run_id or execution.key.run_id,
+        first_run_id=started.first_execution_run_id,
+        memo=Memo(fields=execution.memo).SerializeToString() if execution.memo else None,
+        search_attributes=shown.SerializeToString() if shown else None,
+        attributes=indexed(attributes, types) if attributes.indexed_fields else None,
+    )
+
+
+def search_attributes(execution: Execution) -> SearchAttributes:
+    """The run's search attributes, with those that the service itself sets."""
+    attributes = SearchAttributes(indexed_fields=execution.search_attributes)
+    if execution.build_ids:
+        # What the real server records of workers without versioning.
+        values = ["unversioned", *(f"unversioned:{build_id}" for build_id in execution.build_ids)]
+        attributes.indexed_fields["BuildIds"].CopyFrom(
+            encode(values, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
+        )
+    return attributes
+
+
+def attribute_types(hot: HotRun) -> AttributeTypes:
+    """The types of the namespace's own search attributes."""
+    return cast("AttributeTypes", hot.namespace.search_attributes)

@@ -1,0 +1,199 @@
+"""The visibility rows: written in the transaction of the transition that changed a run, read by lists and
+counts.
+
+Every function takes a synchronous connection inside the caller's transaction: SQLite's own, or Postgres's
+through ``AsyncConnection.run_sync``. Each write is one statement, whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cloud.engine.store.search_attribute_values import IndexedValue
+from cloud.engine.store.visibility_filter import ListFilter
+from cloud.engine.store.visibility_schema import close_order
+from cloud.engine.store.visibility_sql import Lowering
+from cloud.engine.store.visibility_values import INT64_MAX, STATUS_NAMES
+
+PAGE_SIZE_MAX: Final = 1_000
+"""Rows of a page, as the server of 1.32 bounds them (frontend.visibilityMaxPageSize)."""
+
+_CURSOR_VERSION: Final = 1
+_CURSOR: Final = struct.Struct(">Bqq")
+"""Version, close order and start time of the last row, then its run id. Grows by a new version only."""
+
+
+class CursorError(ValueError):
+    """A cursor that no list made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisibilityRow:
+    """What lists show of a run, and filter by. Times in ns since 1970.
+
+    The lengths and the duration are the closed run's; while it runs they are None, as the server of 1.32 has
+    it.
+    """
+
+    run_id: str
+    namespace_id: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    status: int
+    start_time: int
+    execution_time: int
+    close_time: int | None = None
+    history_length: int | None = None
+    history_size_bytes: int | None = None
+    state_transition_count: int | None = None
+    execution_duration_ns: int | None = None
+    parent_workflow_id: str | None = None
+    parent_run_id: str | None = None
+    root_workflow_id: str
+    root_run_id: str
+    first_run_id: str
+    memo: bytes | None = None
+    """A serialized ``temporal.api.common.v1.Memo``."""
+    search_attributes: bytes | None = None
+    """A serialized ``temporal.api.common.v1.SearchAttributes``, as lists send it back."""
+    attributes: dict[str, IndexedValue] | None = None
+    """The search attributes to filter by, as :func:`indexed` makes them; None when there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Runs that agree in the attribute that a count groups by."""
+
+    value: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many runs a filter finds, and for GROUP BY how many of each group."""
+
+    total: int
+    groups: tuple[Group, ...] = ()
+
+
+_NAMES: Final = tuple(field.name for field in fields(VisibilityRow))
+_values = attrgetter(*_NAMES)
+
+
+class Visibility:
+    """Reads and writes the table `table` (:func:`cloud.engine.store.visibility_schema.visibility_table`)."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._columns = [table.c[name] for name in _NAMES]
+        self._upserts = {
+            "sqlite": _upsert(sqlite.insert, table),
+            "postgresql": _upsert(postgresql.insert, table),
+        }
+        self._delete = delete(table).where(table.c.run_id == bindparam("gone_run_id"))
+        self._order = (close_order(table), table.c.start_time, table.c.run_id)
+
+    def upsert(self, conn: Connection, rows: Sequence[VisibilityRow]) -> None:
+        """Write `rows`, each whole, in place of what there was of its run; of two rows of a run the later
+        counts."""
+        if rows:
+            latest = {row.run_id: row for row in rows}
+            conn.execute(
+                self._upserts[conn.dialect.name],
+                [dict(zip(_NAMES, _values(row), strict=True)) for row in latest.values()],
+            )
+
+    def delete(self, conn: Connection, run_ids: Iterable[str]) -> None:
+        """Delete the rows of `run_ids`; unknown ones are passed over."""
+        gone = [{"gone_run_id": run_id} for run_id in run_ids]
+        if gone:
+            conn.execute(self._delete, gone)
+
+    def list_page(
+        self,
+        conn: Connection,
+        namespace_id: str,
+        list_filter: ListFilter,
+        page_size: int,
+        cursor: bytes | None = None,
+    ) -> tuple[list[VisibilityRow], bytes | None]:
+        """The next `page_size` rows after `cursor`, and the cursor of the following page or None at the end.
+
+        Running ones come first, then the latest closed; within these the latest started. A run that closes
+        between two pages may be missed or seen twice; no other is.
+
+        Raises:
+            CursorError: `cursor` is not one that this returned.
+            ValueError: `page_size` is not from 1 to PAGE_SIZE_MAX.
+        """
+        if not 1 <= page_size <= PAGE_SIZE_MAX:
+            raise ValueError(f"a page has 1 to {PAGE_SIZE_MAX} rows, not {page_size}")
+        query = (
+            select(*self._columns)
+            .where(self._table.c.namespace_id == namespace_id)
+            .order_by(*(each.desc() for each in self._order))
+            .limit(page_size + 1)
+        )
+        if list_filter.condition is not None:
+            query = query.where(Lowering(self._table, conn.dialect.name).clause(list_filter.condition))
+        if cursor is not None:
+            query = query.where(tuple_(*self._order) < tuple_(*_read_cursor(cursor)))
+        found = [_row(each) for each in conn.execute(query)]
+        if len(found) <= page_size:
+            return found, None
+        del found[page_size:]
+        return found, _write_cursor(found[-1])
+
+    def count(self, conn: Connection, namespace_id: str, list_filter: ListFilter) -> Count:
+        """Count the runs that `list_filter` finds, in groups if it says GROUP BY."""
+        lowering = Lowering(self._table, conn.dialect.name)
+        conditions = [self._table.c.namespace_id == namespace_id]
+        if list_filter.condition is not None:
+            conditions.append(lowering.clause(list_filter.condition))
+        if list_filter.group_by is None:
+            total = conn.execute(
+                select(func.count()).select_from(self._table).where(*conditions)
+            ).scalar_one()
+            return Count(total=total)
+        by = lowering.scalar(list_filter.group_by).label("value")
+        counted = select(by, func.count().label("count")).where(*conditions).group_by(by).order_by(by)
+        name_status = list_filter.group_by.field == "ExecutionStatus"
+        groups = tuple(
+            Group(value=STATUS_NAMES[value] if name_status else value, count=count)
+            for value, count in conn.execute(counted)
+        )
+        return Count(total=sum(group.count for group in groups), groups=groups)
+
+
+def _upsert(insert: Any, table: Table) -> Any:
+    statement = insert(table)
+    changed = {name: statement.excluded[name] for name in _NAMES if name != "run_id"}
+    return statement.on_conflict_do_update(index_elements=[table.c.run_id], set_=changed)
+
+
+def _row(found: Row[Any]) -> VisibilityRow:
+    return VisibilityRow(**dict(zip(_NAMES, found, strict=True)))
+
+
+def _write_cursor(row: VisibilityRow) -> bytes:
+    closed = INT64_MAX if row.close_time is None else row.close_time
+    return _CURSOR.pack(_CURSOR_VERSION, closed, row.start_time) + row.run_id.encode()
+
+
+def _read_cursor(cursor: bytes) -> tuple[int, int, str]:
+    try:
+        version, closed, started = _CURSOR.unpack_from(cursor)
+        run_id = cursor[_CURSOR.size :].decode()
+    except (struct.error, UnicodeDecodeError):
+        raise CursorError("the page's cursor is malformed; list again from the first page") from None
+    if version != _CURSOR_VERSION or not run_id or "\0" in run_id:
+        raise CursorError("the page's cursor is not of this version; list again from the first page")
+    return closed, started, run_id

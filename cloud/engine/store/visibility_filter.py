@@ -1,0 +1,544 @@
+"""The list filter: from a caller's text to a checked condition.
+
+The language is the WHERE clause of SQL as the server of 1.32 takes it (https://docs.temporal.io/list-filter),
+with STARTS_WITH, and GROUP BY for counts. sqlglot parses it; what comes out is walked against a closed list
+of node types, so that whatever else SQL has (functions, subqueries, unions) is refused, and each name and
+value is checked against the attribute's type. No text of the caller's goes into a statement:
+:mod:`cloud.engine.store.visibility_sql` binds the values as parameters.
+
+A filter comes from whoever may list, so its length, nesting and number of conditions and values are bounded
+before and while it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Final, TypeAlias
+
+from sqlglot import exp
+from sqlglot.dialects.mysql import MySQL
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokens import Token, TokenType
+from temporalio.api.enums.v1 import IndexedValueType
+
+from cloud.engine.store.visibility_attributes import (
+    BOOL,
+    DATETIME,
+    DOUBLE,
+    INT,
+    KEYWORD,
+    KEYWORD_LIST,
+    NAMESPACE_DIVISION,
+    TEXT,
+    Attribute,
+    AttributeTypes,
+    resolve,
+)
+from cloud.engine.store.visibility_values import (
+    INT64_MAX,
+    INT64_MIN,
+    STATUS_NAMES,
+    duration_ns,
+    status_number,
+    storable,
+    time_ns,
+    words,
+)
+
+LENGTH_MAX: Final = 64 * 1024
+"""Characters of a filter: room for a thousand workflow ids in one IN."""
+DEPTH_MAX: Final = 20
+"""Parentheses and NOTs within each other; each costs the parser some thirty frames of Python's thousand."""
+CONDITIONS_MAX: Final = 400
+"""Conditions of a filter; SQLite takes expressions up to a depth of 1,000."""
+VALUES_MAX: Final = 5_000
+"""Values of a filter; SQLite and Postgres take some 32,000 parameters in a statement."""
+
+_SHOWN_MAX: Final = 100
+"""Characters of a value that an error repeats."""
+_PREFIX: Final = "SELECT * FROM visibility "
+
+Value: TypeAlias = str | int | float | bool
+
+
+class FilterError(ValueError):
+    """A filter that can't be answered; the message says why, in words for the caller."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"invalid query: {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`attribute` `operator` `value`; the operator is one of = != < <= > >=."""
+
+    attribute: Attribute
+    operator: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """`attribute` is (or, a list, has) one of `values`."""
+
+    attribute: Attribute
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """`attribute` is from `low` to `high`, both included."""
+
+    attribute: Attribute
+    low: Value
+    high: Value
+
+
+@dataclass(frozen=True, slots=True)
+class StartsWith:
+    """`attribute` begins with `prefix`."""
+
+    attribute: Attribute
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasPhrase:
+    """The text `attribute` has one of `phrases`, each as :func:`words` folds it."""
+
+    attribute: Attribute
+    phrases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    """`attribute` has no value."""
+
+    attribute: Attribute
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """`condition` is false."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Each of `conditions` is true."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One of `conditions` is true."""
+
+    conditions: tuple[Condition, ...]
+
+
+Condition: TypeAlias = Compare | Within | Between | StartsWith | HasPhrase | IsNull | Not | All | Either
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """What a list or a count is asked for."""
+
+    condition: Condition | None
+    """None: every run."""
+    group_by: Attribute | None
+    """Counts only."""
+
+
+class _FilterDialect(MySQL):
+    """MySQL's quoting, which the server's parser follows, and STARTS_WITH as an operator."""
+
+    class Tokenizer(MySQL.Tokenizer):
+        KEYWORDS: ClassVar = {**MySQL.Tokenizer.KEYWORDS, "STARTS_WITH": TokenType.CARET_AT}
+
+    class Parser(MySQL.Parser):
+        RANGE_PARSERS: ClassVar = {
+            **MySQL.Parser.RANGE_PARSERS,
+            TokenType.CARET_AT: lambda self, this: self.expression(
+                exp.StartsWith(this=this, expression=self._parse_bitwise())
+            ),
+        }
+
+
+_DIALECT: Final = _FilterDialect()
+_COMPARISONS: Final[dict[type[exp.Expr], str]] = {
+    exp.EQ: "=",
+    exp.NEQ: "!=",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.NullSafeEQ: "<=>",
+    exp.StartsWith: "STARTS_WITH",
+    exp.Like: "LIKE",
+    exp.RegexpLike: "REGEXP",
+}
+_ORDERED: Final = frozenset({"=", "!=", "<", "<=", ">", ">=", "IN"})
+_OPERATORS: Final[dict[int, frozenset[str]]] = {
+    KEYWORD: _ORDERED | {"STARTS_WITH"},
+    KEYWORD_LIST: frozenset({"=", "!=", "IN"}),
+    TEXT: frozenset({"=", "!="}),
+    INT: _ORDERED,
+    DOUBLE: _ORDERED,
+    BOOL: _ORDERED,
+    DATETIME: _ORDERED,
+}
+_RANGES: Final = frozenset({KEYWORD, INT, DOUBLE, DATETIME})
+_GROUPS: Final = frozenset({"ExecutionStatus", NAMESPACE_DIVISION})
+_CLAUSES: Final[dict[str, str]] = {"order": "ORDER BY", "limit": "LIMIT", "having": "HAVING"}
+_PREFIX_OPERATORS: Final = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE})
+
+
+def parse_filter(query: str, types: AttributeTypes) -> ListFilter:
+    """Parse a list filter; `types` are the namespace's custom search attributes.
+
+    Runs of the namespace's divisions (schedules, batches) are left out unless the filter names the division.
+
+    Raises:
+        FilterError: the filter is malformed, names what does not exist, compares what can't be compared, or
+            is too long or too deep.
+    """
+    if len(query) > LENGTH_MAX:
+        raise FilterError(
+            f"the filter has {len(query)} characters, at most {LENGTH_MAX} are read; ask in several parts"
+        )
+    reader = _Reader(types)
+    select = _parse(storable(query.strip()))
+    where = select.args.get("where")
+    condition = reader.condition(where.this) if where is not None else None
+    group_by = reader.group(select.args["group"]) if select.args.get("group") is not None else None
+    if not reader.names_division:
+        outside = IsNull(Attribute(NAMESPACE_DIVISION, NAMESPACE_DIVISION, KEYWORD))
+        condition = outside if condition is None else All((condition, outside))
+    return ListFilter(condition, group_by)
+
+
+def _parse(query: str) -> exp.Select:
+    clause = query.upper().startswith(("ORDER BY", "GROUP BY"))
+    prefix = _PREFIX if clause or not query else f"{_PREFIX}WHERE "
+    try:
+        tokens = _DIALECT.tokenize(prefix + query)
+        while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
+            tokens.pop()
+        _check_depth(tokens)
+        parsed = [each for each in _DIALECT.parser().parse(tokens, prefix + query) if each is not None]
+    except TokenError:
+        raise FilterError(
+            "malformed SQL query: a quote is not closed, or a character has no meaning"
+        ) from None
+    except ParseError as error:
+        raise FilterError(_syntax_error(error, len(prefix))) from None
+    except RecursionError:
+        raise FilterError(_TOO_DEEP) from None
+    if len(parsed) != 1 or not isinstance(parsed[0], exp.Select):
+        raise FilterError(_ONE_CONDITION)
+    select = parsed[0]
+    for name, clause_name in _CLAUSES.items():
+        if select.args.get(name) is not None:
+            raise FilterError(f"operation is not supported: '{clause_name}' clause")
+    known = {"expressions", "from_", "where", "group"}
+    if unknown := sorted(name for name, value in select.args.items() if value and name not in known):
+        raise FilterError(f"operation is not supported: '{unknown[0].upper()}' clause")
+    return select
+
+
+_ONE_CONDITION: Final = "malformed SQL query: a filter is one condition, such as \"WorkflowType = 'Order'\""
+_TOO_DEEP: Final = f"parentheses and NOTs are nested more than {DEPTH_MAX} deep"
+
+
+def _check_depth(tokens: list[Token]) -> None:
+    """Refuse before the parser recurses (into parentheses, rows of NOTs and signs) or reads a second
+    statement."""
+    depth = row = 0
+    for token in tokens:
+        if token.token_type is TokenType.SEMICOLON:
+            raise FilterError(_ONE_CONDITION)
+        row = row + 1 if token.token_type in _PREFIX_OPERATORS else 0
+        if token.token_type is TokenType.L_PAREN:
+            depth += 1
+        elif token.token_type is TokenType.R_PAREN:
+            depth -= 1
+        if depth + row > DEPTH_MAX:
+            raise FilterError(_TOO_DEEP)
+
+
+def _syntax_error(error: ParseError, prefix_length: int) -> str:
+    """Where the query, not the statement around it, stops making sense."""
+    for fault in error.errors:
+        column, near = fault.get("col"), fault.get("highlight")
+        if fault.get("line") == 1 and isinstance(column, int) and isinstance(near, str):
+            position = max(column - prefix_length - len(near) + 1, 1)
+            return f"malformed SQL query: syntax error at position {position} near {_shown(near)}"
+    return "malformed SQL query: syntax error"
+
+
+class _Reader:
+    """Walks the parsed filter, resolves names and checks values."""
+
+    def __init__(self, types: AttributeTypes) -> None:
+        self._types = types
+        self._conditions = 0
+        self._values = 0
+        self.names_division = False
+
+    def condition(self, node: exp.Expr) -> Condition:
+        """The condition that `node` states."""
+        if isinstance(node, exp.Paren):
+            return self.condition(node.this)
+        if isinstance(node, exp.Not):
+            return Not(self.condition(node.this))
+        if isinstance(node, exp.And | exp.Or):
+            # A chain of a thousand ANDs is a thousand deep on its left: it is walked in a loop.
+            parts = tuple(self.condition(each) for each in _chain(node))
+            return All(parts) if isinstance(node, exp.And) else Either(parts)
+        self._conditions += 1
+        if self._conditions > CONDITIONS_MAX:
+            raise FilterError(
+                f"the filter has more than {CONDITIONS_MAX} conditions; use IN, or ask in several parts"
+            )
+        if type(node) in _COMPARISONS:
+            return self._comparison(node, _COMPARISONS[type(node)])
+        if isinstance(node, exp.In):
+            return self._in(node)
+        if isinstance(node, exp.Between):
+            return self._between(node)
+        if isinstance(node, exp.Is):
+            attribute = self._attribute(node.this)
+            if not isinstance(node.expression, exp.Null):
+                raise FilterError(
+                    "invalid expression: 'IS' operator can only be used as 'IS NULL' or 'IS NOT NULL'"
+                )
+            return IsNull(attribute)
+        if isinstance(node, exp.Column):
+            raise FilterError("invalid expression: incomplete expression")
+        if isinstance(node, exp.Func):
+            raise FilterError("operation is not supported: function expression")
+        raise FilterError(f"operation is not supported: {_kind(node)} as a condition")
+
+    def group(self, node: exp.Group) -> Attribute:
+        """The attribute that a count is grouped by."""
+        by = node.expressions
+        if len(by) != 1 or any(value for name, value in node.args.items() if name != "expressions"):
+            raise FilterError("operation is not supported: 'GROUP BY' clause supports only a single field")
+        attribute = self._attribute(by[0])
+        if attribute.field not in _GROUPS:
+            raise FilterError(
+                "operation is not supported: 'GROUP BY' clause is not supported for search attribute "
+                f"{attribute.alias}"
+            )
+        return attribute
+
+    def _comparison(self, node: exp.Expr, operator: str) -> Condition:
+        attribute = self._attribute(node.this)
+        value = self._value(attribute, node.expression)
+        _check_operator(attribute, operator)
+        if attribute.type == TEXT:
+            found = HasPhrase(attribute, _phrases(attribute, str(value)))
+            return found if operator == "=" else Not(found)
+        if attribute.type == KEYWORD_LIST:
+            has = Within(attribute, (value,))
+            return has if operator == "=" else Not(has)
+        if operator == "STARTS_WITH":
+            if not isinstance(value, str):  # a status, which is a number by now
+                raise FilterError(
+                    "operation is not supported: operator 'STARTS_WITH' not supported for search attribute "
+                    f"'{attribute.alias}'"
+                )
+            return StartsWith(attribute, value)
+        return Compare(attribute, operator, value)
+
+    def _in(self, node: exp.In) -> Condition:
+        attribute = self._attribute(node.this)
+        if not node.expressions:
+            if node.args.get("query") is not None:
+                raise FilterError("invalid expression: unexpected value type subquery")
+            raise FilterError("malformed SQL query: 'IN' needs values in parentheses, such as IN ('a', 'b')")
+        values = tuple(self._value(attribute, each) for each in node.expressions)
+        _check_operator(attribute, "IN")
+        return Within(attribute, values)
+
+    def _between(self, node: exp.Between) -> Condition:
+        attribute = self._attribute(node.this)
+        if attribute.type not in _RANGES:
+            raise FilterError(
+                f"invalid expression: cannot do range condition on search attribute '{attribute.alias}' of type "
+                f"{attribute.type_name}"
+            )
+        if any(value for name, value in node.args.items() if name not in {"this", "low", "high"}):
+            raise FilterError("operation is not supported: a form of 'BETWEEN'")
+        low, high = (self._value(attribute, node.args[end]) for end in ("low", "high"))
+        return Between(attribute, low, high)
+
+    def _attribute(self, node: exp.Expr) -> Attribute:
+        if not isinstance(node, exp.Column):
+            raise FilterError(f"invalid expression: must be a column name but was {_kind(node)}")
+        alias = ".".join(part.name for part in node.parts)
+        attribute = resolve(alias, self._types)
+        if attribute is None:
+            raise FilterError(f"invalid search attribute: {_cut(alias)}")
+        if attribute.field == NAMESPACE_DIVISION:
+            self.names_division = True
+        return attribute
+
+    def _value(self, attribute: Attribute, node: exp.Expr) -> Value:
+        self._values += 1
+        if self._values > VALUES_MAX:
+            raise FilterError(f"the filter has more than {VALUES_MAX} values; ask in several parts")
+        return _typed(attribute, _literal(node))
+
+
+def _chain(node: exp.Expr) -> Iterator[exp.Expr]:
+    """The operands of a row of ANDs, or of ORs, in their order."""
+    kind = type(node)
+    stack = [node]
+    while stack:
+        each = stack.pop()
+        if type(each) is kind:
+            stack += (each.expression, each.this)
+        else:
+            yield each
+
+
+def _literal(node: exp.Expr) -> Value:
+    """The value that `node` writes down."""
+    sign = 1
+    if isinstance(node, exp.Neg):
+        node, sign = node.this, -1
+    if isinstance(node, exp.Literal):
+        if not node.is_string:
+            return _number(node.name, sign)
+        if sign == 1:
+            return node.name
+    if isinstance(node, exp.Boolean) and sign == 1:
+        return bool(node.this)
+    if isinstance(node, exp.Column):
+        raise FilterError(
+            "operation is not supported: column name on the right side of comparison expression (did you forget to "
+            f"quote {_shown(node.name)}?)"
+        )
+    if isinstance(node, exp.Func):
+        raise FilterError("operation is not supported: nested func")
+    raise FilterError(f"invalid expression: unexpected value type {_kind(node)}")
+
+
+def _number(text: str, sign: int) -> int | float:
+    """A number as the server reads it: an int if it fits 64 bits, else a float."""
+    if text.isdecimal() and len(text) <= 20:
+        whole = sign * int(text)
+        if INT64_MIN <= whole <= INT64_MAX:
+            return whole
+    try:
+        number = sign * float(text)
+    except ValueError:
+        number = float("inf")
+    if number in {float("inf"), float("-inf")}:
+        raise FilterError(f"invalid expression: unable to parse value {_shown(text)}")
+    return number
+
+
+def _typed(attribute: Attribute, value: Value) -> Value:
+    """`value` as the attribute stores it: statuses as numbers, times and durations in ns."""
+    if attribute.field == "ExecutionStatus" and not isinstance(value, bool):
+        return _status(value)
+    if attribute.field == "ExecutionDuration" and not isinstance(value, bool):
+        return _duration(value)
+    if attribute.type == DATETIME and not isinstance(value, float | bool):
+        return _time(value)
+    expected: tuple[type, ...] = _EXPECTED[attribute.type]
+    if isinstance(value, bool) != (expected == (bool,)) or not isinstance(value, expected):
+        raise FilterError(
+            f"invalid expression: invalid value type for search attribute {attribute.alias} of type "
+            f"{attribute.type_name}: {_shown(value)} (type: {_TYPES_SHOWN[type(value)]})"
+        )
+    return value
+
+
+_EXPECTED: Final[dict[IndexedValueType.ValueType, tuple[type, ...]]] = {
+    KEYWORD: (str,),
+    KEYWORD_LIST: (str,),
+    TEXT: (str,),
+    INT: (int, float),
+    DOUBLE: (int, float),
+    BOOL: (bool,),
+    DATETIME: (),
+}
+_TYPES_SHOWN: Final[dict[type, str]] = {str: "string", int: "int64", float: "float64", bool: "bool"}
+
+
+def _status(value: Value) -> int:
+    if isinstance(value, float):
+        raise FilterError(
+            "invalid expression: unexpected value type float64 for search attribute ExecutionStatus"
+        )
+    number = status_number(value) if isinstance(value, str) else int(value)
+    if number not in STATUS_NAMES:
+        shown = f"'{_cut(value)}'" if isinstance(value, str) else value
+        names = ", ".join(STATUS_NAMES.values())
+        raise FilterError(f"invalid expression: invalid ExecutionStatus value {shown} (one of {names})")
+    return number
+
+
+def _duration(value: Value) -> int:
+    if isinstance(value, float):
+        raise FilterError(
+            "invalid expression: unexpected value type float64 for search attribute ExecutionDuration"
+        )
+    number = duration_ns(value) if isinstance(value, str) else int(value)
+    if number is None:
+        raise FilterError(
+            "invalid expression: invalid duration value for search attribute ExecutionDuration: "
+            f"{_cut(str(value))} (write '1h30m', 'HH:MM:SS' or nanoseconds)"
+        )
+    return number
+
+
+def _time(value: Value) -> int:
+    if not isinstance(value, str):
+        return int(value)
+    number = time_ns(value)
+    if number is None:
+        raise FilterError(
+            f"invalid expression: unable to parse datetime '{_cut(value)}' (write '2006-01-02T15:04:05Z' or "
+            "nanoseconds since 1970)"
+        )
+    return number
+
+
+def _phrases(attribute: Attribute, text: str) -> tuple[str, ...]:
+    """Any one of the blank-separated parts of `text` is to be found, each as the phrase of its words."""
+    if not text.split():
+        raise FilterError(
+            f"invalid expression: no tokens found filtering on Text type search attribute {attribute.alias}"
+        )
+    return tuple(phrase for phrase in map(words, text.split()) if phrase)
+
+
+def _check_operator(attribute: Attribute, operator: str) -> None:
+    if operator not in _OPERATORS[attribute.type]:
+        raise FilterError(
+            f"operation is not supported: operator '{operator}' not supported for {attribute.type_name} type search "
+            f"attribute '{attribute.alias}'"
+        )
+
+
+def _kind(node: exp.Expr) -> str:
+    """What a caller would call `node`."""
+    if isinstance(node, exp.Literal):
+        return "a string" if node.is_string else "a number"
+    return {exp.Null: "NULL", exp.Boolean: "a boolean", exp.Tuple: "a list"}.get(type(node), node.key)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
+
+
+def _shown(value: Value) -> str:
+    return json.dumps(_cut(value) if isinstance(value, str) else value, ensure_ascii=False)
