@@ -1,1 +1,1 @@
-"""TBD"""
+"""The hosted side of Tacit: engine, cells, gateway, control plane, and the command line that runs them."""

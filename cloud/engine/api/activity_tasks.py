@@ -61,9 +61,7 @@ class ActivityTasks:
     ) -> PollActivityTaskQueueResponse:
         """Wait for an activity task; empty when the time is over."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        if not request.task_queue.name:
-            raise InvalidArgument("TaskQueue is not set on request.")
-        checks.check_length(request.task_queue.name, "TaskQueue", self._runtime.limits)
+        checks.check_task_queue(request, self._runtime.limits)
         given = await self._matching.poll(
             namespace,
             request.task_queue.name,
@@ -244,8 +242,9 @@ class ActivityTasks:
             raise RunClosed("workflow execution already completed")
         scheduled_event_id = hot.execution.activity_ids.get(activity_id, 0)
         if not scheduled_event_id:
-            raise NoSuchTask(f"cannot find pending activity with ActivityID {activity_id}")
-        return hot, activity.require_started(hot.execution, scheduled_event_id, None)
+            raise NoSuchTask(f"cannot find pending activity with ActivityID {activity_id}, "
+                "check workflow execution history for more details")
+        return hot, activity.require_open(hot.execution, scheduled_event_id)
 
     async def _find(self, namespace: Namespace, workflow_id: str, run_id: str) -> HotRun:
         try:
@@ -263,6 +262,7 @@ def _complete(
     pending: Activity,
     request: RespondActivityTaskCompletedRequest | RespondActivityTaskCompletedByIdRequest,
 ) -> None:
+    activity.assume_started(turn, pending, request.identity)
     activity.complete(turn, pending, result=_payloads(request, "result"), identity=request.identity)
 
 
@@ -272,6 +272,7 @@ def _fail(
     request: RespondActivityTaskFailedRequest | RespondActivityTaskFailedByIdRequest,
     failure: Failure,
 ) -> None:
+    activity.assume_started(turn, pending, request.identity)
     activity.fail(
         turn,
         pending,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import RetryPolicy, WorkflowExecution
+from temporalio.api.common.v1 import WorkflowExecution
 
-from cloud.engine.core import retry
 from cloud.engine.core.clock import to_ns
+from cloud.engine.core.command_checks import RESERVED_QUEUE_PREFIX
 from cloud.engine.core.limits import Limits
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
@@ -40,6 +40,13 @@ def check_length(value: str, what: str, limits: Limits) -> None:
         raise InvalidArgument(f"{what} length exceeds limit.")
 
 
+def check_id_length(value: str, what: str, limits: Limits) -> None:
+    """The same for the ids whose sentence tells both lengths."""
+    size = len(value.encode())
+    if size > limits.id_length:
+        raise InvalidArgument(f"{what} exceeds maximum allowed length ({size}/{limits.id_length})")
+
+
 def check_execution(execution: WorkflowExecution) -> None:
     """Check the ids of a run that a request names; the run id may be left out."""
     if not execution.workflow_id:
@@ -68,9 +75,17 @@ def check_blob(message: Message, what: str, limits: Limits) -> None:
 def check_duration(value: Duration, what: str) -> None:
     """Raise InvalidArgument for a negative duration."""
     if to_ns(value) < 0:
-        raise InvalidArgument(f"Invalid {what}.")
+        raise InvalidArgument(f"An invalid {what} is set on request. cause: negative duration")
 
 
-def check_retry_policy(policy: RetryPolicy) -> None:
-    """Raise Invalid for a retry policy that can't be."""
-    retry.check(policy)
+def check_task_queue(request: Message, limits: Limits) -> None:
+    """Check the task queue that a request names."""
+    if not request.HasField("task_queue"):
+        raise InvalidArgument("taskQueue is not set")
+    name: str = request.task_queue.name  # type: ignore[attr-defined]
+    if not name:
+        raise InvalidArgument("missing task queue name")
+    if len(name.encode()) > limits.id_length:
+        raise InvalidArgument("taskQueue length exceeds limit")
+    if name.startswith(RESERVED_QUEUE_PREFIX):
+        raise InvalidArgument(f"task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from temporalio.api.common.v1 import Memo, RetryPolicy, WorkerVersionStamp, WorkflowExecution
 from temporalio.api.enums.v1 import (
+    EventType,
     PendingActivityState,
     PendingWorkflowTaskState,
     TaskQueueKind,
@@ -60,9 +61,7 @@ def _describe(hot: HotRun) -> DescribeWorkflowExecutionResponse:
     started = execution.started
     response = DescribeWorkflowExecutionResponse(
         execution_config=WorkflowExecutionConfig(
-            task_queue=TaskQueue(
-                name=started.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
-            ),
+            task_queue=TaskQueue(name=started.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
             workflow_execution_timeout=started.workflow_execution_timeout,
             workflow_run_timeout=started.workflow_run_timeout,
             default_workflow_task_timeout=started.workflow_task_timeout,
@@ -117,22 +116,19 @@ def _info(hot: HotRun) -> WorkflowExecutionInfo:
         state_transition_count=execution.volatile.transitions,
         history_size_bytes=execution.history_size,
         root_execution=(
-            root
-            if root.workflow_id
-            else WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
+            root if root.workflow_id else WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
         ),
         first_run_id=started.first_execution_run_id,
-        priority=started.priority,
     )
+    if started.HasField("priority"):
+        info.priority.CopyFrom(started.priority)
     shown = described(search_attributes(execution), attribute_types(hot))
     info.search_attributes.CopyFrom(shown) if shown else info.search_attributes.SetInParent()
     if started.HasField("parent_workflow_execution"):
         info.parent_execution.CopyFrom(started.parent_workflow_execution)
         info.parent_namespace_id = key.namespace_id
     if execution.build_ids:
-        info.most_recent_worker_version_stamp.CopyFrom(
-            WorkerVersionStamp(build_id=execution.build_ids[-1])
-        )
+        info.most_recent_worker_version_stamp.CopyFrom(WorkerVersionStamp(build_id=execution.build_ids[-1]))
     if not execution.running:
         info.close_time.CopyFrom(timestamp(execution.close_time))
         info.execution_duration.CopyFrom(duration(max(execution.close_time - execution_time, 0)))
@@ -141,6 +137,14 @@ def _info(hot: HotRun) -> WorkflowExecutionInfo:
 
 def _extended(execution: Execution) -> WorkflowExecutionExtendedInfo:
     info = WorkflowExecutionExtendedInfo(cancel_requested=execution.cancel_requested)
+    started = info.request_id_infos[execution.volatile.start_request_id]
+    started.event_id = 1
+    started.event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+    for request_id, event_id in execution.attached_request_ids.items():
+        attached = info.request_id_infos[request_id]
+        attached.event_id = event_id
+        attached.event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
+        attached.buffered = not event_id
     if execution.started.HasField("workflow_execution_expiration_time"):
         info.execution_expiration_time.CopyFrom(execution.started.workflow_execution_expiration_time)
     run_due = start.due_run_timeout(execution, 0)
@@ -164,8 +168,9 @@ def _pending_activity(pending: Activity) -> PendingActivityInfo:
         attempt=progress.attempt,
         maximum_attempts=scheduled.retry_policy.maximum_attempts,
         last_worker_identity=progress.identity,
-        priority=scheduled.priority,
     )
+    if scheduled.HasField("priority"):
+        info.priority.CopyFrom(scheduled.priority)
     if progress.heartbeat_details:
         info.heartbeat_details.ParseFromString(progress.heartbeat_details)
     if progress.last_failure:
@@ -195,7 +200,9 @@ def _pending_activity(pending: Activity) -> PendingActivityInfo:
         "heartbeat_timeout",
     ):
         getattr(options, name).CopyFrom(getattr(scheduled, name))
-    options.retry_policy.CopyFrom(scheduled.retry_policy if scheduled.HasField("retry_policy") else RetryPolicy())
+    options.retry_policy.CopyFrom(
+        scheduled.retry_policy if scheduled.HasField("retry_policy") else RetryPolicy()
+    )
     return info
 
 

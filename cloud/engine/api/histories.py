@@ -19,7 +19,7 @@ from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.polling import HISTORY_POLL_S, long_poll_timeout_s
 from cloud.engine.runtime.runtime import Runtime
-from cloud.engine.runtime.tokens import HISTORY_PAGE, HistoryPageToken
+from cloud.engine.runtime.tokens import HISTORY_PAGE, BadToken, HistoryPageToken
 from cloud.engine.store.reading import read_events
 from cloud.rpc import CallContext, InvalidArgument
 
@@ -68,9 +68,7 @@ class Histories:
             events = await self._read(hot, first, last, count_max=PAGE_EVENTS_MAX)
         if not events or events[-1].event_id >= last:
             return [*events, *suffix], b""
-        token = HistoryPageToken(
-            hot.run_id, events[-1].event_id + 1, last, transient=bool(suffix)
-        )
+        token = HistoryPageToken(hot.run_id, events[-1].event_id + 1, last, transient=bool(suffix))
         return events, self._runtime.tokens.make(HISTORY_PAGE, hot.namespace.namespace_id, token)
 
     async def get_workflow_execution_history(
@@ -90,8 +88,10 @@ class Histories:
                     break
                 hot = await self._refreshed(namespace, hot)
         last = hot.execution.next_event_id - 1
-        if token and not request.wait_new_event and token.last_event_id:
-            last = min(last, token.last_event_id) if not token.waiting else last
+        if token and token.last_event_id and not token.waiting:
+            last = min(
+                last, token.last_event_id
+            )  # the pages of one read end where its first page saw the end
         count_max = request.maximum_page_size or PAGE_EVENTS_MAX
         events = await self._read(hot, first, last, count_max=min(count_max, PAGE_EVENTS_MAX))
         response = GetWorkflowExecutionHistoryResponse(history=History(events=events))
@@ -151,9 +151,12 @@ class Histories:
         execution = request.execution
         if not request.next_page_token:
             return await self._runtime.find(namespace, execution.workflow_id, execution.run_id), None
-        token: HistoryPageToken = self._runtime.tokens.read(
-            request.next_page_token, HISTORY_PAGE, namespace.namespace_id, HistoryPageToken
-        )
+        try:
+            token: HistoryPageToken = self._runtime.tokens.read(
+                request.next_page_token, HISTORY_PAGE, namespace.namespace_id, HistoryPageToken
+            )
+        except BadToken:
+            raise InvalidArgument("Invalid NextPageToken.") from None
         if execution.run_id and execution.run_id != token.run_id:
             raise InvalidArgument("Invalid NextPageToken.")
         return await self._runtime.find(namespace, execution.workflow_id, token.run_id), token

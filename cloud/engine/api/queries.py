@@ -12,7 +12,6 @@ from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflo
 from cloud.engine.api import checks
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.queries import PendingQuery, QueryRefused
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
@@ -22,6 +21,9 @@ QUERY_S = 30.0
 
 BUFFERED_QUERIES_MAX = 100
 """Queries that may wait for one run's workflow task."""
+
+FAILING_ATTEMPTS = 3
+"""A run whose workflow task is at this attempt keeps failing: a query would only wait for its caller to give up."""
 
 FREE_QUERY = "__temporal_workflow_metadata"
 """Asked by web consoles on their own account; not usage."""
@@ -49,22 +51,22 @@ class WorkflowQueries:
         hot = await self._runtime.find(namespace, request.execution.workflow_id, request.execution.run_id)
         status = hot.execution.status
         if _is_rejected(status, request.query_reject_condition):
-            return QueryWorkflowResponse(
-                query_rejected=QueryRejected(status=_Status.ValueType(status))
-            )
+            return QueryWorkflowResponse(query_rejected=QueryRejected(status=_Status.ValueType(status)))
         if not hot.execution.running and not hot.execution.completed_workflow_tasks:
             raise FailedPrecondition(
-                "Unable to query workflow due to Workflow Task in failed state."
-                if hot.execution.volatile.last_workflow_task_failure
-                else "Workflow closed before its first workflow task completed: there is no state to query.",
-                WorkflowNotReadyFailure(),
+                "Workflow execution closed before WorkflowTaskStarted event", WorkflowNotReadyFailure()
             )
-        if hot.execution.volatile.last_workflow_task_failure and hot.execution.workflow_task.attempt >= 3:
-            raise InvalidArgument("Cannot query workflow due to Workflow Task in failed state.")
+        if (
+            hot.execution.workflow_task.attempt >= FAILING_ATTEMPTS
+            and not hot.execution.workflow_task_in_flight
+        ):
+            raise FailedPrecondition(
+                "Unable to query workflow due to Workflow Task in failed state.", WorkflowNotReadyFailure()
+            )
         await self._runtime.durable(hot)
         query = PendingQuery(self._runtime.ids.request_id(), request.query, hot)
         try:
-            result = await self._ask(query, hot, long_poll_timeout_s(context, QUERY_S))
+            result = await self._ask(query, hot, context)
         finally:
             self._runtime.queries.forget(query)
             query.answer.cancel()
@@ -74,8 +76,11 @@ class WorkflowQueries:
             await self._runtime.meter(namespace, "query_workflow", hot).durable
         return _response(result)
 
-    async def _ask(self, query: PendingQuery, hot: HotRun, timeout_s: float) -> WorkflowQueryResult:
-        deadline = asyncio.get_running_loop().time() + timeout_s
+    async def _ask(self, query: PendingQuery, hot: HotRun, context: CallContext) -> WorkflowQueryResult:
+        # A caller's own deadline ends the call; this only bounds one that set none.
+        now = asyncio.get_running_loop().time()
+        deadline = now + QUERY_S if context.deadline_s is None else context.deadline_s + 1
+        timeout_s = deadline - now
         execution = hot.execution
         waits_for_task = execution.running and (
             execution.has_pending_workflow_task or not execution.completed_workflow_tasks
@@ -128,5 +133,6 @@ def _is_rejected(status: int, condition: QueryRejectCondition.ValueType) -> bool
 
 def _response(result: WorkflowQueryResult) -> QueryWorkflowResponse:
     if result.result_type == QueryResultType.QUERY_RESULT_TYPE_FAILED:
-        raise InvalidArgument(result.error_message, QueryFailedFailure(failure=result.failure))
+        detail = QueryFailedFailure(failure=result.failure if result.HasField("failure") else None)
+        raise InvalidArgument(result.error_message, detail)
     return QueryWorkflowResponse(query_result=result.answer)

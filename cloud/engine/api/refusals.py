@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, NotFoundFailure
 
-from cloud.engine.core.errors import CoreRefusal, Invalid, LimitExceeded, NoSuchTask, RunClosed
+from cloud.engine.core.errors import (
+    CoreRefusal,
+    Invalid,
+    LimitExceeded,
+    NoSuchTask,
+    OtherNamespace,
+    RunClosed,
+)
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import NoSuchNamespace
@@ -21,8 +28,10 @@ def as_rpc_error(error: Exception) -> RpcError:
     match error:
         case NoSuchNamespace():
             return NotFound(str(error), NamespaceNotFoundFailure(namespace=error.name))
+        case OtherNamespace():
+            return NotFound(str(error), NamespaceNotFoundFailure(namespace=error.namespace))
         case NoSuchRun():
-            return NotFound(f"workflow not found for ID: {error}", NotFoundFailure())
+            return NotFound(str(error), NotFoundFailure())
         case RunClosed() | NoSuchTask():
             return NotFound(str(error), NotFoundFailure())
         case Invalid() | LimitExceeded():

@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import (
     TaskQueueKind,
     WorkflowTaskFailedCause,
 )
+from temporalio.api.errordetails.v1 import NotFoundFailure
 from temporalio.api.history.v1 import History
 from temporalio.api.query.v1 import WorkflowQueryResult
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -32,11 +33,10 @@ from cloud.engine.api import checks
 from cloud.engine.api.activity_tasks import ActivityTasks
 from cloud.engine.api.histories import Histories
 from cloud.engine.api.search_attributes import check_search_attributes
-from cloud.engine.core import close, commands, completion, workflow_task
+from cloud.engine.core import close, command_checks, completion, workflow_task
 from cloud.engine.core.clock import timestamp
-from cloud.engine.core.errors import NoSuchTask, RunClosed
+from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Sticky
-from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.matching import Matching, StartedWorkflowTask
 from cloud.engine.runtime.namespaces import Namespace
@@ -69,9 +69,7 @@ class WorkflowTasks:
     ) -> PollWorkflowTaskQueueResponse:
         """Wait for a workflow task or a query; empty when the time is over."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        if not request.task_queue.name:
-            raise InvalidArgument("TaskQueue is not set on request.")
-        checks.check_length(request.task_queue.name, "TaskQueue", self._runtime.limits)
+        checks.check_task_queue(request, self._runtime.limits)
         given = await self._matching.poll(
             namespace,
             request.task_queue.name,
@@ -134,7 +132,6 @@ class WorkflowTasks:
             workflow_execution=_ids(hot),
             workflow_type=execution.started.workflow_type,
             previous_started_event_id=execution.previous_started_event_id,
-            started_event_id=execution.previous_started_event_id,
             attempt=1,
             query=query.query,
             workflow_execution_task_queue=TaskQueue(
@@ -173,10 +170,7 @@ class WorkflowTasks:
         response = RespondWorkflowTaskCompletedResponse()
         if completed.refusal is not None:
             await self._runtime.durable(hot)
-            refusal = completed.refusal
-            if refusal.cause == _Cause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
-                raise InvalidArgument("UnhandledCommand")
-            raise InvalidArgument(f"{cause_name(refusal.cause)}: {refusal.message}")
+            raise InvalidArgument(completion.refusal_message(completed.refusal))
         eager = [
             self._matching.start_activity(hot, event_id, 0, request.identity, _build_id(request))
             for event_id in sorted(completed.eager_activities)
@@ -254,12 +248,9 @@ class WorkflowTasks:
     ) -> RespondWorkflowTaskFailedResponse:
         """A worker could not carry its task out."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        try:
-            hot, token = await self._in_flight(namespace, request.task_token)
-            if not hot.execution.running:
-                raise RunClosed("workflow execution already completed")
-        except NoSuchRun:
-            raise RunClosed("workflow execution already completed") from None
+        hot, token = await self._in_flight(namespace, request.task_token)
+        if not hot.execution.running:
+            raise RunClosed("workflow execution already completed")
         with self._runtime.transition(hot) as turn:
             workflow_task.require_in_flight(
                 hot.execution, token.scheduled_event_id, token.started_event_id, token.attempt
@@ -307,10 +298,8 @@ class WorkflowTasks:
         )
         query = self._runtime.queries.find(token.query_id)
         if query is None:
-            raise NotFound("query task not found, or already expired")
-        result = WorkflowQueryResult(
-            result_type=request.completed_type, error_message=request.error_message
-        )
+            raise NotFound("query task not found, or already expired", NotFoundFailure())
+        result = WorkflowQueryResult(result_type=request.completed_type, error_message=request.error_message)
         if request.HasField("query_result"):
             result.answer.CopyFrom(request.query_result)
         if request.HasField("failure"):
@@ -322,19 +311,13 @@ class WorkflowTasks:
 
     # --- shared ---
 
-    async def _in_flight(
-        self, namespace: Namespace, task_token: bytes
-    ) -> tuple[HotRun, WorkflowTaskToken]:
+    async def _in_flight(self, namespace: Namespace, task_token: bytes) -> tuple[HotRun, WorkflowTaskToken]:
         if not task_token:
             raise InvalidArgument("Task token not set on request.")
         token: WorkflowTaskToken = self._runtime.tokens.read(
             task_token, WORKFLOW_TASK, namespace.namespace_id, WorkflowTaskToken
         )
-        try:
-            hot = await self._runtime.find(namespace, token.workflow_id, token.run_id)
-        except NoSuchRun:
-            raise NoSuchTask("Workflow task not found.") from None
-        return hot, token
+        return await self._runtime.find(namespace, token.workflow_id, token.run_id), token
 
 
 def _queue_key(namespace_id: str, name: str) -> QueueKey:
@@ -349,16 +332,10 @@ def _build_id(request: RespondWorkflowTaskCompletedRequest) -> str:
     return request.deployment_options.build_id or request.worker_version_stamp.build_id
 
 
-def cause_name(cause: int) -> str:
-    """A WorkflowTaskFailedCause as the real server writes it in sentences: BadStartTimerAttributes."""
-    name = _Cause.Name(_Cause.ValueType(cause)).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_")
-    return name.title().replace("_", "")
-
-
 def _check_sequence(request: RespondWorkflowTaskCompletedRequest) -> None:
     """A command that closes the run must be the last one."""
     for index, command in enumerate(request.commands):
-        if command.command_type in commands.CLOSING and index != len(request.commands) - 1:
+        if command.command_type in command_checks.CLOSING and index != len(request.commands) - 1:
             names = [_command_name(c.command_type) for c in request.commands]
             raise InvalidArgument(
                 f"invalid command sequence: [{', '.join(names)}], command {names[index]} must be the last command."

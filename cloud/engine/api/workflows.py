@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
+    ContinueAsNewInitiator,
     EventType,
     NamespaceState,
     TaskQueueKind,
@@ -13,7 +13,10 @@ from temporalio.api.enums.v1 import (
     WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy,
 )
-from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure, WorkflowExecutionAlreadyStartedFailure
+from temporalio.api.errordetails.v1 import (
+    NamespaceInvalidStateFailure,
+    WorkflowExecutionAlreadyStartedFailure,
+)
 from temporalio.api.history.v1 import (
     WorkflowExecutionOptionsUpdatedEventAttributes,
     WorkflowExecutionStartedEventAttributes,
@@ -39,6 +42,8 @@ from cloud.engine.api.search_attributes import check_search_attributes
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.core import cancellation, close, retry, signal, start
 from cloud.engine.core.clock import duration, timestamp, to_ns
+from cloud.engine.core.limits import Limits
+from cloud.engine.core.payloads import json_payloads
 from cloud.engine.core.state import RUNNING
 from cloud.engine.core.turn import Turn
 from cloud.engine.runtime import cron
@@ -77,17 +82,20 @@ class Workflows:
         self._check_start(request, namespace)
         runtime = self._runtime
         request_id = request.request_id or runtime.ids.request_id()
+        run_id = runtime.ids.run_id()
         async with runtime.id_lock(namespace.namespace_id, request.workflow_id):
             current = await runtime.runs.current(namespace.namespace_id, request.workflow_id)
             if current is not None:
                 if current.request_id == request_id:
                     return await self._same_start(namespace, current)
-                used = await self._resolve(namespace, current, request)
+                used = await self._resolve(namespace, current, request, run_id)
                 if used is not None:
                     return await self._attach(used, request, request_id)
-            hot = self._begin(namespace, request, request_id, "start_workflow", None)
+            hot = self._begin(namespace, request, run_id, request_id, "start_workflow", None)
             eager = None
-            if request.request_eager_execution and not to_ns(hot.execution.started.first_workflow_task_backoff):
+            if request.request_eager_execution and not to_ns(
+                hot.execution.started.first_workflow_task_backoff
+            ):
                 eager = self._workflow_tasks.start_eagerly(hot, request.identity)
         await runtime.durable(hot)
         response = StartWorkflowExecutionResponse(
@@ -149,7 +157,7 @@ class Workflows:
         )
 
     async def _resolve(
-        self, namespace: Namespace, current: CurrentRun, request: _Request
+        self, namespace: Namespace, current: CurrentRun, request: _Request, new_run_id: str
     ) -> HotRun | None:
         """What the policies say of a workflow id that has a run: the open one to use, or None to start anew.
 
@@ -171,16 +179,16 @@ class Workflows:
         if policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING:
             return hot
         if policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING:
-            self._make_way(hot)
+            self._make_way(hot, new_run_id)
             return None
         raise _already_started(conflict_with_open(current))
 
-    def _make_way(self, hot: HotRun) -> None:
+    def _make_way(self, hot: HotRun, new_run_id: str) -> None:
         with self._runtime.transition(hot) as turn:
             close.terminate(
                 turn,
                 reason="TerminateIfRunning WorkflowIdReusePolicy",
-                details=None,
+                details=json_payloads(f"terminated by new runID: {new_run_id}"),
                 identity="history-service",
             )
 
@@ -188,6 +196,7 @@ class Workflows:
         self,
         namespace: Namespace,
         request: _Request,
+        run_id: str,
         request_id: str,
         meter: str,
         signal_of: SignalWithStartWorkflowExecutionRequest | None,
@@ -201,7 +210,7 @@ class Workflows:
         return self._starting.begin(
             namespace,
             request.workflow_id,
-            self._runtime.ids.run_id(),
+            run_id,
             _started_attributes(request, self._runtime, now),
             request_id=request_id,
             meter=meter,
@@ -224,27 +233,25 @@ class Workflows:
                 ),
             )
         checks.require(request.workflow_id, "WorkflowId")
-        checks.check_length(request.workflow_id, "WorkflowId", limits)
+        checks.check_id_length(request.workflow_id, "WorkflowId", limits)
         if not request.workflow_type.name:
             raise InvalidArgument("WorkflowType is not set on request.")
         checks.check_length(request.workflow_type.name, "WorkflowType", limits)
-        if not request.task_queue.name:
-            raise InvalidArgument("missing task queue name")
-        checks.check_length(request.task_queue.name, "TaskQueue", limits)
+        checks.check_task_queue(request, limits)
         checks.check_length(request.request_id, "RequestId", limits)
         checks.check_duration(request.workflow_execution_timeout, "WorkflowExecutionTimeoutSeconds")
         checks.check_duration(request.workflow_run_timeout, "WorkflowRunTimeoutSeconds")
         checks.check_duration(request.workflow_task_timeout, "WorkflowTaskTimeoutSeconds")
-        checks.check_duration(request.workflow_start_delay, "WorkflowStartDelay")
+        checks.check_duration(request.workflow_start_delay, "WorkflowStartDelaySeconds")
         if request.HasField("retry_policy"):
-            checks.check_retry_policy(request.retry_policy)
+            retry.check(request.retry_policy)
         if request.cron_schedule:
             if to_ns(request.workflow_start_delay):
                 raise InvalidArgument("CronSchedule and WorkflowStartDelay may not be used together.")
             try:
                 cron.next_delay(request.cron_schedule, 0, self._runtime.clock.now())
-            except ValueError as error:
-                raise InvalidArgument(f"Invalid CronSchedule: {error}.") from None
+            except ValueError:
+                raise InvalidArgument("invalid CronSchedule.") from None
         _check_policies(request)
         checks.check_blob(request.input, "input", limits)
         checks.check_blob(request.memo, "memo", limits)
@@ -258,8 +265,7 @@ class Workflows:
         """Signal the open run, or start one with the signal in it."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         self._check_start(request, namespace)
-        checks.require(request.signal_name, "SignalName")
-        checks.check_length(request.signal_name, "SignalName", self._runtime.limits)
+        _check_signal_name(request.signal_name, self._runtime.limits)
         checks.check_blob(request.signal_input, "signal input", self._runtime.limits)
         if request.workflow_id_conflict_policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
             raise InvalidArgument(
@@ -267,6 +273,7 @@ class Workflows:
             )
         runtime = self._runtime
         request_id = request.request_id or runtime.ids.request_id()
+        run_id = runtime.ids.run_id()
         started = False
         async with runtime.id_lock(namespace.namespace_id, request.workflow_id):
             current = await runtime.runs.current(namespace.namespace_id, request.workflow_id)
@@ -276,16 +283,21 @@ class Workflows:
                     hot = await runtime.find(namespace, current.workflow_id, current.run_id)
                     await runtime.durable(hot)
                     return SignalWithStartWorkflowExecutionResponse(run_id=hot.run_id, started=True)
-                hot = await self._resolve(namespace, current, request)
+                hot = await self._resolve(namespace, current, request, run_id)
             if hot is None:
-                hot = self._begin(namespace, request, request_id, "signal_workflow_with_start", request)
+                hot = self._begin(
+                    namespace, request, run_id, request_id, "signal_workflow_with_start", request
+                )
                 started = True
             else:
                 with runtime.transition(hot) as turn:
                     _receive(turn, request, request_id, meter="signal_workflow_with_start")
         await runtime.durable(hot)
         return SignalWithStartWorkflowExecutionResponse(
-            run_id=hot.run_id, started=started, signal_link=_signal_link(namespace, hot, request_id)
+            run_id=hot.run_id,
+            started=started,
+            signal_link=_signal_link(namespace, hot, request_id),
+            first_execution_run_id=hot.execution.started.first_execution_run_id,
         )
 
     async def signal_workflow_execution(
@@ -323,9 +335,7 @@ class Workflows:
         checks.check_execution(request.workflow_execution)
         hot = await self._find(namespace, request.workflow_execution, request.first_execution_run_id)
         with self._runtime.transition(hot) as turn:
-            cancellation.request(
-                turn, reason=request.reason, identity=request.identity, links=request.links
-            )
+            cancellation.request(turn, reason=request.reason, identity=request.identity, links=request.links)
         await self._runtime.durable(hot)
         return RequestCancelWorkflowExecutionResponse()
 
@@ -339,7 +349,7 @@ class Workflows:
         with self._runtime.transition(hot) as turn:
             close.terminate(
                 turn,
-                reason=request.reason,
+                reason=request.reason or "terminated by user via frontend",
                 details=request.details if request.HasField("details") else None,
                 identity=request.identity,
                 links=list(request.links),
@@ -356,7 +366,9 @@ class Workflows:
         hot = await self._find(namespace, request.workflow_execution)
         if hot.execution.running:
             with self._runtime.transition(hot) as turn:
-                close.terminate(turn, reason="Delete workflow execution", details=None, identity="history-service")
+                close.terminate(
+                    turn, reason="Delete workflow execution", details=None, identity="history-service"
+                )
             await self._runtime.settled(hot)
         if not hot.dropped:
             batch = self._runtime.delete(hot)
@@ -367,8 +379,14 @@ class Workflows:
         workflow_id, run_id = execution.workflow_id, execution.run_id  # type: ignore[attr-defined]
         hot = await self._runtime.find(namespace, workflow_id, run_id)
         if first_run_id and hot.execution.started.first_execution_run_id != first_run_id:
-            raise NoSuchRun(workflow_id)
+            raise NoSuchRun("workflow execution not found")
         return hot
+
+
+def _check_signal_name(name: str, limits: Limits) -> None:
+    if not name:
+        raise InvalidArgument("signal not set")
+    checks.check_id_length(name, "signal name", limits)
 
 
 def _check_policies(request: _Request) -> None:
@@ -376,7 +394,7 @@ def _check_policies(request: _Request) -> None:
     if conflict and reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
         raise InvalidArgument(
             "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with "
-            "a WorkflowIDConflictPolicy."
+            "a WorkflowIDConflictPolicy"
         )
     if (
         conflict == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
@@ -384,7 +402,7 @@ def _check_policies(request: _Request) -> None:
     ):
         raise InvalidArgument(
             "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with "
-            "WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING."
+            "WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING"
         )
 
 
@@ -422,9 +440,7 @@ def _started_attributes(
         backoff = to_ns(request.workflow_start_delay)
     attributes = WorkflowExecutionStartedEventAttributes(
         workflow_type=request.workflow_type,
-        task_queue=TaskQueue(
-            name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
-        ),
+        task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
         workflow_execution_timeout=duration(execution_timeout),
         workflow_run_timeout=duration(run_timeout),
         workflow_task_timeout=duration(task_timeout),
@@ -448,6 +464,8 @@ def _started_attributes(
         attributes.eager_execution_accepted = request.request_eager_execution and not backoff
     if execution_timeout:
         attributes.workflow_execution_expiration_time.CopyFrom(timestamp(now + execution_timeout + backoff))
+    if request.cron_schedule:
+        attributes.initiator = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
     return attributes
 
 
@@ -487,5 +505,3 @@ def _signal_link(namespace: Namespace, hot: HotRun, request_id: str) -> Link:
             ),
         )
     )
-
-

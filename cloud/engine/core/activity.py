@@ -26,12 +26,17 @@ from cloud.engine.core import retry, workflow_task
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import DispatchActivity
-from cloud.engine.core.errors import NoSuchTask, RunClosed
+from cloud.engine.core.errors import Invalid, NoSuchTask, RunClosed
+from cloud.engine.core.payloads import json_payloads
 from cloud.engine.core.state import Activity, ActivityProgress, Execution
 from cloud.engine.core.turn import Turn
 
 _E = EventType
 _T = TimeoutType
+
+_NO_TIME_LEFT = (
+    "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
+)
 
 
 # --- folding events ---------------------------------------------------------------------------------------------
@@ -117,7 +122,11 @@ def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
 
 
 def schedule(
-    turn: Turn, attributes: ActivityTaskScheduledEventAttributes, event: HistoryEvent, *, dispatch: bool = True
+    turn: Turn,
+    attributes: ActivityTaskScheduledEventAttributes,
+    event: HistoryEvent,
+    *,
+    dispatch: bool = True,
 ) -> int:
     """Write the intent `event` (which carries `attributes`); offer it to workers if `dispatch`. Returns its id."""
     scheduled_event_id = turn.append(event)
@@ -165,26 +174,45 @@ def start(
     return activity
 
 
-def require_started(execution: Execution, scheduled_event_id: int, attempt: int | None, started_time: int = 0) -> Activity:
-    """The activity whose attempt `attempt` (None: any) a worker holds.
+def require_open(execution: Execution, scheduled_event_id: int) -> Activity:
+    """The pending activity, whether or not a worker holds it.
 
     Raises:
         RunClosed: the workflow is closed.
-        NoSuchTask: no worker holds it.
+        NoSuchTask: it ended.
     """
     if not execution.running:
         raise RunClosed("workflow execution already completed")
     activity = execution.activities.get(scheduled_event_id)
     if activity is None or activity.closing:
         raise NoSuchTask("invalid activityID or activity already timed out or invoking workflow is completed")
+    return activity
+
+
+def require_started(
+    execution: Execution, scheduled_event_id: int, attempt: int, started_time: int
+) -> Activity:
+    """The activity whose attempt `attempt`, taken at `started_time`, a worker holds.
+
+    Raises:
+        RunClosed: the workflow is closed.
+        NoSuchTask: no worker holds it.
+    """
+    activity = require_open(execution, scheduled_event_id)
     progress = activity.progress
-    if (
-        not progress.started_time
-        or (attempt is not None and progress.attempt != attempt)
-        or (started_time and progress.started_time != started_time)
-    ):
+    if not progress.started_time or progress.attempt != attempt or progress.started_time != started_time:
         raise NoSuchTask("invalid activityID or activity already timed out or invoking workflow is completed")
     return activity
+
+
+def assume_started(turn: Turn, activity: Activity, identity: str) -> None:
+    """Who answers by ids need not have polled: an attempt that nobody took counts as started now."""
+    progress = activity.progress
+    if not progress.started_time:
+        progress.started_time = turn.now
+        progress.request_id = turn.around.ids.request_id()
+        progress.identity = identity
+        turn.progress(activity.scheduled_event_id)
 
 
 def heartbeat(turn: Turn, activity: Activity, details: Payloads | None) -> None:
@@ -296,7 +324,13 @@ def cancel(
     identity: str,
     worker_version: WorkerVersionStamp | None = None,
 ) -> None:
-    """The worker confirms the cancellation that was requested."""
+    """The worker confirms the cancellation that was requested.
+
+    Raises:
+        Invalid: none was.
+    """
+    if not activity.cancel_requested_event_id:
+        raise Invalid("unable to mark activity as canceled without activity being request canceled first")
     _end(
         turn,
         activity,
@@ -332,7 +366,8 @@ def request_cancel(turn: Turn, activity: Activity, workflow_task_completed_event
         turn.event(
             _E.EVENT_TYPE_ACTIVITY_TASK_CANCELED,
             activity_task_canceled_event_attributes=ActivityTaskCanceledEventAttributes(
-                scheduled_event_id=activity.scheduled_event_id, identity="history-service"
+                details=json_payloads("ACTIVITY_ID_NOT_STARTED"),
+                scheduled_event_id=activity.scheduled_event_id,
             ),
         )
     )
@@ -435,17 +470,17 @@ def time_out(turn: Turn, key: int | str, timeout_type: TimeoutType.ValueType) ->
     name = TimeoutType.Name(timeout_type).removeprefix("TIMEOUT_TYPE_").title().replace("_", "")
     failure = Failure(message=f"activity {name} timeout", source="Server")
     failure.timeout_failure_info.timeout_type = timeout_type
+    state = RetryState.RETRY_STATE_TIMEOUT
+    if timeout_type in (_T.TIMEOUT_TYPE_START_TO_CLOSE, _T.TIMEOUT_TYPE_HEARTBEAT):
+        refused = _retry(turn, activity, failure)
+        if refused is None:
+            return
+        state = refused
+    if state == RetryState.RETRY_STATE_TIMEOUT and progress.started_time:
+        failure.message = _NO_TIME_LEFT
+        failure.timeout_failure_info.timeout_type = _T.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
     if progress.heartbeat_details:
         failure.timeout_failure_info.last_heartbeat_details.ParseFromString(progress.heartbeat_details)
-    state: RetryState.ValueType | None
-    if timeout_type in (_T.TIMEOUT_TYPE_START_TO_CLOSE, _T.TIMEOUT_TYPE_HEARTBEAT):
-        state = _retry(turn, activity, failure)
-        if state is None:
-            return
-    elif timeout_type == _T.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE:
-        state = RetryState.RETRY_STATE_TIMEOUT
-    else:
-        state = RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE
     if progress.last_failure:
         failure.cause.ParseFromString(progress.last_failure)
     _end(

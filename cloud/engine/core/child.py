@@ -139,22 +139,26 @@ def start_failed(
                 cause=cause,
                 control=intent.control,
                 initiated_event_id=initiated_event_id,
-                workflow_task_completed_event_id=intent.workflow_task_completed_event_id,
             ),
         )
     )
     workflow_task.schedule(turn)
 
 
-def ended(turn: Turn, initiated_event_id: int, run_id: str, close_event: HistoryEvent) -> None:
-    """The child's last run ended with `close_event`. Telling it twice, or of a child that is not ours, does nothing."""
+def ended(
+    turn: Turn, initiated_event_id: int, first_run_id: str, run_id: str, close_event: HistoryEvent
+) -> None:
+    """The child's last run `run_id`, of a chain that began with `first_run_id`, ended with `close_event`.
+
+    Telling it twice, or of a child that is not this run's, does nothing.
+    """
     execution = turn.execution
     child = execution.children.get(initiated_event_id)
     if not execution.running or child is None or child.closing:
         return
     if not child.run_id:
         # The child ended before its parent heard that it had started.
-        started(turn, initiated_event_id, run_id)
+        started(turn, initiated_event_id, first_run_id)
     turn.add(_end_event(turn, child, run_id, close_event))
     workflow_task.schedule(turn)
 

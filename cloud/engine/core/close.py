@@ -27,7 +27,7 @@ from temporalio.api.history.v1 import (
 )
 
 from cloud.engine.core import retry, start, workflow_task
-from cloud.engine.core.clock import SECOND, duration, to_ns
+from cloud.engine.core.clock import SECOND, to_ns
 from cloud.engine.core.effects import PropagateClose, StartNextRun, UpdateVisibility
 from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Execution, WorkflowTask
@@ -39,7 +39,7 @@ _R = RetryState
 _I = ContinueAsNewInitiator
 
 CONTINUE_AS_NEW_MIN_INTERVAL = SECOND
-"""A run that continues as new sooner than this after its start is held back until then (the real server does the same)."""
+"""Runs of a chain begin at least this far apart: one that ends sooner holds back the next (as the real server does)."""
 
 STATUS_OF = {
     _E.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: _S.WORKFLOW_EXECUTION_STATUS_COMPLETED,
@@ -59,7 +59,7 @@ def _apply_closed(execution: Execution, event: HistoryEvent) -> None:
     execution.volatile.workflow_task = WorkflowTask()
 
 
-APPLY = {event_type: _apply_closed for event_type in STATUS_OF}
+APPLY = dict.fromkeys(STATUS_OF, _apply_closed)
 
 
 def new_run_id_of(event: HistoryEvent) -> str:
@@ -98,7 +98,6 @@ def complete(turn: Turn, result: Payloads | None, workflow_task_completed_event_
                 failure=None,
                 last_completion_result=result,
                 attempt=1,
-                now=turn.now,
             ),
             "start_workflow_cron",
         )
@@ -145,7 +144,7 @@ def continue_as_new(
     run_id = turn.around.ids.run_id()
     backoff = to_ns(command.backoff_start_interval)
     if not backoff:
-        backoff = max(0, CONTINUE_AS_NEW_MIN_INTERVAL - (turn.now - execution.start_time))
+        backoff = _held_back(turn, 0)
     initiator = command.initiator or _I.CONTINUE_AS_NEW_INITIATOR_WORKFLOW
     attributes = start.next_run(
         execution,
@@ -157,13 +156,12 @@ def continue_as_new(
             command.last_completion_result if command.HasField("last_completion_result") else None
         ),
         attempt=1,
-        now=turn.now,
     )
     if command.workflow_type.name:
         attributes.workflow_type.CopyFrom(command.workflow_type)
     if command.task_queue.name:
         attributes.task_queue.name = command.task_queue.name
-    for name in ("input", "header"):
+    for name in ("input", "header", "memo", "search_attributes"):
         attributes.ClearField(name)
         if command.HasField(name):
             getattr(attributes, name).CopyFrom(getattr(command, name))
@@ -174,10 +172,6 @@ def continue_as_new(
     if command.HasField("retry_policy"):
         attributes.retry_policy.CopyFrom(retry.with_defaults(command.retry_policy, turn.around.limits))
     attributes.cron_schedule = command.cron_schedule
-    if command.HasField("memo"):
-        attributes.memo.CopyFrom(command.memo)
-    if command.HasField("search_attributes"):
-        attributes.search_attributes.CopyFrom(command.search_attributes)
     event_attributes = WorkflowExecutionContinuedAsNewEventAttributes(
         new_execution_run_id=run_id,
         workflow_type=attributes.workflow_type,
@@ -185,8 +179,10 @@ def continue_as_new(
         workflow_run_timeout=attributes.workflow_run_timeout,
         workflow_task_timeout=attributes.workflow_task_timeout,
         workflow_task_completed_event_id=workflow_task_completed_event_id,
-        backoff_start_interval=duration(backoff),
-        initiator=initiator,
+        backoff_start_interval=(
+            command.backoff_start_interval if command.HasField("backoff_start_interval") else None
+        ),
+        initiator=command.initiator,
         inherit_build_id=command.inherit_build_id,
         initial_versioning_behavior=command.initial_versioning_behavior,
     )
@@ -283,9 +279,7 @@ def _write_close(turn: Turn, event: HistoryEvent) -> None:
     turn.ask(PropagateClose())
 
 
-def _follow(
-    turn: Turn, run_id: str, attributes: WorkflowExecutionStartedEventAttributes, meter: str
-) -> None:
+def _follow(turn: Turn, run_id: str, attributes: WorkflowExecutionStartedEventAttributes, meter: str) -> None:
     turn.ask(StartNextRun(run_id, attributes, turn.execution.user_metadata))
     turn.meter(meter)
 
@@ -294,6 +288,10 @@ def _meter_of(initiator: ContinueAsNewInitiator.ValueType) -> str:
     if initiator == _I.CONTINUE_AS_NEW_INITIATOR_RETRY:
         return "start_workflow_retry"
     return "start_workflow_cron"
+
+
+def _held_back(turn: Turn, delay: int) -> int:
+    return max(delay, CONTINUE_AS_NEW_MIN_INTERVAL - (turn.now - turn.execution.start_time), 0)
 
 
 def _expires_at(execution: Execution) -> int:
@@ -343,9 +341,8 @@ def _next_after_failure(
         initiator=(
             _I.CONTINUE_AS_NEW_INITIATOR_RETRY if by_retry else _I.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
         ),
-        backoff=_retry_delay(turn, failure)[0] if by_retry else _cron_delay(turn),
+        backoff=_held_back(turn, _retry_delay(turn, failure)[0]) if by_retry else _cron_delay(turn),
         failure=failure,
         last_completion_result=None,
         attempt=execution.started.attempt + 1 if by_retry else 1,
-        now=turn.now,
     )

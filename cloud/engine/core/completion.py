@@ -11,7 +11,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import WorkflowTaskCompletedEventAttributes
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
-from cloud.engine.core import close, commands, workflow_task
+from cloud.engine.core import close, command_checks, commands, workflow_task
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.errors import BadCommand
 from cloud.engine.core.state import Sticky
@@ -37,16 +37,16 @@ def complete(
     turn: Turn,
     request: RespondWorkflowTaskCompletedRequest,
     *,
-    check_search_attributes: commands.AttributeCheck,
+    check_search_attributes: command_checks.AttributeCheck,
     eager: Callable[[ScheduleActivityTaskCommandAttributes], bool],
 ) -> Completed:
     """Carry out the completion of the task in flight (see ``workflow_task.require_in_flight``)."""
     execution = turn.execution
     task = execution.workflow_task
-    plan = commands.Plan(turn, check_search_attributes)
+    plan = command_checks.Plan(turn, check_search_attributes)
     try:
-        commands.check_all(plan, request.commands)
-        if execution.buffered and commands.closes(request.commands):
+        command_checks.check_all(plan, request.commands)
+        if execution.buffered and command_checks.closes(request.commands):
             raise BadCommand(_C.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND, "UnhandledCommand")
     except BadCommand as error:
         return _refuse(turn, error, request.identity)
@@ -87,7 +87,8 @@ def _remember_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -
     turn.execution.volatile.sticky = (
         Sticky(
             queue=sticky.worker_task_queue.name,
-            timeout=to_ns(sticky.schedule_to_start_timeout) or to_ns(turn.execution.started.workflow_task_timeout),
+            timeout=to_ns(sticky.schedule_to_start_timeout)
+            or to_ns(turn.execution.started.workflow_task_timeout),
         )
         if sticky.worker_task_queue.name
         else Sticky()
@@ -96,13 +97,20 @@ def _remember_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -
 
 
 def _refuse(turn: Turn, error: BadCommand, identity: str) -> Completed:
-    failure = Failure(message=str(error), source="Server")
-    failure.server_failure_info.non_retryable = False
     cause = _C.ValueType(error.cause)
-    if cause == _C.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
-        failure.message = "UnhandledCommand"
+    failure = Failure(message=refusal_message(error))
+    failure.server_failure_info.SetInParent()
     workflow_task.fail(turn, cause=cause, failure=failure, identity=identity)
     return Completed(refusal=error, new_task=turn.execution.has_pending_workflow_task)
+
+
+def refusal_message(error: BadCommand) -> str:
+    """How the worker and the history are told: the cause's name, then the sentence."""
+    cause = _C.ValueType(error.cause)
+    if cause == _C.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
+        return "UnhandledCommand"
+    name = _C.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").title().replace("_", "")
+    return f"{name}: {error.message}"
 
 
 def _enforce_history_limits(turn: Turn) -> None:
@@ -117,5 +125,3 @@ def _enforce_history_limits(turn: Turn) -> None:
         else "Workflow history count exceeds limit."
     )
     close.terminate(turn, reason=reason, details=None, identity="history-service")
-
-

@@ -3,6 +3,7 @@
 CoreRefusal                 nothing was changed
 ├── NoSuchTask              the task is gone: completed, timed out, or of another attempt
 ├── RunClosed               the run is not open any more
+├── OtherNamespace          a command reaches into another namespace
 ├── Invalid                 the request can never be right
 └── BadCommand              a worker's command is wrong: its workflow task fails with `cause`
 LimitExceeded               a limit of the execution is reached
@@ -26,6 +27,14 @@ class RunClosed(CoreRefusal):
 
 class Invalid(CoreRefusal):
     """The request is wrong in itself."""
+
+
+class OtherNamespace(CoreRefusal):
+    """A command names a namespace that is not the run's own; no cell lets workflows reach across."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(f"Namespace {namespace} is not found.")
+        self.namespace = namespace
 
 
 class LimitExceeded(CoreRefusal):

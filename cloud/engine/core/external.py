@@ -124,7 +124,6 @@ def signal_outcome(
             _E.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED,
             signal_external_workflow_execution_failed_event_attributes=SignalExternalWorkflowExecutionFailedEventAttributes(
                 cause=failed,
-                workflow_task_completed_event_id=intent.workflow_task_completed_event_id,
                 initiated_event_id=initiated_event_id,
                 namespace=intent.namespace,
                 namespace_id=intent.namespace_id,
@@ -165,7 +164,6 @@ def cancel_outcome(
             _E.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED,
             request_cancel_external_workflow_execution_failed_event_attributes=RequestCancelExternalWorkflowExecutionFailedEventAttributes(
                 cause=failed,
-                workflow_task_completed_event_id=intent.workflow_task_completed_event_id,
                 initiated_event_id=initiated_event_id,
                 namespace=intent.namespace,
                 namespace_id=intent.namespace_id,

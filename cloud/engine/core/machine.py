@@ -11,9 +11,19 @@ from collections.abc import Callable, Iterable, Mapping
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 
-from cloud.engine.core import activity, cancellation, child, close, external, marker, signal, start, timer
+from cloud.engine.core import (
+    activity,
+    cancellation,
+    child,
+    close,
+    external,
+    marker,
+    signal,
+    start,
+    timer,
+    workflow_task,
+)
 from cloud.engine.core import deadline_kinds as kinds
-from cloud.engine.core import workflow_task
 from cloud.engine.core.deadlines import DueOf, next_due, push
 from cloud.engine.core.effects import (
     CancelExternal,
@@ -34,14 +44,16 @@ APPLY: Mapping[int, Callable[[Execution, HistoryEvent], None]] = {
     event_type: function for subject in _SUBJECTS for event_type, function in subject.APPLY.items()
 }
 
-_MARK_BUFFERED = tuple(subject.mark_buffered for subject in (activity, timer, signal, external, child, cancellation))
+_MARK_BUFFERED = tuple(
+    subject.mark_buffered for subject in (activity, timer, signal, external, child, start, cancellation)
+)
 
 _T = TimeoutType
 
 DUE: Mapping[int, DueOf] = {
     kinds.RUN_TIMEOUT: start.due_run_timeout,
     kinds.EXECUTION_TIMEOUT: start.due_execution_timeout,
-    kinds.FIRST_WORKFLOW_TASK: start.due_first_workflow_task,
+    kinds.FIRST_WORKFLOW_TASK: workflow_task.due_first,
     kinds.WORKFLOW_TASK_SCHEDULE_TO_START: workflow_task.due_schedule_to_start,
     kinds.WORKFLOW_TASK_START_TO_CLOSE: workflow_task.due_start_to_close,
     kinds.TIMER: timer.due,
@@ -161,14 +173,18 @@ def fire_due(turn: Turn) -> None:
 
 def outstanding(execution: Execution) -> list[Effect]:
     """The effects on other runs that are still to be carried out, from the state alone: what a crash may have cut off."""
-    effects: list[Effect] = []
+    if not execution.running and execution.volatile.close_propagated:
+        return []
+    # What a run sends in the very turn that closes it is still sent.
+    effects: list[Effect] = [
+        *(SignalExternal(key) for key, s in execution.external_signals.items() if not s.closing),
+        *(CancelExternal(key) for key, c in execution.external_cancels.items() if not c.closing),
+    ]
     if execution.running:
         effects.extend(
             StartChild(key) for key, c in execution.children.items() if not c.run_id and not c.closing
         )
-        effects.extend(SignalExternal(key) for key, s in execution.external_signals.items() if not s.closing)
-        effects.extend(CancelExternal(key) for key, c in execution.external_cancels.items() if not c.closing)
-    elif not execution.volatile.close_propagated:
+    else:
         effects.append(PropagateClose())
     return effects
 

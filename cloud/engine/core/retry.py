@@ -41,11 +41,11 @@ def check(policy: RetryPolicy) -> None:
     if policy.maximum_attempts == 1:
         return  # no retries: nothing else of it matters
     if to_ns(policy.initial_interval) < 0:
-        raise Invalid("InitialInterval cannot be negative on retry policy.")
+        raise Invalid("invalid InitialInterval set on retry policy: negative duration")
     if policy.backoff_coefficient and policy.backoff_coefficient < 1:
         raise Invalid("BackoffCoefficient cannot be less than 1 on retry policy.")
     if to_ns(policy.maximum_interval) < 0:
-        raise Invalid("MaximumInterval cannot be negative on retry policy.")
+        raise Invalid("invalid MaximumInterval set on retry policy: negative duration")
     if to_ns(policy.maximum_interval) and to_ns(policy.maximum_interval) < to_ns(policy.initial_interval):
         raise Invalid("MaximumInterval cannot be less than InitialInterval on retry policy.")
     if policy.maximum_attempts < 0:

@@ -75,17 +75,5 @@ def receive(
     turn.add(event)
     if meter:
         turn.meter(meter)
-    if not _waits_for_first_task(execution):
-        workflow_task.schedule(turn)
+    workflow_task.schedule(turn)
     return True
-
-
-def _waits_for_first_task(execution: Execution) -> bool:
-    """Cron runs, retries and delayed starts: their first workflow task comes at its time, with all signals in it."""
-    return (
-        execution.completed_workflow_tasks == 0
-        and not execution.has_pending_workflow_task
-        and execution.started.first_workflow_task_backoff.seconds * 10**9
-        + execution.started.first_workflow_task_backoff.nanos
-        > 0
-    )

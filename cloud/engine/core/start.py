@@ -73,7 +73,7 @@ def begin(
     for kind, due in (
         (kinds.RUN_TIMEOUT, due_run_timeout),
         (kinds.EXECUTION_TIMEOUT, due_execution_timeout),
-        (kinds.FIRST_WORKFLOW_TASK, due_first_workflow_task),
+        (kinds.FIRST_WORKFLOW_TASK, workflow_task.due_first),
     ):
         push(execution, kind, 0, due(execution, 0))
     turn.ask(UpdateVisibility())
@@ -81,10 +81,12 @@ def begin(
         turn.meter(meter)
 
 
-def schedule_first_task(turn: Turn) -> None:
-    """Schedule the first workflow task, unless a backoff holds it; to be called after a signal that comes with the start."""
-    if not due_first_workflow_task(turn.execution, 0):
-        workflow_task.schedule(turn)
+def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
+    """What a second start attached is known from the moment it waits in the buffer; its event has no id yet."""
+    if event.event_type == _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
+        request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
+        if request_id:
+            execution.attached_request_ids[request_id] = 0
 
 
 def attach(turn: Turn, event: HistoryEvent) -> None:
@@ -101,9 +103,8 @@ def next_run(
     failure: Failure | None,
     last_completion_result: Payloads | None,
     attempt: int,
-    now: int,
 ) -> WorkflowExecutionStartedEventAttributes:
-    """What the run after `execution` begins with, before a continue-as-new command changes parts of it."""
+    """What the run after `execution` begins with: what it began with itself, memo and search attributes too."""
     attributes = WorkflowExecutionStartedEventAttributes()
     attributes.CopyFrom(execution.started)
     attributes.continued_execution_run_id = execution.key.run_id
@@ -118,19 +119,7 @@ def next_run(
         attributes.last_completion_result.CopyFrom(last_completion_result)
     attributes.ClearField("prev_auto_reset_points")
     attributes.eager_execution_accepted = False
-    _carry(execution, attributes)
     return attributes
-
-
-def _carry(execution: Execution, attributes: WorkflowExecutionStartedEventAttributes) -> None:
-    """Memo and search attributes pass to the next run as they are now, not as they were at the start."""
-    attributes.ClearField("memo")
-    if execution.memo:
-        for key, payload in execution.memo.items():
-            attributes.memo.fields[key].CopyFrom(payload)
-    attributes.ClearField("search_attributes")
-    for key, payload in execution.search_attributes.items():
-        attributes.search_attributes.indexed_fields[key].CopyFrom(payload)
 
 
 # --- deadlines --------------------------------------------------------------------------------------------------
@@ -153,16 +142,6 @@ def due_execution_timeout(execution: Execution, _: int | str) -> int:
     if not execution.running or not execution.started.HasField("workflow_execution_expiration_time"):
         return 0
     return to_ns(execution.started.workflow_execution_expiration_time)
-
-
-def due_first_workflow_task(execution: Execution, _: int | str) -> int:
-    """When the backoff before the first workflow task is over; 0 once there was a task."""
-    backoff = _backoff(execution)
-    if not execution.running or not backoff or execution.has_pending_workflow_task:
-        return 0
-    if execution.completed_workflow_tasks or execution.previous_started_event_id:
-        return 0
-    return execution.start_time + backoff
 
 
 def first_task_due(turn: Turn, _: int | str) -> None:

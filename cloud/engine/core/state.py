@@ -73,6 +73,7 @@ class Volatile:
     sticky: Sticky = field(default_factory=Sticky)
     transitions: int = 0
     close_propagated: bool = False
+    had_workflow_task: bool = False
     start_request_id: str = ""
     last_workflow_task_failure: bytes = b""
 

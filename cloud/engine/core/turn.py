@@ -86,6 +86,7 @@ class Turn:
         """Put `event` at the end of the history and fold it in. Returns its id."""
         execution = self.execution
         event.event_id = execution.next_event_id
+        event.task_id = event.event_id  # readers only want it to rise
         execution.next_event_id += 1
         self.dirty = True
         self.apply(execution, event)  # may complete the event, so its size is taken after

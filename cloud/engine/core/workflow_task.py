@@ -120,8 +120,9 @@ def schedule(turn: Turn, *, attempt: int = 1, heartbeat_since: int = 0) -> None:
     `heartbeat_since` is the first scheduling time of a chain of heartbeating tasks (ns), which its task inherits.
     """
     execution = turn.execution
-    if execution.has_pending_workflow_task or not execution.running:
+    if execution.has_pending_workflow_task or not execution.running or due_first(execution, 0) > turn.now:
         return
+    execution.volatile.had_workflow_task = True
     sticky = execution.volatile.sticky
     on_sticky = bool(sticky.queue) and attempt == 1
     timeout = _start_to_close(to_ns(execution.started.workflow_task_timeout), attempt)
@@ -218,9 +219,7 @@ def _make_normal(turn: Turn) -> None:
         turn.event(
             _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
             workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
-                task_queue=TaskQueue(
-                    name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
-                ),
+                task_queue=TaskQueue(name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
                 start_to_close_timeout=duration(task.timeout),
                 attempt=1,
             ),
@@ -256,16 +255,16 @@ def _started_event(
     )
     if build_id:
         attributes.worker_version.build_id = build_id
-    return turn.event(
-        _E.EVENT_TYPE_WORKFLOW_TASK_STARTED, workflow_task_started_event_attributes=attributes
-    )
+    return turn.event(_E.EVENT_TYPE_WORKFLOW_TASK_STARTED, workflow_task_started_event_attributes=attributes)
 
 
 def transient_events(execution: Execution) -> list[HistoryEvent]:
-    """The scheduled and started events of a transient task, as polls show them behind the history."""
+    """The scheduled and started events of a transient task, as polls and readers see them behind the history."""
     task = execution.workflow_task
-    if task.attempt == 1 or not task.started_event_id:
+    if task.attempt == 1 or not task.scheduled_event_id:
         return []
+    if task.scheduled_event_id < execution.next_event_id:
+        return []  # events came after it was scheduled: it will be written as a normal one when it starts
     scheduled = HistoryEvent(
         event_id=task.scheduled_event_id,
         event_type=_E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
@@ -276,6 +275,8 @@ def transient_events(execution: Execution) -> list[HistoryEvent]:
         ),
     )
     scheduled.event_time.FromNanoseconds(task.scheduled_time)
+    if not task.started_event_id:
+        return [scheduled]
     started = HistoryEvent(
         event_id=task.started_event_id,
         event_type=_E.EVENT_TYPE_WORKFLOW_TASK_STARTED,
@@ -296,7 +297,9 @@ def transient_events(execution: Execution) -> list[HistoryEvent]:
 # --- ending -----------------------------------------------------------------------------------------------------
 
 
-def require_in_flight(execution: Execution, scheduled_event_id: int, started_event_id: int, attempt: int) -> None:
+def require_in_flight(
+    execution: Execution, scheduled_event_id: int, started_event_id: int, attempt: int
+) -> None:
     """Check that the task a worker answers is the one it holds.
 
     Raises:
@@ -345,9 +348,7 @@ def write_completed(turn: Turn, attributes: WorkflowTaskCompletedEventAttributes
     attributes.scheduled_event_id = execution.workflow_task.scheduled_event_id
     attributes.started_event_id = execution.workflow_task.started_event_id
     return turn.append(
-        turn.event(
-            _E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, workflow_task_completed_event_attributes=attributes
-        )
+        turn.event(_E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, workflow_task_completed_event_attributes=attributes)
     )
 
 
@@ -436,6 +437,19 @@ def _timed_out_event(turn: Turn, timeout_type: TimeoutType.ValueType) -> History
 
 
 # --- deadlines --------------------------------------------------------------------------------------------------
+
+
+def due_first(execution: Execution, _: int | str) -> int:
+    """When the backoff before the run's first workflow task is over; 0 once there was a task.
+
+    What arrives before that moment is in the first task; it does not bring it forward.
+    """
+    backoff = to_ns(execution.started.first_workflow_task_backoff)
+    if not backoff or not execution.running or execution.has_pending_workflow_task:
+        return 0
+    if execution.volatile.had_workflow_task:
+        return 0
+    return execution.start_time + backoff
 
 
 def due_schedule_to_start(execution: Execution, _: int | str) -> int:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
+from sqlalchemy import Connection
 from temporalio.api.history.v1 import History, HistoryEvent
 
 from cloud.engine.core import machine
@@ -53,7 +55,9 @@ class Batch:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.runs or self.current_runs or self.tasks or self.tasks_done or self.usage or self.deleted)
+        return not (
+            self.runs or self.current_runs or self.tasks or self.tasks_done or self.usage or self.deleted
+        )
 
     def finish_task(self, task_id: int) -> None:
         """A stored task is done: forget its row, or never write it."""
@@ -133,13 +137,13 @@ class CommitLoop:
             self.flushing = batch
             rows = self._freeze(batch)
             try:
-                await self._database.write(lambda connection, rows=rows: write_rows(connection, rows, self.epoch))  # type: ignore[misc]
+                await self._database.write(partial(_write, rows, self.epoch))
             except LeaseLost as error:
                 log.error("lease_lost", reason=str(error))
                 self._fail(batch)
                 self._on_lease_lost()
                 return
-            except Exception as error:  # noqa: BLE001 - whatever it was, nothing of the batch is durable
+            except Exception as error:
                 if isinstance(error, StoreUnavailable):
                     log.error("flush_failed", reason=str(error))
                 else:
@@ -209,7 +213,8 @@ class CommitLoop:
         ]
         rows.visibility = [self._visibility_row(hot) for hot in batch.visible.values()]
         rows.deleted_runs = [
-            (hot.execution.key.namespace_id, hot.execution.key.workflow_id, hot.run_id) for hot in batch.deleted
+            (hot.execution.key.namespace_id, hot.execution.key.workflow_id, hot.run_id)
+            for hot in batch.deleted
         ]
         return rows
 
@@ -221,3 +226,7 @@ class CommitLoop:
         if execution.running:
             return machine.due_at(execution)
         return execution.close_time + hot.namespace.retention
+
+
+def _write(rows: Rows, epoch: int, connection: Connection) -> None:
+    write_rows(connection, rows, epoch)

@@ -26,7 +26,8 @@ def next_delay(schedule: str, started_at: int, now: int) -> int:
     interval, expression, zone = _parse(schedule)
     if interval:
         passed = max(now - started_at, 0)
-        return interval - passed % interval
+        delay = interval - passed % interval
+        return -(-delay // _SECOND) * _SECOND
     following = croniter(expression, datetime.fromtimestamp(now / _SECOND, tz=zone)).get_next(datetime)
     delay = round((following.timestamp() - now / _SECOND) * _SECOND)
     # Whole seconds from a whole second on, as the real server counts.

@@ -8,4 +8,14 @@ from __future__ import annotations
 
 
 class NoSuchRun(Exception):
-    """There is no run of this id."""
+    """There is no such run; the sentence is the real server's."""
+
+    @classmethod
+    def newest_of(cls, workflow_id: str) -> NoSuchRun:
+        """A workflow id has no run."""
+        return cls(f"workflow not found for ID: {workflow_id}")
+
+    @classmethod
+    def named(cls, workflow_id: str, run_id: str) -> NoSuchRun:
+        """A workflow id has no run of this id."""
+        return cls(f'workflow execution not found for workflow ID "{workflow_id}" and run ID "{run_id}"')

@@ -83,9 +83,7 @@ class Matching:
             key,
             effect.scheduled_event_id,
             effect.attempt,
-            lambda poller: self._start_workflow_task(
-                hot, effect.scheduled_event_id, effect.attempt, poller
-            ),
+            lambda poller: self._start_workflow_task(hot, effect.scheduled_event_id, effect.attempt, poller),
         )
 
     def _dispatch_activity(self, hot: HotRun, effect: DispatchActivity) -> None:

@@ -174,12 +174,15 @@ class Runtime:
         if not run_id:
             current = await self.runs.current(namespace.namespace_id, workflow_id)
             if current is None:
-                raise NoSuchRun(workflow_id)
+                raise NoSuchRun.newest_of(workflow_id)
             run_id = current.run_id
-        hot = await self.runs.get(run_id)
+        try:
+            hot = await self.runs.get(run_id)
+        except NoSuchRun:
+            raise NoSuchRun.named(workflow_id, run_id) from None
         key = hot.execution.key
         if key.namespace_id != namespace.namespace_id or (workflow_id and key.workflow_id != workflow_id):
-            raise NoSuchRun(run_id)
+            raise NoSuchRun.named(workflow_id, run_id)
         return hot
 
     def around(self, namespace: Namespace) -> Surroundings:

@@ -13,7 +13,7 @@ from temporalio.api.enums.v1 import (
 )
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
-from cloud.engine.core import start
+from cloud.engine.core import start, workflow_task
 from cloud.engine.core.effects import StartNextRun
 from cloud.engine.core.state import Execution, RunKey
 from cloud.engine.core.turn import Turn
@@ -110,7 +110,7 @@ class Starting:
             )
             if then is not None:
                 then(turn)
-            start.schedule_first_task(turn)
+            workflow_task.schedule(turn)
         return hot
 
     def _start_next(self, previous: HotRun, effect: StartNextRun) -> None:

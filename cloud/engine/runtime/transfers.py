@@ -15,6 +15,7 @@ import structlog
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import (
     CancelExternalWorkflowExecutionFailedCause,
+    ContinueAsNewInitiator,
     ParentClosePolicy,
     SignalExternalWorkflowExecutionFailedCause,
     StartChildWorkflowExecutionFailedCause,
@@ -131,16 +132,14 @@ class Transfers:
     # --- signals and cancel requests ---
 
     async def _target(self, hot: HotRun, execution: WorkflowExecution, child_only: bool) -> HotRun | None:
-        """The open run that is meant, None if there is none."""
+        """The run that is meant, None if there is none; a run can't mean itself."""
         try:
             target = await self._runtime.find(hot.namespace, execution.workflow_id, execution.run_id)
-            if not execution.run_id and not target.execution.running:
-                target = await self._runtime.find(hot.namespace, execution.workflow_id)
         except NoSuchRun:
             return None
         if hot.dropped:
             raise Unflushed("the run was dropped from memory")
-        if not target.execution.running:
+        if target is hot:
             return None
         if child_only and target.execution.started.parent_workflow_execution.run_id != hot.run_id:
             return None
@@ -148,7 +147,7 @@ class Transfers:
 
     async def _signal(self, hot: HotRun, effect: SignalExternal) -> None:
         pending = hot.execution.external_signals.get(effect.initiated_event_id)
-        if pending is None or pending.closing or not hot.execution.running:
+        if pending is None or pending.closing:
             self._done(hot)
             return
         intent = pending.initiated
@@ -172,14 +171,16 @@ class Transfers:
             except RunClosed:
                 failed = _SignalCause.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
             except LimitExceeded:
-                failed = _SignalCause.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_SIGNAL_COUNT_LIMIT_EXCEEDED
+                failed = (
+                    _SignalCause.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_SIGNAL_COUNT_LIMIT_EXCEEDED
+                )
         with self._runtime.transition(hot) as turn:
             external.signal_outcome(turn, effect.initiated_event_id, failed)
         self._done(hot)
 
     async def _cancel(self, hot: HotRun, effect: CancelExternal) -> None:
         pending = hot.execution.external_cancels.get(effect.initiated_event_id)
-        if pending is None or pending.closing or not hot.execution.running:
+        if pending is None or pending.closing:
             self._done(hot)
             return
         intent = pending.initiated
@@ -217,13 +218,8 @@ class Transfers:
     async def _apply_parent_close_policy(self, hot: HotRun, pending: Child) -> None:
         policy = pending.initiated.parent_close_policy
         namespace_id = hot.execution.key.namespace_id
-        if pending.closing:
-            return
-        if not pending.run_id:
-            if policy == _Policy.PARENT_CLOSE_POLICY_ABANDON:
-                async with self._runtime.id_lock(namespace_id, pending.initiated.workflow_id):
-                    await self._try_start(hot, pending)
-            return
+        if pending.closing or not pending.run_id:
+            return  # ended, or never started: as the real server has it, whatever the policy
         if policy not in (_Policy.PARENT_CLOSE_POLICY_TERMINATE, _Policy.PARENT_CLOSE_POLICY_REQUEST_CANCEL):
             return
         current = await self._runtime.runs.current(namespace_id, pending.initiated.workflow_id)
@@ -238,9 +234,7 @@ class Transfers:
                 if policy == _Policy.PARENT_CLOSE_POLICY_TERMINATE:
                     close.terminate(turn, reason="by parent close policy", details=None, identity=IDENTITY)
                 else:
-                    cancellation.request(
-                        turn, reason="by parent close policy", identity=IDENTITY, sender=_ids(hot)
-                    )
+                    cancellation.request(turn, reason="", identity=IDENTITY, sender=_ids(hot))
         except RunClosed:
             return
 
@@ -259,6 +253,7 @@ class Transfers:
                 turn,
                 started.parent_initiated_event_id,
                 hot.execution.started.first_execution_run_id,
+                hot.run_id,
                 close_event,
             )
 
@@ -278,9 +273,7 @@ def _ids(hot: HotRun) -> WorkflowExecution:
     return WorkflowExecution(workflow_id=hot.execution.key.workflow_id, run_id=hot.run_id)
 
 
-def _child_attributes(
-    parent: Execution, pending: Child, now: int
-) -> WorkflowExecutionStartedEventAttributes:
+def _child_attributes(parent: Execution, pending: Child, now: int) -> WorkflowExecutionStartedEventAttributes:
     intent = pending.initiated
     root = parent.started.root_workflow_execution
     attributes = WorkflowExecutionStartedEventAttributes(
@@ -308,6 +301,8 @@ def _child_attributes(
             getattr(attributes, name).CopyFrom(getattr(intent, name))
     backoff = cron.next_delay(intent.cron_schedule, now, now) if intent.cron_schedule else 0
     attributes.first_workflow_task_backoff.CopyFrom(duration(backoff))
+    if intent.cron_schedule:
+        attributes.initiator = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
     timeout = to_ns(intent.workflow_execution_timeout)
     if timeout:
         attributes.workflow_execution_expiration_time.CopyFrom(timestamp(now + timeout + backoff))

@@ -62,7 +62,9 @@ def open_database(url: str) -> Database:
     if url.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
         return PostgresDatabase(url)
     if "://" in url and not url.startswith("sqlite:///"):
-        raise ValueError(f"unknown database URL {url.split('://', 1)[0]}://…: use a file, sqlite:///FILE or postgresql://…")
+        raise ValueError(
+            f"unknown database URL {url.split('://', 1)[0]}://…: use a file, sqlite:///FILE or postgresql://…"
+        )
     return SqliteDatabase(url.removeprefix("sqlite:///"))
 
 
@@ -77,7 +79,9 @@ class SqliteDatabase:
         if path != ":memory:":
             folder = Path(path).resolve().parent
             if not folder.is_dir():
-                raise StoreUnavailable(f"the folder {folder} of the database file {path} does not exist: create it")
+                raise StoreUnavailable(
+                    f"the folder {folder} of the database file {path} does not exist: create it"
+                )
             self._lock = _lock_file(path)
         try:
             self._writer = self._engine(writes=True)
@@ -126,7 +130,9 @@ class SqliteDatabase:
 
     async def write(self, function: Callable[[Connection], T]) -> T:
         """See :class:`Database`."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, self._writer, function)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._run, self._writer, function
+        )
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """See :class:`Database`."""

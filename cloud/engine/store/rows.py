@@ -88,7 +88,9 @@ class Rows:
     tasks_done: list[int] = field(default_factory=list)
     usage: list[UsageRow] = field(default_factory=list)
     visibility: list[VisibilityRow] = field(default_factory=list)
-    deleted_runs: list[tuple[str, str, str]] = field(default_factory=list)  # (namespace id, workflow id, run id)
+    deleted_runs: list[tuple[str, str, str]] = field(
+        default_factory=list
+    )  # (namespace id, workflow id, run id)
 
 
 _encoder = msgspec.msgpack.Encoder()

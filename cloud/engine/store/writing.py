@@ -28,11 +28,19 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
     if rows.buffer_cleared:
         _many(connection, _delete(s.buffered_events, "run_id"), ({"run_id_": r} for r in rows.buffer_cleared))
     if rows.progress_cleared:
-        _many(connection, _delete(s.activity_progress, "run_id"), ({"run_id_": r} for r in rows.progress_cleared))
+        _many(
+            connection,
+            _delete(s.activity_progress, "run_id"),
+            ({"run_id_": r} for r in rows.progress_cleared),
+        )
     if rows.runs:
         _many(connection, _upsert(dialect, s.runs), (row._asdict() for row in rows.runs))
     if rows.current_runs:
-        _many(connection, _upsert(dialect, s.current_runs), (row._asdict() for row in rows.current_runs.values()))
+        _many(
+            connection,
+            _upsert(dialect, s.current_runs),
+            (row._asdict() for row in rows.current_runs.values()),
+        )
     if rows.history:
         _many(connection, _insert(s.history), (row._asdict() for row in rows.history))
     if rows.progress:
@@ -105,9 +113,7 @@ def _delete_runs(connection: Connection, deleted: Sequence[tuple[str, str, str]]
     for table in (s.history, s.activity_progress, s.buffered_events, s.runs):
         _many(connection, _delete(table, "run_id"), run_ids)
     s.visibility.delete(connection, [run_id for _, _, run_id in deleted])
-    connection.execute(
-        _DELETE_CURRENT, [{"namespace_": n, "workflow_": w, "run_": r} for n, w, r in deleted]
-    )
+    connection.execute(_DELETE_CURRENT, [{"namespace_": n, "workflow_": w, "run_": r} for n, w, r in deleted])
 
 
 _DELETE_CURRENT = (

@@ -1,0 +1,1 @@
+"""The `tacit` command. One module per group of commands; ``main.py`` puts them together."""

@@ -1,0 +1,56 @@
+"""The entry point of the `tacit` command.
+
+Only the group that is asked for is imported: a start of the server pays for no client command, and the reverse.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+# Command -> (module whose `app` has it, what it is for). A module of `_NAMED` is itself the command.
+COMMANDS = {
+    "dev": ("server_commands", "a server for development: drop-in for `temporal server start-dev`"),
+    "up": ("server_commands", "the whole cloud in one process"),
+    "signup": ("tenancy_commands", "make an account and its first namespace"),
+    "namespace": ("tenancy_commands", "create, list, show, change and delete namespaces"),
+    "cert": ("tenancy_commands", "make certificates for workers and clients"),
+    "apikey": ("tenancy_commands", "create, list, disable and delete API keys"),
+    "whoami": ("tenancy_commands", "who the service takes you for"),
+    "keys": ("keys", "the key ring that encrypts your payloads"),
+    "usage": ("billing_commands", "what you used, by kind of action"),
+    "invoice": ("billing_commands", "what it would cost"),
+    "plan": ("billing_commands", "list, show and check price plans"),
+}
+_NAMED = frozenset({"keys"})
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 1 failed, 2 misused."""
+    wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    root = typer.Typer(
+        help="Tacit: an open, self-hostable durable-execution cloud.",
+        epilog="Example: tacit dev --db tacit.db",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    if wanted in COMMANDS:
+        name, _ = COMMANDS[wanted]
+        module = importlib.import_module(f"cloud.cli.{name}")
+        root.add_typer(module.app, name=name if name in _NAMED else None)
+    else:
+        for command, (_, sentence) in COMMANDS.items():
+            root.command(command, help=sentence)(_not_reached)
+    root(prog_name="tacit")
+
+
+def _not_reached() -> None:
+    """Stands for a command in the list of all; a call of it imports the real one."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""`tacit dev` and `tacit up`: servers in the foreground, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import structlog
+import typer
+import uvloop
+from temporalio.api.enums.v1 import IndexedValueType
+
+from cloud.app import Development, DevelopmentOptions
+from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
+from cloud.engine.store.database import StoreUnavailable
+from cloud.gateway.listeners import ListenFailed
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+_TYPES = {
+    "text": IndexedValueType.INDEXED_VALUE_TYPE_TEXT,
+    "keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "int": IndexedValueType.INDEXED_VALUE_TYPE_INT,
+    "double": IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
+    "bool": IndexedValueType.INDEXED_VALUE_TYPE_BOOL,
+    "datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
+    "keywordlist": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+}
+
+
+class Server(Protocol):
+    """What this module runs."""
+
+    lease_lost: asyncio.Event
+
+    async def start(self) -> None:
+        """Begin to serve."""
+
+    async def stop(self) -> None:
+        """Stop serving."""
+
+
+def configure_logging(log_format: Output, level: int = logging.INFO) -> None:
+    """Log lines to stderr: for people, or one JSON object a line."""
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if log_format is Output.JSON
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+@app.command(epilog="Example: tacit dev --db tacit.db --search-attribute Customer=Keyword")
+def dev(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 7233,
+    ip: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    db: Annotated[
+        str | None,
+        typer.Option("--db", "--db-filename", "-f", help="SQLite file or database URL; without it, memory."),
+    ] = None,
+    namespace: Annotated[
+        list[str] | None, typer.Option("--namespace", "-n", help="Namespace to make, besides `default`.")
+    ] = None,
+    search_attribute: Annotated[
+        list[str] | None, typer.Option(help="Search attribute NAME=TYPE to define; may be repeated.")
+    ] = None,
+    headless: Annotated[bool, typer.Option(help="Without a web console (there is none yet).")] = True,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Run a server for development: no TLS, loopback only, drop-in for `temporal server start-dev`."""
+    del headless  # accepted for scripts that pass it
+    configure_logging(output)
+    options = DevelopmentOptions(
+        host=ip,
+        port=port,
+        database=db or ":memory:",
+        namespaces=tuple(dict.fromkeys(["default", *(namespace or [])])),
+        search_attributes=dict(_search_attribute(text) for text in search_attribute or []),
+    )
+    server: Development
+
+    async def serve() -> None:
+        nonlocal server
+        server = Development(options)
+        await _serve_until_stopped(server, announce)
+
+    async def announce() -> None:
+        address = f"{options.host}:{server.port}"
+        if output is Output.JSON:
+            typer.echo(json.dumps({"address": address, "namespaces": list(options.namespaces)}))
+        else:
+            note(f"Tacit is ready at {address} (namespaces: {', '.join(options.namespaces)}). Stop with Ctrl-C.")
+        sys.stdout.flush()
+
+    _run(serve)
+
+
+def _search_attribute(text: str) -> tuple[str, IndexedValueType.ValueType]:
+    name, _, kind = text.partition("=")
+    if not name or kind.lower() not in _TYPES:
+        fail(
+            f"--search-attribute {text!r} is not NAME=TYPE: TYPE is one of "
+            "Text, Keyword, Int, Double, Bool, Datetime, KeywordList",
+            EXIT_MISUSED,
+        )
+    return name, _TYPES[kind.lower()]
+
+
+def _run(serve: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await serve()
+
+    try:
+        uvloop.run(main())
+    except (StoreUnavailable, ListenFailed, ValueError) as error:
+        fail(str(error))
+
+
+async def _serve_until_stopped(server: Server, announce: Callable[[], Awaitable[None]]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    starting = asyncio.create_task(server.start())
+    stopping = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return
+        starting.result()
+        await announce()
+        lost = asyncio.create_task(server.lease_lost.wait())
+        await asyncio.wait({lost, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if lost.done():
+            fail("another process took the cell's lease over; this one stops so that it writes nothing more")
+        lost.cancel()
+    finally:
+        stopping.cancel()
+        await server.stop()
+
+
+def data_directory(path: Path) -> Path:
+    """Make the data directory, private to this user.
+
+    Raises:
+        typer.Exit: it can't be made or written, with the reason said.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        fail(f"the data directory {path} can't be written: {error.strerror}: choose another with --data, or free it")
+    return path
