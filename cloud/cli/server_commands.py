@@ -105,7 +105,9 @@ def dev(
         if output is Output.JSON:
             typer.echo(json.dumps({"address": address, "namespaces": list(options.namespaces)}))
         else:
-            note(f"Tacit is ready at {address} (namespaces: {', '.join(options.namespaces)}). Stop with Ctrl-C.")
+            note(
+                f"Tacit is ready at {address} (namespaces: {', '.join(options.namespaces)}). Stop with Ctrl-C."
+            )
         sys.stdout.flush()
 
     _run(serve)
@@ -168,5 +170,7 @@ def data_directory(path: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        fail(f"the data directory {path} can't be written: {error.strerror}: choose another with --data, or free it")
+        fail(
+            f"the data directory {path} can't be written: {error.strerror}: choose another with --data, or free it"
+        )
     return path

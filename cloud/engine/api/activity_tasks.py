@@ -242,8 +242,10 @@ class ActivityTasks:
             raise RunClosed("workflow execution already completed")
         scheduled_event_id = hot.execution.activity_ids.get(activity_id, 0)
         if not scheduled_event_id:
-            raise NoSuchTask(f"cannot find pending activity with ActivityID {activity_id}, "
-                "check workflow execution history for more details")
+            raise NoSuchTask(
+                f"cannot find pending activity with ActivityID {activity_id}, "
+                "check workflow execution history for more details"
+            )
         return hot, activity.require_open(hot.execution, scheduled_event_id)
 
     async def _find(self, namespace: Namespace, workflow_id: str, run_id: str) -> HotRun:

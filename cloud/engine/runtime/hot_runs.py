@@ -168,6 +168,13 @@ class HotRuns:
             if hot.execution.key.namespace_id == namespace_id
         ]
 
+    def forget_namespace(self, namespace_id: str) -> None:
+        """Drop the runs of a namespace that is being deleted."""
+        for hot in self.of_namespace(namespace_id):
+            self.remove(hot)
+        for key in [key for key in self._current if key[0] == namespace_id]:
+            del self._current[key]
+
     # --- bounds ---
 
     def shrink(self) -> None:

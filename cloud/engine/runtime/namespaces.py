@@ -125,6 +125,21 @@ class Namespaces:
         await self._database.write(remove)
         self._forget(namespace)
 
+    async def rename(self, namespace: Namespace, renamed: Namespace, epoch: int) -> None:
+        """Replace a record by one of the same id under another name."""
+
+        def save(connection: Connection) -> None:
+            check_epoch(connection, epoch)
+            connection.execute(
+                s.namespaces.update()
+                .where(s.namespaces.c.namespace_id == namespace.namespace_id)
+                .values(name=renamed.name, record=msgspec.msgpack.encode(renamed))
+            )
+
+        await self._database.write(save)
+        self._by_name.pop(namespace.name, None)
+        self._remember(renamed)
+
     async def deprecate(self, namespace: Namespace, epoch: int) -> None:
         """Refuse new workflows from now on."""
         await self.update(replace(namespace, state=DEPRECATED), epoch)

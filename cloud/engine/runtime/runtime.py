@@ -88,6 +88,7 @@ class Runtime:
         self._around: dict[str, Surroundings] = {}
         self._id_locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._at_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._dispatchers: dict[type, Callable[[HotRun, Any], None]] = {}
 
     # --- life ---
@@ -95,6 +96,10 @@ class Runtime:
     def carry_out_with(self, effect: type, function: Callable[[HotRun, Any], None]) -> None:
         """Who carries an effect out (matching, transfers): told once, by composition."""
         self._dispatchers[effect] = function
+
+    def at_start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have `function` run once the runtime has started (work that a crash may have cut off)."""
+        self._at_start.append(function)
 
     async def start(self) -> None:
         """Take the lease (waiting for it if another holds it), load what is always in memory, and go."""
@@ -106,6 +111,8 @@ class Runtime:
         self.commits.start(epoch)
         self.wakeups.start()
         self.spawn(self._housekeeping(), "housekeeping")
+        for function in self._at_start:
+            await function()
 
     async def stop(self) -> None:
         """Stop taking on work, flush, give the lease back. Safe to call twice."""

@@ -127,6 +127,14 @@ class TaskQueues:
             return False
         return bool(queue.pollers) or self._clock.now() - queue.last_poll_at < STICKY_POLLER_LOST_NS
 
+    def worker_left(self, key: QueueKey) -> None:
+        """The worker of a sticky queue says that it stops: nobody polls this queue any more."""
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.last_poll_at = 0
+            while (poller := queue.next_poller()) is not None:
+                poller.matched.set_result(None)
+
     def put(self, queue: TaskQueue, row: TaskRow) -> None:
         """A task was stored (in the open batch): remember it if the page has room."""
         queue.added += 1

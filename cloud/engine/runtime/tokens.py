@@ -91,7 +91,11 @@ class Tokens:
             BadToken: it was not.
         """
         body = token[1 + _MAC_SIZE :]
-        if len(token) <= 1 + _MAC_SIZE or token[:1] != _FORM or not hmac.compare_digest(token[1 : 1 + _MAC_SIZE], self._mac(body)):
+        if (
+            len(token) <= 1 + _MAC_SIZE
+            or token[:1] != _FORM
+            or not hmac.compare_digest(token[1 : 1 + _MAC_SIZE], self._mac(body))
+        ):
             raise BadToken
         found = msgspec.msgpack.decode(body, type=tuple[int, str, form])  # type: ignore[valid-type]
         if found[0] != kind or found[1] != namespace_id:

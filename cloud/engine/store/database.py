@@ -31,9 +31,10 @@ class StoreUnavailable(Exception):
 
 
 class Database(Protocol):
-    """A place for a cell's rows. `exclusive`: having it open keeps every other process out."""
+    """A place for a cell's rows. `exclusive`: having it open keeps others out."""
 
     exclusive: bool
+    dialect: str
 
     async def write(self, function: Callable[[Connection], T]) -> T:
         """Run `function` in one transaction, which is durable (on disk) when this returns.
@@ -72,6 +73,7 @@ class SqliteDatabase:
     """An embedded database file in WAL mode, each commit synced to disk. A lock file beside it keeps others out."""
 
     exclusive = True
+    dialect = "sqlite"
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -186,6 +188,7 @@ class PostgresDatabase:
     """A Postgres server (or what speaks its protocol), through asyncpg; commits wait for its log to be on disk."""
 
     exclusive = False
+    dialect = "postgresql"
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url).set(drivername="postgresql+asyncpg")

@@ -32,7 +32,7 @@ from cloud.engine.store.visibility_attributes import (
     TYPE_NAMES,
     AttributeTypes,
 )
-from cloud.engine.store.visibility_values import INT64_MAX, INT64_MIN, storable, time_ns, words
+from cloud.engine.store.visibility_values import INT64_MAX, INT64_MIN, storable, time_ns, well_formed, words
 
 IndexedValue: TypeAlias = str | int | float | bool | list[str]
 
@@ -84,7 +84,8 @@ def validate(
         # Before it is parsed: a large value costs no more than its length.
         if len(payload.data) > limits.value_bytes:
             raise SearchAttributeError(
-                f"search attribute {name} value size {len(payload.data)} exceeds size limit {limits.value_bytes}"
+                f"search attribute {name} value size {len(payload.data)} exceeds size limit "
+                f"{limits.value_bytes}"
             )
         try:
             _decode(payload, kind)
@@ -199,17 +200,12 @@ def _decode(payload: Payload, kind: IndexedValueType.ValueType) -> Any:
     if kind == KEYWORD_LIST:
         values = [("" if each is None else each) for each in value] if isinstance(value, list) else [value]
         if isinstance(value, list) and all(isinstance(each, str) for each in values):
-            return [storable_json(each) for each in values]
+            return [well_formed(each) for each in values]
     else:
         single = value[0] if isinstance(value, list) and len(value) == 1 else value
         if fits(single):
-            return storable_json(single) if isinstance(single, str) else single
+            return well_formed(single) if isinstance(single, str) else single
     raise _ValueMismatchError(text)
-
-
-def storable_json(text: str) -> str:
-    """`text` with lone surrogates, which JSON can spell and UTF-8 can't, replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _refuse_constant(name: str) -> object:

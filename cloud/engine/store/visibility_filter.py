@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final, TypeAlias
 
-from sqlglot import exp
+from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.mysql import MySQL
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.parsers.mysql import MySQLParser
 from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.engine.store.visibility_attributes import (
@@ -159,9 +159,9 @@ class _FilterDialect(MySQL):
     class Tokenizer(MySQL.Tokenizer):
         KEYWORDS: ClassVar = {**MySQL.Tokenizer.KEYWORDS, "STARTS_WITH": TokenType.CARET_AT}
 
-    class Parser(MySQL.Parser):
+    class Parser(MySQLParser):
         RANGE_PARSERS: ClassVar = {
-            **MySQL.Parser.RANGE_PARSERS,
+            **MySQLParser.RANGE_PARSERS,
             TokenType.CARET_AT: lambda self, this: self.expression(
                 exp.StartsWith(this=this, expression=self._parse_bitwise())
             ),
@@ -369,8 +369,8 @@ class _Reader:
         attribute = self._attribute(node.this)
         if attribute.type not in _RANGES:
             raise FilterError(
-                f"invalid expression: cannot do range condition on search attribute '{attribute.alias}' of type "
-                f"{attribute.type_name}"
+                "invalid expression: cannot do range condition on search attribute "
+                f"'{attribute.alias}' of type {attribute.type_name}"
             )
         if any(value for name, value in node.args.items() if name not in {"this", "low", "high"}):
             raise FilterError("operation is not supported: a form of 'BETWEEN'")
@@ -421,8 +421,8 @@ def _literal(node: exp.Expr) -> Value:
         return bool(node.this)
     if isinstance(node, exp.Column):
         raise FilterError(
-            "operation is not supported: column name on the right side of comparison expression (did you forget to "
-            f"quote {_shown(node.name)}?)"
+            "operation is not supported: column name on the right side of comparison expression "
+            f"(did you forget to quote {_shown(node.name)}?)"
         )
     if isinstance(node, exp.Func):
         raise FilterError("operation is not supported: nested func")
@@ -524,8 +524,8 @@ def _phrases(attribute: Attribute, text: str) -> tuple[str, ...]:
 def _check_operator(attribute: Attribute, operator: str) -> None:
     if operator not in _OPERATORS[attribute.type]:
         raise FilterError(
-            f"operation is not supported: operator '{operator}' not supported for {attribute.type_name} type search "
-            f"attribute '{attribute.alias}'"
+            f"operation is not supported: operator '{operator}' not supported for {attribute.type_name} type "
+            f"search attribute '{attribute.alias}'"
         )
 
 
@@ -533,7 +533,10 @@ def _kind(node: exp.Expr) -> str:
     """What a caller would call `node`."""
     if isinstance(node, exp.Literal):
         return "a string" if node.is_string else "a number"
-    return {exp.Null: "NULL", exp.Boolean: "a boolean", exp.Tuple: "a list"}.get(type(node), node.key)
+    for kind, name in ((exp.Null, "NULL"), (exp.Boolean, "a boolean"), (exp.Tuple, "a list")):
+        if isinstance(node, kind):
+            return name
+    return node.key
 
 
 def _cut(text: str) -> str:

@@ -100,9 +100,14 @@ def within_int64(number: int) -> int:
     return min(max(number, INT64_MIN), INT64_MAX)
 
 
+def well_formed(text: str) -> str:
+    """`text` with lone surrogates, which JSON can spell and UTF-8 can't, replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def storable(text: str) -> str:
-    """`text` with what no database stores as text (NUL, lone surrogates) replaced by U+FFFD."""
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """`text` well-formed and with NUL, which Postgres can't store, replaced by U+FFFD."""
+    return well_formed(text).replace("\0", "\ufffd")
 
 
 def words(text: str) -> str:
