@@ -1,0 +1,55 @@
+"""The stateless front door: listeners, identity, authorisation, limits, plaintext guard, routing."""
+
+from cloud.gateway.calls import (
+    ACCOUNT_HEADER,
+    CREDENTIAL_HEADER,
+    PRINCIPAL_KIND_HEADER,
+    CallParts,
+)
+from cloud.gateway.development import DevelopmentDirectory
+from cloud.gateway.gateway import Gateway
+from cloud.gateway.identity import Directory, Identities
+from cloud.gateway.limits import Limits
+from cloud.gateway.listeners import (
+    Listener,
+    ListenFailed,
+    api_key_listener,
+    development_listener,
+    mtls_listener,
+)
+from cloud.gateway.method_table import METHOD_TABLE, LimitClass, ListenerKind, Needs, Poll, Scope
+from cloud.gateway.server_certificate import (
+    CertificateFiles,
+    CertificateSource,
+    CertificateUnusable,
+    OwnCertificate,
+    ServerCertificate,
+)
+
+__all__ = [
+    "ACCOUNT_HEADER",
+    "CREDENTIAL_HEADER",
+    "METHOD_TABLE",
+    "PRINCIPAL_KIND_HEADER",
+    "CallParts",
+    "CertificateFiles",
+    "CertificateSource",
+    "CertificateUnusable",
+    "DevelopmentDirectory",
+    "Directory",
+    "Gateway",
+    "Identities",
+    "LimitClass",
+    "Limits",
+    "ListenFailed",
+    "Listener",
+    "ListenerKind",
+    "Needs",
+    "OwnCertificate",
+    "Poll",
+    "Scope",
+    "ServerCertificate",
+    "api_key_listener",
+    "development_listener",
+    "mtls_listener",
+]

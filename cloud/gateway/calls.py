@@ -1,0 +1,38 @@
+"""What a transport tells the gateway of one call, beside its method and request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cloud.gateway.method_table import ListenerKind
+
+CREDENTIAL_HEADERS = frozenset({"authorization", "authorization-extras", "cookie", "proxy-authorization"})
+"""Headers that never reach an API method, a log or an error."""
+
+TRUSTED_HEADER_PREFIX = "tacit-"
+"""Headers of this name are the gateway's own word: what a client sends under it is dropped."""
+
+ACCOUNT_HEADER = "tacit-account-id"
+PRINCIPAL_KIND_HEADER = "tacit-principal-kind"
+CREDENTIAL_HEADER = "tacit-credential-id"
+"""Set on calls of account scope: the caller's account, its PrincipalKind, and its API key's id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallParts:
+    """One call as it came in.
+
+    `metadata` is lower-cased, without CREDENTIAL_HEADERS and without headers of TRUSTED_HEADER_PREFIX.
+    `deadline_s` is a reading of the event loop's clock, None for no deadline.
+    `authorization` is the header's value, for identity alone. `leaf_pem` and `intermediates_pem` are the
+    chain that the TLS handshake proved, leaf first.
+    """
+
+    listener: ListenerKind
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    deadline_s: float | None = None
+    peer: str = ""
+    authorization: str | None = field(default=None, repr=False)
+    leaf_pem: bytes | None = field(default=None, repr=False)
+    intermediates_pem: tuple[bytes, ...] = field(default=(), repr=False)

@@ -1,0 +1,177 @@
+"""Listeners: ports on which the gateway is open, each with its one way of proving who calls.
+
+TLS asks for a client certificate on all of a port or on none of it, hence one port for certificates and one
+for keys. The roots that a handshake is checked against are the union of all namespaces' bundles; they let a
+caller in to be asked for which namespace, and no further (identity checks the chain against that namespace's
+bundle on every call).
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from cloud.gateway.method_table import ListenerKind
+from cloud.gateway.server_certificate import CertificateSource, nobody_ca_pem
+from cloud.gateway.transport.grpc_aio import GatewayLike, GrpcServer, PortUnavailable, TlsMaterial
+
+
+class RootsDirectory(Protocol):
+    """What the certificate listener asks of the directory, from any thread."""
+
+    @property
+    def version(self) -> int:
+        """Grows with every change."""
+
+    def client_roots_pem(self) -> bytes:
+        """The CA certificates of all namespaces, PEM; empty where there is none."""
+
+
+class ListenFailed(Exception):
+    """A listener can't be opened. `port` is the one asked for."""
+
+    def __init__(self, sentence: str, *, host: str, port: int) -> None:
+        super().__init__(sentence)
+        self.host = host
+        self.port = port
+
+
+class Listener:
+    """One port of one kind. Stopping twice, or before starting, is safe; it may be started again after."""
+
+    def __init__(
+        self,
+        gateway: GatewayLike,
+        kind: ListenerKind,
+        *,
+        host: str,
+        port: int,
+        tls: Callable[[], TlsMaterial] | None,
+    ) -> None:
+        self.kind = kind
+        self._gateway = gateway
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._server: GrpcServer | None = None
+
+    async def start(self) -> int:
+        """Open the port and return it (a free one where 0 was asked for).
+
+        Raises:
+            ListenFailed: it can't be bound; the sentence says why, and what to do.
+        """
+        server = GrpcServer(self._gateway, self.kind, self._tls)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        try:
+            port = await server.start(f"{host}:{self._port}")
+        except PortUnavailable:
+            raise ListenFailed(_why_not(self._host, self._port), host=self._host, port=self._port) from None
+        self._server = server
+        return port
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Close the port; calls under way may end within `grace_s` seconds."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace_s)
+
+
+def development_listener(gateway: GatewayLike, *, host: str = "127.0.0.1", port: int) -> Listener:
+    """Plaintext, for `tacit dev`. Whoever reaches it may do everything, so it is for loopback alone.
+
+    Raises:
+        ListenFailed: `host` is not a loopback address.
+    """
+    if not _is_loopback(host):
+        raise ListenFailed(
+            "The development listener has neither TLS nor identities, so it opens on loopback only, not on "
+            f"{host}. Use 127.0.0.1, or `tacit up` to serve others.",
+            host=host,
+            port=port,
+        )
+    return Listener(gateway, ListenerKind.DEVELOPMENT, host=host, port=port, tls=None)
+
+
+def mtls_listener(
+    gateway: GatewayLike,
+    directory: RootsDirectory,
+    certificate: CertificateSource,
+    *,
+    host: str,
+    port: int,
+) -> Listener:
+    """TLS with a client certificate required. New roots count from the next handshake on."""
+    lock = threading.Lock()
+    nobody = nobody_ca_pem()
+    known: TlsMaterial | None = None
+
+    def material() -> TlsMaterial:
+        nonlocal known
+        with lock:
+            shown = certificate.current()
+            # The version is read first: a change in between is then seen at the next handshake.
+            version = (shown.version, directory.version)
+            if known is None or known.version != version:
+                known = TlsMaterial(
+                    version=version,
+                    chain_pem=shown.chain_pem,
+                    key_pem=shown.key_pem,
+                    client_roots_pem=directory.client_roots_pem() or nobody,
+                )
+            return known
+
+    return Listener(gateway, ListenerKind.MTLS, host=host, port=port, tls=material)
+
+
+def api_key_listener(
+    gateway: GatewayLike, certificate: CertificateSource, *, host: str, port: int
+) -> Listener:
+    """TLS without client certificates; callers send an API key with each call."""
+    lock = threading.Lock()
+
+    def material() -> TlsMaterial:
+        with lock:
+            shown = certificate.current()
+        return TlsMaterial(
+            version=shown.version,
+            chain_pem=shown.chain_pem,
+            key_pem=shown.key_pem,
+            client_roots_pem=None,
+        )
+
+    return Listener(gateway, ListenerKind.API_KEY, host=host, port=port, tls=material)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _why_not(host: str, port: int) -> str:
+    """Bind once more, by hand, to learn the reason that gRPC does not tell."""
+    where = f"{host}:{port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return (
+                    f"Port {port} on {host} is in use. Stop what listens there (`ss -ltnp` names it), "
+                    "or choose another port."
+                )
+            if error.errno == errno.EACCES:
+                return f"{where} can't be opened without privileges; choose a port from 1024 on."
+            if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+                return f"{host} is no address of this machine; use one that is, 127.0.0.1 or 0.0.0.0."
+            return f"{where} can't be opened: {error.strerror}."
+    return f"{where} could not be opened a moment ago and is free now; start again."

@@ -1,0 +1,300 @@
+"""The gRPC transport on `grpc.aio`: the one file that knows gRPC.
+
+Each call costs this layer a parse, a dictionary of headers and a task; there are no interceptors, because
+each one costs as much again. What a transport must do beside carrying calls, and where it is done:
+- typed errors become a status with `grpc-status-details-bin` (`_refuse`), defects an error id only (`_fail`);
+- a deadline becomes a reading of the loop's clock, a client that goes away cancels the coroutine;
+- requests may be compressed; gRPC checks the limit before and after decompression;
+- headers lose credentials and what only the gateway may say (`_parts`);
+- the certificate chain of the handshake goes to identity, and roots change without a restart
+  (`_credentials`);
+- `stop` turns health to NOT_SERVING, sends GOAWAY, lets calls end within the grace, then cancels them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cloud.gateway.calls import CREDENTIAL_HEADERS, TRUSTED_HEADER_PREFIX, CallParts
+from cloud.gateway.limits import MESSAGE_BYTES_MAX, POLLS_MAX, message_too_large
+from cloud.gateway.method_table import METHOD_TABLE, ListenerKind
+from cloud.rpc import InvalidArgument, Method, RpcError
+
+_log = structlog.get_logger(__name__)
+
+HARD_MESSAGE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+"""gRPC reads no more than this. Up to here a refusal has its typed detail, above it gRPC's own words."""
+
+SENTENCE_BYTES_MAX = 1_500
+DETAILS_BYTES_MAX = 6_000
+"""Trailers are headers: clients accept 8 KiB of them, and a sentence is sent twice, once percent-encoded."""
+
+_OPTIONS = (
+    # A second server on the same port must fail to start, not take half of the connections.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", HARD_MESSAGE_BYTES_MAX),
+    # Answers (a page of history) may be larger than requests.
+    ("grpc.max_send_message_length", -1),
+    # One connection of a client carries all its polls.
+    ("grpc.max_concurrent_streams", POLLS_MAX),
+    # Find half-open connections, so that no task is handed to a worker that is gone.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # SDKs ping every 30 s, some every 10 s.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+)
+
+
+_MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsMaterial:
+    """What a TLS handshake needs. `version` differs whenever anything else does.
+
+    `client_roots_pem` is None where clients show no certificate.
+    """
+
+    version: object
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+    client_roots_pem: bytes | None
+
+
+class PortUnavailable(Exception):
+    """The transport could not bind its address."""
+
+
+class GatewayLike(Protocol):
+    """What the transport asks of the gateway."""
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """All methods by path."""
+
+    async def call(self, method: Method, request: Message, parts: CallParts) -> Message:
+        """Answer one call, or raise RpcError."""
+
+
+class GrpcServer:
+    """One listening port. `tls` is asked at every handshake, from gRPC's threads; None is plaintext."""
+
+    def __init__(
+        self, gateway: GatewayLike, kind: ListenerKind, tls: Callable[[], TlsMaterial] | None = None
+    ) -> None:
+        self._gateway = gateway
+        self._kind = kind
+        self._tls = tls
+        self._server: grpc.aio.Server | None = None
+        self._health: Any = None
+
+    async def start(self, address: str) -> int:
+        """Listen on `address` (host:port, port 0 for any free one) and return the port.
+
+        Raises:
+            PortUnavailable: the address can't be bound.
+        """
+        server = grpc.aio.server(options=_OPTIONS)
+        handlers = {
+            path: self._handler(method)
+            for path, method in self._gateway.methods.items()
+            if path in METHOD_TABLE
+        }
+        server.add_generic_rpc_handlers((_Handlers(handlers),))
+        self._health = health.aio.HealthServicer()
+        services = {method.service for method in self._gateway.methods.values()}
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            [*sorted(services), health.SERVICE_NAME, reflection.SERVICE_NAME], server
+        )
+        try:
+            if self._tls is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, _credentials(self._tls))
+        except RuntimeError as error:
+            await server.stop(None)
+            raise PortUnavailable(address) from error
+        await server.start()
+        for service in ("", *services):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._server = server
+        return port
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, let those under way end for `grace_s` seconds, then cancel them."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        await self._health.enter_graceful_shutdown()
+        await server.stop(grace_s)
+
+    def _handler(self, method: Method) -> _MethodHandler:
+        call = self._gateway.call
+        kind = self._kind
+        loop_time = asyncio.get_running_loop().time
+        with_certificate = kind is ListenerKind.MTLS
+
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+            if isinstance(request, RpcError):
+                await _refuse(context, request)
+            try:
+                return await call(method, request, _parts(context, kind, loop_time, with_certificate))
+            except RpcError as refusal:
+                await _refuse(context, refusal)
+                raise  # not reached: refusing raises
+            except Exception:
+                await _fail(context, method)
+                raise  # not reached: failing raises
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer,
+            request_deserializer=_parser(method),
+            response_serializer=method.response_type.SerializeToString,
+        )
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    def __init__(self, handlers: Mapping[str, _MethodHandler]) -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> _MethodHandler | None:
+        return self._handlers.get(handler_call_details.method)
+
+
+def _parser(method: Method) -> Callable[[bytes], Message | RpcError]:
+    """From bytes to a request, or to the error that answers it: gRPC takes an exception here for a defect."""
+    from_string = method.request_type.FromString
+    type_name = method.request_type.DESCRIPTOR.full_name
+
+    def parse(data: bytes) -> Message | RpcError:
+        if len(data) > MESSAGE_BYTES_MAX:
+            return message_too_large(len(data))
+        try:
+            return from_string(data)
+        except DecodeError:
+            return InvalidArgument(f"The request is no {type_name}: its bytes can't be read.")
+
+    return parse
+
+
+def _parts(
+    context: Any, kind: ListenerKind, loop_time: Callable[[], float], with_certificate: bool
+) -> CallParts:
+    metadata: dict[str, str] = {}
+    authorization: str | None = None
+    for key, value in context.invocation_metadata() or ():
+        if key in CREDENTIAL_HEADERS:
+            if key == "authorization" and isinstance(value, str):
+                authorization = value
+        elif isinstance(value, str) and not key.startswith(TRUSTED_HEADER_PREFIX):
+            metadata[key] = value
+    remaining_s = context.time_remaining()
+    leaf: bytes | None = None
+    intermediates: tuple[bytes, ...] = ()
+    if with_certificate:
+        leaf, intermediates = _presented_chain(context.auth_context())
+    return CallParts(
+        listener=kind,
+        metadata=metadata,
+        deadline_s=None if remaining_s is None else loop_time() + remaining_s,
+        peer=context.peer(),
+        authorization=authorization,
+        leaf_pem=leaf,
+        intermediates_pem=intermediates,
+    )
+
+
+_END_OF_CERTIFICATE = b"-----END CERTIFICATE-----\n"
+
+
+def _presented_chain(auth_context: Mapping[str, Any]) -> tuple[bytes | None, tuple[bytes, ...]]:
+    """The leaf and the rest of the chain that the client presented, each as one PEM block."""
+    leaves = auth_context.get("x509_pem_cert")
+    if not leaves:
+        return None, ()
+    leaf: bytes = leaves[0]
+    chain: bytes = (auth_context.get("x509_pem_cert_chain") or (b"",))[0]
+    blocks = [block + _END_OF_CERTIFICATE for block in chain.split(_END_OF_CERTIFICATE) if block.strip()]
+    return leaf, tuple(block for block in blocks if block != leaf)
+
+
+async def _refuse(context: Any, refusal: RpcError) -> None:
+    code = _STATUS_CODES[refusal.code]
+    sentence = _cut(refusal.message, SENTENCE_BYTES_MAX)
+    trailers: tuple[tuple[str, bytes], ...] = ()
+    if refusal.details:
+        status = Status(code=int(refusal.code), message=sentence)
+        for detail in refusal.details:
+            status.details.add().Pack(detail)
+        packed = status.SerializeToString()
+        if len(packed) <= DETAILS_BYTES_MAX:
+            trailers = (("grpc-status-details-bin", packed),)
+        else:
+            _log.warning("grpc.details_dropped", code=refusal.code.name, size_bytes=len(packed))
+    await context.abort(code, sentence, trailers)
+
+
+async def _fail(context: Any, method: Method) -> None:
+    error_id = secrets.token_hex(8)
+    _log.exception("grpc.call_failed", error_id=error_id, method=method.name)
+    await context.abort(
+        grpc.StatusCode.INTERNAL,
+        f"Internal error {error_id}: a defect here, which the service's log tells of.",
+    )
+
+
+def _cut(sentence: str, bytes_max: int) -> str:
+    encoded = sentence.encode("utf-8", "replace")
+    if len(encoded) <= bytes_max:
+        return encoded.decode()
+    return encoded[:bytes_max].decode("utf-8", "ignore") + "…"
+
+
+_STATUS_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _credentials(tls: Callable[[], TlsMaterial]) -> grpc.ServerCredentials:
+    """Credentials that follow `tls`: each handshake takes its present material, without a restart."""
+    first = tls()
+    with_clients = first.client_roots_pem is not None
+    used = first.version
+
+    def configuration(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(material.key_pem, material.chain_pem)], root_certificates=material.client_roots_pem
+        )
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        # Called from gRPC's threads. Two at once may both build the new configuration, which does no harm. An
+        # error must not escape: the handshake then goes on with the material known before.
+        nonlocal used
+        try:
+            material = tls()
+            if material.version == used:
+                return None
+            changed = configuration(material)
+        except Exception:
+            _log.exception("grpc.tls_reload_failed")
+            return None
+        used = material.version
+        return changed
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(first),
+        fetch,  # type: ignore[arg-type] # the stubs do not know that None keeps what there is
+        require_client_authentication=with_clients,
+    )
