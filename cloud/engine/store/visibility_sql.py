@@ -27,8 +27,9 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    type_coerce,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
 from cloud.engine.store.visibility_attributes import (
@@ -91,26 +92,25 @@ class Lowering:
             "text" if attribute.type in {KEYWORD, TEXT} else "boolean" if attribute.type == BOOL else "number"
         )
         sqlite_kinds, postgres_kind = _JSON_KINDS[kind]
-        attributes = self.table.c.attributes
         if not self.postgres:
-            path = _path(attribute)
+            attributes, path = self.table.c.attributes, _path(attribute)
             return case(
-                (func.json_type(attributes, path).in_(sqlite_kinds), func.json_extract(attributes, path)),
+                (func.json_type(attributes, path).in_(sqlite_kinds), func.json_extract(attributes, path))
             )
-        value = attributes[attribute.field].astext
+        held = self._jsonb()[attribute.field]
+        value = held.astext
         if kind == "text":
             value = value.collate("C")
         else:
             value = cast(value, Boolean() if kind == "boolean" else Numeric())
-        return case((func.jsonb_typeof(attributes[attribute.field]) == postgres_kind, value))
+        return case((func.jsonb_typeof(held) == postgres_kind, value))
 
     def list_has(self, attribute: Attribute, values: tuple[Value, ...]) -> Clause:
         """Whether a list attribute has one of `values`; false, never null, where it has none."""
-        attributes = self.table.c.attributes
         if self.postgres:
-            has = attributes[attribute.field].op("?|")(cast(literal([*values], ARRAY(Text())), ARRAY(Text())))
+            has = self._jsonb()[attribute.field].has_any(literal([*values], ARRAY(Text())))
             return func.coalesce(has, false())
-        each = func.json_each(attributes, _path(attribute)).table_valued("value")
+        each = func.json_each(self.table.c.attributes, _path(attribute)).table_valued("value")
         return exists(select(literal(1)).select_from(each).where(each.c.value.in_(values)))
 
     def present(self, attribute: Attribute) -> Clause:
@@ -119,13 +119,12 @@ class Lowering:
         if column is not None:
             return self.table.c[column].is_not(None)
         if self.postgres:
-            return func.coalesce(self.table.c.attributes.has_key(attribute.field), false())
+            return func.coalesce(self._jsonb().has_key(attribute.field), false())
         return func.json_type(self.table.c.attributes, _path(attribute)).is_not(None)
 
-
-def group_column(lowering: Lowering, attribute: Attribute) -> ColumnElement[Any]:
-    """The expression that a count groups by."""
-    return lowering.scalar(attribute)
+    def _jsonb(self) -> Any:
+        """The attributes as Postgres has them, with its operators."""
+        return type_coerce(self.table.c.attributes, JSONB())
 
 
 def _path(attribute: Attribute) -> str:
