@@ -78,6 +78,7 @@ class SqliteDatabase:
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock: IO[str] | None = None
+        self._connections: dict[Engine, Connection] = {}
         if path != ":memory:":
             folder = Path(path).resolve().parent
             if not folder.is_dir():
@@ -148,19 +149,24 @@ class SqliteDatabase:
             self._scan_thread, self._run, self._scanner, function
         )
 
-    @staticmethod
-    def _run(engine: Engine, function: Callable[[Connection], T]) -> T:
+    def _run(self, engine: Engine, function: Callable[[Connection], T]) -> T:
+        connection = self._connections.get(engine)
         try:
-            with engine.begin() as connection:
+            if connection is None:
+                connection = self._connections[engine] = engine.connect()
+            with connection.begin():
                 return function(connection)
         except OperationalError as error:
             raise StoreUnavailable(f"the database refused: {error.orig}") from error
 
     async def close(self) -> None:
         """See :class:`Database`."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.dispose)
         self._thread.shutdown()
         self._scan_thread.shutdown()
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+        self._writer.dispose()
         self._inline.dispose()
         self._scanner.dispose()
         if self._lock is not None:

@@ -11,6 +11,7 @@ from temporalio.api.history.v1 import History, HistoryEvent
 from cloud.engine.core.state import ActivityProgress, Volatile
 from cloud.engine.store import schema as s
 from cloud.engine.store.rows import CurrentRun, RunRow, TaskRow, UsageRow, decode_progress, decode_volatile
+from cloud.engine.store.statements import Statement
 
 
 @dataclass(slots=True)
@@ -36,10 +37,12 @@ _BUFFERED = (
     .where(s.buffered_events.c.run_id == bindparam("run_id"))
     .order_by(s.buffered_events.c.position)
 )
-_CURRENT = (
-    select(s.current_runs)
-    .where(s.current_runs.c.namespace_id == bindparam("namespace_id"))
-    .where(s.current_runs.c.workflow_id == bindparam("workflow_id"))
+_CURRENT = Statement(
+    lambda _: (
+        select(s.current_runs)
+        .where(s.current_runs.c.namespace_id == bindparam("namespace_id"))
+        .where(s.current_runs.c.workflow_id == bindparam("workflow_id"))
+    )
 )
 _FORWARD = (
     select(s.history.c.events)
@@ -76,15 +79,13 @@ def read_run(connection: Connection, run_id: str) -> StoredRun | None:
 def read_run_row(connection: Connection, run_id: str) -> RunRow | None:
     """The one row of ``runs``, None if there is none."""
     found = connection.execute(_RUN, {"run_id": run_id}).one_or_none()
-    return None if found is None else RunRow(*found)
+    return None if found is None else RunRow._make(found)
 
 
 def read_current(connection: Connection, namespace_id: str, workflow_id: str) -> CurrentRun | None:
     """The newest run of a workflow id, None if it has none."""
-    found = connection.execute(
-        _CURRENT, {"namespace_id": namespace_id, "workflow_id": workflow_id}
-    ).one_or_none()
-    return None if found is None else CurrentRun(*found)
+    found = _CURRENT.execute(connection, namespace_id=namespace_id, workflow_id=workflow_id).one_or_none()
+    return None if found is None else CurrentRun._make(found)
 
 
 def read_events(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, Delete, Insert, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Insert, Table, bindparam, delete, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store import schema as s
 from cloud.engine.store.rows import Rows
+from cloud.engine.store.statements import Statement
 
 
 class LeaseLost(Exception):
@@ -24,50 +23,77 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
         LeaseLost: the lease is another's; nothing of the batch is written.
     """
     check_epoch(connection, epoch)
-    dialect = connection.dialect.name
-    if rows.buffer_cleared:
-        _many(connection, _delete(s.buffered_events, "run_id"), ({"run_id_": r} for r in rows.buffer_cleared))
-    if rows.progress_cleared:
-        _many(
-            connection,
-            _delete(s.activity_progress, "run_id"),
-            ({"run_id_": r} for r in rows.progress_cleared),
-        )
-    if rows.runs:
-        _many(connection, _upsert(dialect, s.runs), (row._asdict() for row in rows.runs))
-    if rows.current_runs:
-        _many(
-            connection,
-            _upsert(dialect, s.current_runs),
-            (row._asdict() for row in rows.current_runs.values()),
-        )
-    if rows.history:
-        _many(connection, _insert(s.history), (row._asdict() for row in rows.history))
-    if rows.progress:
-        _many(
-            connection,
-            _upsert(dialect, s.activity_progress),
-            (
-                {"run_id": run_id, "scheduled_event_id": event_id, "progress": data}
-                for (run_id, event_id), data in rows.progress.items()
-            ),
-        )
-    if rows.buffered:
-        _many(
-            connection,
-            _insert(s.buffered_events),
-            ({"run_id": r, "position": p, "event": e} for r, p, e in rows.buffered),
-        )
-    if rows.tasks:
-        _many(connection, _insert(s.tasks), (row._asdict() for row in rows.tasks.values()))
-    if rows.tasks_done:
-        _many(connection, _delete(s.tasks, "task_id"), ({"task_id_": t} for t in rows.tasks_done))
-    if rows.usage:
-        _many(connection, _insert(s.usage_records), (row._asdict() for row in rows.usage))
+    # Clears come first: what is cleared may be written anew in the same batch.
+    _CLEAR_BUFFERED.execute_many(connection, [(run_id,) for run_id in rows.buffer_cleared])
+    _CLEAR_PROGRESS.execute_many(connection, [(run_id,) for run_id in rows.progress_cleared])
+    _PUT_RUNS.execute_many(connection, rows.runs)
+    _PUT_CURRENT.execute_many(connection, list(rows.current_runs.values()))
+    _ADD_HISTORY.execute_many(connection, rows.history)
+    _PUT_PROGRESS.execute_many(connection, [(*key, data) for key, data in rows.progress.items()])
+    _ADD_BUFFERED.execute_many(connection, rows.buffered)
+    _ADD_TASKS.execute_many(connection, list(rows.tasks.values()))
+    _FINISH_TASKS.execute_many(connection, [(task_id,) for task_id in rows.tasks_done])
+    _ADD_USAGE.execute_many(connection, rows.usage)
     if rows.visibility:
         s.visibility.upsert(connection, rows.visibility)
     if rows.deleted_runs:
         _delete_runs(connection, rows.deleted_runs)
+
+
+def _upsert(table: Table) -> Statement:
+    keys = [column.name for column in table.primary_key.columns]
+    others = [column.name for column in table.columns if column.name not in keys]
+
+    def build(dialect: str) -> Insert:
+        statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+        return statement.on_conflict_do_update(
+            index_elements=keys, set_={name: statement.excluded[name] for name in others}
+        )
+
+    return Statement(build)
+
+
+def _insert(table: Table) -> Statement:
+    return Statement(lambda _: table.insert())
+
+
+def _delete(table: Table, column: str) -> Statement:
+    return Statement(lambda _: delete(table).where(table.c[column] == bindparam(f"{column}_")))
+
+
+# Rows are tuples in the order of their table's columns.
+_PUT_RUNS = _upsert(s.runs)
+_PUT_CURRENT = _upsert(s.current_runs)
+_PUT_PROGRESS = _upsert(s.activity_progress)
+_ADD_HISTORY = _insert(s.history)
+_ADD_BUFFERED = _insert(s.buffered_events)
+_ADD_TASKS = _insert(s.tasks)
+_ADD_USAGE = _insert(s.usage_records)
+_FINISH_TASKS = _delete(s.tasks, "task_id")
+_CLEAR_BUFFERED = _delete(s.buffered_events, "run_id")
+_CLEAR_PROGRESS = _delete(s.activity_progress, "run_id")
+_DELETE_RUN = tuple(
+    _delete(table, "run_id") for table in (s.history, s.activity_progress, s.buffered_events, s.runs)
+)
+_DELETE_CURRENT = Statement(
+    lambda _: (
+        delete(s.current_runs)
+        .where(s.current_runs.c.namespace_id == bindparam("namespace_"))
+        .where(s.current_runs.c.workflow_id == bindparam("workflow_"))
+        .where(s.current_runs.c.run_id == bindparam("run_"))
+    )
+)
+_EPOCH = Statement(
+    lambda _: select(s.lease.c.epoch).where(s.lease.c.id == literal_column("1")).with_for_update(read=True)
+)
+
+
+def _delete_runs(connection: Connection, deleted: Sequence[tuple[str, str, str]]) -> None:
+    """`deleted`: (namespace id, workflow id, run id)."""
+    for statement in _DELETE_RUN:
+        statement.execute_many(connection, [(run_id,) for _, _, run_id in deleted])
+    s.visibility.delete(connection, [run_id for _, _, run_id in deleted])
+    _DELETE_CURRENT.execute_many(connection, deleted)
 
 
 def check_epoch(connection: Connection, epoch: int) -> None:
@@ -76,52 +102,9 @@ def check_epoch(connection: Connection, epoch: int) -> None:
     Raises:
         LeaseLost: its epoch is not `epoch`.
     """
-    held = connection.execute(_EPOCH).scalar_one_or_none()
+    held = _EPOCH.execute(connection).scalar_one_or_none()
     if held != epoch:
         raise LeaseLost(f"this process holds epoch {epoch} of the cell's lease, the database says {held}")
-
-
-_EPOCH = select(s.lease.c.epoch).where(s.lease.c.id == 1).with_for_update(read=True)
-
-
-def _many(connection: Connection, statement: Any, parameters: Iterable[dict[str, Any]]) -> None:
-    connection.execute(statement, list(parameters))
-
-
-@cache
-def _insert(table: Table) -> Insert:
-    return table.insert()
-
-
-@cache
-def _delete(table: Table, column: str) -> Delete:
-    return delete(table).where(table.c[column] == bindparam(f"{column}_"))
-
-
-@cache
-def _upsert(dialect: str, table: Table) -> Insert:
-    keys = [column.name for column in table.primary_key.columns]
-    others = [column.name for column in table.columns if column.name not in keys]
-    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-    return statement.on_conflict_do_update(
-        index_elements=keys, set_={name: statement.excluded[name] for name in others}
-    )
-
-
-def _delete_runs(connection: Connection, deleted: Sequence[tuple[str, str, str]]) -> None:
-    run_ids = [{"run_id_": run_id} for _, _, run_id in deleted]
-    for table in (s.history, s.activity_progress, s.buffered_events, s.runs):
-        _many(connection, _delete(table, "run_id"), run_ids)
-    s.visibility.delete(connection, [run_id for _, _, run_id in deleted])
-    connection.execute(_DELETE_CURRENT, [{"namespace_": n, "workflow_": w, "run_": r} for n, w, r in deleted])
-
-
-_DELETE_CURRENT = (
-    delete(s.current_runs)
-    .where(s.current_runs.c.namespace_id == bindparam("namespace_"))
-    .where(s.current_runs.c.workflow_id == bindparam("workflow_"))
-    .where(s.current_runs.c.run_id == bindparam("run_"))
-)
 
 
 def take_lease(
