@@ -284,8 +284,8 @@ def test_enforce_names_the_field_and_the_way_out(guard: PlaintextGuard) -> None:
         guard.check(method("StartWorkflowExecution"), request, NAMESPACE, GuardMode.ENFORCE)
     assert caught.value.message == (
         'StartWorkflowExecution: memo.fields["customer"] is not encrypted (encoding "json/plain"), and '
-        "namespace orders.acme takes encrypted payloads only. Connect with sdk.connect(), or give the client a "
-        "payload codec that encrypts; an admin can set the namespace's guard to observe or off."
+        "namespace orders.acme takes encrypted payloads only. Connect with sdk.connect(), or give the "
+        "client a payload codec that encrypts; an admin can set the namespace's guard to observe or off."
     )
 
 

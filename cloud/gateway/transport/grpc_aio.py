@@ -33,8 +33,14 @@ from cloud.rpc import InvalidArgument, Method, RpcError
 
 _log = structlog.get_logger(__name__)
 
-HARD_MESSAGE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
-"""gRPC reads no more than this. Up to here a refusal has its typed detail, above it gRPC's own words."""
+READ_BYTES_MAX = {
+    ListenerKind.DEVELOPMENT: 16 * MESSAGE_BYTES_MAX,
+    ListenerKind.MTLS: 16 * MESSAGE_BYTES_MAX,
+    # Here anybody may send a message before the key in it is looked at.
+    ListenerKind.API_KEY: 4 * MESSAGE_BYTES_MAX,
+}
+"""gRPC reads no more than this of a message. Up to here the refusal of one that is too large is ours, in the
+words that make an SDK fail the task at once; above it the words are gRPC's, and SDKs retry in vain."""
 
 SENTENCE_BYTES_MAX = 1_500
 DETAILS_BYTES_MAX = 6_000
@@ -43,7 +49,6 @@ DETAILS_BYTES_MAX = 6_000
 _OPTIONS = (
     # A second server on the same port must fail to start, not take half of the connections.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", HARD_MESSAGE_BYTES_MAX),
     # Answers (a page of history) may be larger than requests.
     ("grpc.max_send_message_length", -1),
     # One connection of a client carries all its polls.
@@ -107,7 +112,9 @@ class GrpcServer:
         Raises:
             PortUnavailable: the address can't be bound.
         """
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(
+            options=(*_OPTIONS, ("grpc.max_receive_message_length", READ_BYTES_MAX[self._kind]))
+        )
         handlers = {
             path: self._handler(method)
             for path, method in self._gateway.methods.items()
