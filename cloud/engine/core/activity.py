@@ -401,6 +401,12 @@ def _retry(turn: Turn, activity: Activity, failure: Failure) -> RetryState.Value
     turn.progress(activity.scheduled_event_id)
     scheduled_event_id = activity.scheduled_event_id
     push(turn.execution, kinds.ACTIVITY_DISPATCH, scheduled_event_id, progress.scheduled_time)
+    push(
+        turn.execution,
+        kinds.ACTIVITY_SCHEDULE_TO_START,
+        scheduled_event_id,
+        due_schedule_to_start(turn.execution, scheduled_event_id),
+    )
     return None
 
 

@@ -50,6 +50,7 @@ class WorkflowTask:
     started_time: int = 0
     timeout: int = 0
     sticky: bool = False
+    sticky_timeout: int = 0
     request_id: str = ""
     identity: str = ""
     build_id: str = ""

@@ -160,6 +160,7 @@ def _offer(turn: Turn) -> None:
     execution = turn.execution
     task = execution.workflow_task
     if task.sticky:
+        task.sticky_timeout = execution.volatile.sticky.timeout
         push(execution, kinds.WORKFLOW_TASK_SCHEDULE_TO_START, 0, due_schedule_to_start(execution, 0))
     turn.ask(
         DispatchWorkflowTask(
@@ -457,7 +458,7 @@ def due_schedule_to_start(execution: Execution, _: int | str) -> int:
     task = execution.workflow_task
     if not task.sticky or not task.scheduled_event_id or task.started_event_id:
         return 0
-    return task.scheduled_time + execution.volatile.sticky.timeout
+    return task.scheduled_time + task.sticky_timeout
 
 
 def due_start_to_close(execution: Execution, _: int | str) -> int:

@@ -1,0 +1,470 @@
+"""Drives one run through the pure core, and keeps what a store would keep, byte for byte."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from temporalio.api.command.v1 import Command
+from temporalio.api.common.v1 import Payload, Payloads, RetryPolicy, WorkflowType
+from temporalio.api.enums.v1 import CommandType, ParentClosePolicy, WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import (
+    History,
+    HistoryEvent,
+    WorkflowExecutionCompletedEventAttributes,
+    WorkflowExecutionStartedEventAttributes,
+)
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
+
+from cloud.engine.core import (
+    activity,
+    cancellation,
+    child,
+    close,
+    completion,
+    external,
+    machine,
+    signal,
+    start,
+    workflow_task,
+)
+from cloud.engine.core.clock import SECOND, duration
+from cloud.engine.core.effects import Effect, StartNextRun
+from cloud.engine.core.errors import CoreRefusal
+from cloud.engine.core.limits import Limits
+from cloud.engine.core.state import Execution, RunKey
+from cloud.engine.core.turn import Surroundings, Turn
+from cloud.engine.runtime.cron import next_delay
+from cloud.engine.store.rows import decode_progress, decode_volatile, encode
+
+T = CommandType
+
+
+class CountingIds:
+    """Ids that a test can foresee."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def run_id(self) -> str:
+        self.count += 1
+        return f"run-{self.count}"
+
+    def request_id(self) -> str:
+        self.count += 1
+        return f"request-{self.count}"
+
+
+@dataclass
+class Stored:
+    """What the rows of one run hold."""
+
+    events: list[bytes] = field(default_factory=list)
+    volatile: bytes = b""
+    progress: dict[int, bytes] = field(default_factory=dict)
+    buffered: list[bytes] = field(default_factory=list)
+
+
+class Driver:
+    """One run, live and stored. After each transition `check` must hold."""
+
+    def __init__(self, **options: object) -> None:
+        self.now = 1_700_000_000 * SECOND
+        self.around = Surroundings(
+            namespace="ns",
+            namespace_id="ns-id",
+            limits=Limits(),
+            ids=CountingIds(),
+            next_cron_delay=next_delay,
+        )
+        self.live = Execution(RunKey("ns-id", "wf", "run-0"))
+        self.stored = Stored()
+        self.effects: list[Effect] = []
+        self.transition(lambda turn: self._begin(turn, **options))
+
+    def _begin(self, turn: Turn, **options: object) -> None:
+        attributes = WorkflowExecutionStartedEventAttributes(
+            workflow_type=WorkflowType(name="demo"),
+            task_queue=TaskQueue(name="tq"),
+            workflow_task_timeout=duration(10 * SECOND),
+            first_execution_run_id="run-0",
+            original_execution_run_id="run-0",
+            attempt=1,
+            **options,  # type: ignore[arg-type]
+        )
+        start.begin(turn, attributes, request_id="start", meter="start_workflow")
+        workflow_task.schedule(turn)
+
+    def transition(self, change: Callable[[Turn], None]) -> bool:
+        """Carry out a transition and store it. False if the core refused; then nothing may have changed."""
+        turn = machine.open_turn(self.live, self.now, self.around)
+        before = encode(self.live.volatile)
+        try:
+            change(turn)
+        except CoreRefusal:
+            assert not turn.dirty, "a refusal must leave the run as it was"
+            assert encode(self.live.volatile) == before
+            return False
+        self._store(turn)
+        self.effects.extend(turn.effects)
+        return True
+
+    def _store(self, turn: Turn) -> None:
+        if turn.events:
+            self.stored.events.append(History(events=turn.events).SerializeToString())
+        if turn.flushed:
+            self.stored.buffered = [event.SerializeToString() for event in self.live.buffered]
+        else:
+            self.stored.buffered.extend(event.SerializeToString() for event in turn.newly_buffered)
+        for event_id in turn.progressed:
+            pending = self.live.activities.get(event_id)
+            if pending is not None:
+                self.stored.progress[event_id] = encode(pending.progress)
+        self.stored.volatile = encode(self.live.volatile)
+
+    def rebuilt(self) -> Execution:
+        """The run as a new process would load it."""
+        return machine.rebuild(
+            self.live.key,
+            self.history(),
+            volatile=decode_volatile(self.stored.volatile),
+            progress={key: decode_progress(data) for key, data in self.stored.progress.items()},
+            buffered=[HistoryEvent.FromString(data) for data in self.stored.buffered],
+        )
+
+    def history(self) -> list[HistoryEvent]:
+        return [event for data in self.stored.events for event in History.FromString(data).events]
+
+    def check(self) -> None:
+        """The rebuilt state equals the live one, and what is due is due at the same moment."""
+        rebuilt = self.rebuilt()
+        assert rebuilt == self.live
+        assert machine.due_at(rebuilt) == machine.due_at(self.live)
+        assert machine.outstanding(rebuilt) == machine.outstanding(self.live)
+        ids = [event.event_id for event in self.history()]
+        assert ids == list(range(1, len(ids) + 1))
+        assert self.live.next_event_id == len(ids) + 1
+        if not self.live.running:
+            assert self.live.workflow_task.scheduled_event_id == 0
+            assert not self.live.buffered
+
+    # --- what may happen to a run ---
+
+    def advance(self, ns: int) -> None:
+        self.now += ns
+        self.transition(machine.fire_due)
+
+    def signal(self, request_id: str = "") -> bool:
+        return self.transition(
+            lambda turn: _none(
+                signal.receive(
+                    turn, name="s", input=payloads("x"), identity="me", request_id=request_id
+                )
+            )
+        )
+
+    def start_task(self) -> bool:
+        task = self.live.workflow_task
+        return self.transition(
+            lambda turn: workflow_task.start(
+                turn,
+                scheduled_event_id=task.scheduled_event_id,
+                attempt=task.attempt,
+                request_id=self.around.ids.request_id(),
+                identity="worker",
+                build_id="b1",
+            )
+        )
+
+    def complete_task(self, *commands: Command, sticky: bool = False) -> completion.Completed | None:
+        task = self.live.workflow_task
+        request = RespondWorkflowTaskCompletedRequest(identity="worker", commands=commands)
+        if sticky:
+            request.sticky_attributes.worker_task_queue.name = "sticky"
+            request.sticky_attributes.schedule_to_start_timeout.seconds = 5
+        found: list[completion.Completed] = []
+
+        def change(turn: Turn) -> None:
+            workflow_task.require_in_flight(
+                self.live, task.scheduled_event_id, task.started_event_id, task.attempt
+            )
+            found.append(
+                completion.complete(
+                    turn, request, check_search_attributes=lambda _: None, eager=lambda _: False
+                )
+            )
+
+        return found[0] if self.transition(change) else None
+
+    def fail_task(self) -> bool:
+        if not self.live.workflow_task_in_flight:
+            return False
+        return self.transition(
+            lambda turn: workflow_task.fail(
+                turn,
+                cause=WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
+                failure=Failure(message="broken"),
+                identity="worker",
+            )
+        )
+
+    def start_activity(self, event_id: int) -> bool:
+        pending = self.live.activities[event_id]
+        return self.transition(
+            lambda turn: _none(
+                activity.start(
+                    turn,
+                    scheduled_event_id=event_id,
+                    stamp=pending.progress.stamp,
+                    request_id=self.around.ids.request_id(),
+                    identity="worker",
+                )
+            )
+        )
+
+    def on_activity(self, event_id: int, change: Callable[[Turn, activity.Activity], None]) -> bool:
+        def do(turn: Turn) -> None:
+            pending = self.live.activities.get(event_id)
+            attempt = pending.progress.attempt if pending else 0
+            started = pending.progress.started_time if pending else 0
+            change(turn, activity.require_started(self.live, event_id, attempt, started))
+
+        return self.transition(do)
+
+    def run_of_child(self, initiated: int) -> None:
+        self.transition(lambda turn: child.started(turn, initiated, f"child-{initiated}"))
+
+    def end_of_child(self, initiated: int) -> None:
+        event = HistoryEvent(
+            workflow_execution_completed_event_attributes=WorkflowExecutionCompletedEventAttributes(
+                result=payloads("done")
+            )
+        )
+        self.transition(
+            lambda turn: child.ended(turn, initiated, f"child-{initiated}", f"child-{initiated}", event)
+        )
+
+
+def _none(_: object) -> None:
+    return None
+
+
+def payloads(text: str) -> Payloads:
+    return Payloads(payloads=[Payload(data=text.encode())])
+
+
+# --- commands ---
+
+
+def schedule_activity(activity_id: str, **times: int) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK)
+    wanted = command.schedule_activity_task_command_attributes
+    wanted.activity_id = activity_id
+    wanted.activity_type.name = "act"
+    wanted.task_queue.name = "tq"
+    wanted.input.CopyFrom(payloads("in"))
+    for name, seconds in ({"start_to_close_timeout": 30} | times).items():
+        getattr(wanted, name).seconds = seconds
+    wanted.retry_policy.CopyFrom(RetryPolicy(initial_interval=duration(SECOND), maximum_attempts=3))
+    return command
+
+
+def cancel_activity(event_id: int) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK)
+    command.request_cancel_activity_task_command_attributes.scheduled_event_id = event_id
+    return command
+
+
+def start_timer(timer_id: str, seconds: int) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_START_TIMER)
+    command.start_timer_command_attributes.timer_id = timer_id
+    command.start_timer_command_attributes.start_to_fire_timeout.seconds = seconds
+    return command
+
+
+def cancel_timer(timer_id: str) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_CANCEL_TIMER)
+    command.cancel_timer_command_attributes.timer_id = timer_id
+    return command
+
+
+def start_child(workflow_id: str) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION)
+    wanted = command.start_child_workflow_execution_command_attributes
+    wanted.workflow_id = workflow_id
+    wanted.workflow_type.name = "demo"
+    wanted.parent_close_policy = ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
+    return command
+
+
+def signal_external(workflow_id: str) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION)
+    wanted = command.signal_external_workflow_execution_command_attributes
+    wanted.execution.workflow_id = workflow_id
+    wanted.signal_name = "s"
+    return command
+
+
+def cancel_external(workflow_id: str) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION)
+    command.request_cancel_external_workflow_execution_command_attributes.workflow_id = workflow_id
+    return command
+
+
+def record_marker(name: str) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_RECORD_MARKER)
+    command.record_marker_command_attributes.marker_name = name
+    return command
+
+
+def upsert_memo(key: str, value: str) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES)
+    fields = command.modify_workflow_properties_command_attributes.upserted_memo.fields
+    fields[key].data = value.encode()
+    return command
+
+
+def upsert_search_attribute(key: str, value: str) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES)
+    fields = command.upsert_workflow_search_attributes_command_attributes.search_attributes.indexed_fields
+    fields[key].data = f'"{value}"'.encode()
+    return command
+
+
+def complete() -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION)
+    command.complete_workflow_execution_command_attributes.result.CopyFrom(payloads("out"))
+    return command
+
+
+def fail() -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION)
+    command.fail_workflow_execution_command_attributes.failure.message = "failed"
+    return command
+
+
+def continue_as_new() -> Command:
+    return Command(command_type=T.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION)
+
+
+def cancel() -> Command:
+    return Command(command_type=T.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION)
+
+
+class RandomWalk:
+    """Lets a seeded chance decide what happens next to a run."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        options: dict[str, object] = {}
+        if self.random.random() < 0.3:
+            options["workflow_run_timeout"] = duration(self.random.choice([20, 500]) * SECOND)
+        if self.random.random() < 0.2:
+            options["retry_policy"] = RetryPolicy(
+                initial_interval=duration(SECOND),
+                backoff_coefficient=2,
+                maximum_interval=duration(9 * SECOND),
+                maximum_attempts=2,
+            )
+        if self.random.random() < 0.2:
+            options["cron_schedule"] = "@every 10s"
+            options["first_workflow_task_backoff"] = duration(10 * SECOND)
+        self.driver = Driver(**options)
+        self.names = 0
+
+    def step(self) -> None:
+        driver, chance = self.driver, self.random
+        actions: list[Callable[[], object]] = [
+            lambda: driver.signal(chance.choice(["", "r1", "r2"])),
+            lambda: driver.advance(chance.choice([1, SECOND, 6 * SECOND, 40 * SECOND])),
+            lambda: driver.advance(SECOND),
+        ]
+        if chance.random() < 0.05:
+            actions.append(
+                lambda: driver.transition(
+                    lambda turn: cancellation.request(turn, reason="", identity="me")
+                )
+            )
+        if chance.random() < 0.02:
+            actions.append(
+                lambda: driver.transition(
+                    lambda turn: close.terminate(turn, reason="", details=None, identity="me")
+                )
+            )
+        if driver.live.workflow_task_in_flight:
+            actions += [self.complete_task] * 4 + [driver.fail_task]
+        elif driver.live.has_pending_workflow_task:
+            actions += [driver.start_task] * 4
+        for event_id in list(driver.live.activities):
+            actions.append(lambda event_id=event_id: self.work_on(event_id))  # type: ignore[misc]
+        for initiated in list(driver.live.children):
+            actions += [
+                lambda i=initiated: driver.run_of_child(i),  # type: ignore[misc]
+                lambda i=initiated: driver.end_of_child(i),  # type: ignore[misc]
+            ]
+        for initiated in list(driver.live.external_signals):
+            actions.append(
+                lambda i=initiated: driver.transition(  # type: ignore[misc]
+                    lambda turn: external.signal_outcome(turn, i, chance.choice([None, 1]))
+                )
+            )
+        for initiated in list(driver.live.external_cancels):
+            actions.append(
+                lambda i=initiated: driver.transition(  # type: ignore[misc]
+                    lambda turn: external.cancel_outcome(turn, i, chance.choice([None, 1]))
+                )
+            )
+        chance.choice(actions)()
+
+    def work_on(self, event_id: int) -> None:
+        driver, chance = self.driver, self.random
+        pending = driver.live.activities[event_id]
+        if not pending.progress.started_time:
+            driver.start_activity(event_id)
+            return
+        change: Callable[[Turn, activity.Activity], None] = chance.choice(
+            [
+                lambda turn, a: activity.complete(turn, a, result=payloads("r"), identity="w"),
+                lambda turn, a: activity.heartbeat(turn, a, payloads("beat")),
+                lambda turn, a: activity.fail(turn, a, failure=Failure(message="no"), identity="w"),
+                lambda turn, a: activity.cancel(turn, a, details=None, identity="w"),
+            ]
+        )
+        driver.on_activity(event_id, change)
+
+    def complete_task(self) -> None:
+        chance, driver = self.random, self.driver
+        commands = [self.command() for _ in range(chance.randrange(4))]
+        if chance.random() < 0.08:
+            commands.append(chance.choice([complete, fail, continue_as_new, cancel])())
+        driver.complete_task(*commands, sticky=chance.random() < 0.5)
+
+    def command(self) -> Command:
+        chance, live = self.random, self.driver.live
+        self.names += 1
+        name = f"n{self.names}"
+        makers: list[Callable[[], Command]] = [
+            lambda: schedule_activity(name),
+            lambda: schedule_activity(name, heartbeat_timeout=5, schedule_to_start_timeout=20),
+            lambda: schedule_activity(name, schedule_to_close_timeout=15),
+            lambda: start_timer(name, chance.choice([0, 1, 30])),
+            lambda: start_child(name),
+            lambda: signal_external(name),
+            lambda: cancel_external(name),
+            lambda: record_marker("m"),
+            lambda: upsert_memo(chance.choice("ab"), chance.choice(["", "v"])),
+            lambda: upsert_search_attribute(chance.choice("ab"), "v"),
+            lambda: cancel_timer("unknown") if chance.random() < 0.1 else record_marker("core_patch"),
+        ]
+        if live.timers:
+            makers.append(lambda: cancel_timer(chance.choice(list(live.timers))))
+        if live.activities:
+            makers.append(lambda: cancel_activity(chance.choice(list(live.activities))))
+        return chance.choice(makers)()
+
+
+def next_runs(driver: Driver) -> list[StartNextRun]:
+    return [effect for effect in driver.effects if isinstance(effect, StartNextRun)]
