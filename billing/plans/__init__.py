@@ -1,0 +1,1 @@
+"""The built-in plans, one TOML file each; the format is described in :mod:`billing.plan`."""
