@@ -80,12 +80,11 @@ class NamespaceMethods:
     ) -> DescribeNamespaceResponse:
         """A namespace by its name or its id."""
         found = self._find(request.namespace, request.id)
-        response = DescribeNamespaceResponse(
+        return DescribeNamespaceResponse(
             namespace_info=self._info(found),
             config=_config(found),
             replication_config=_replication(),
         )
-        return response
 
     async def list_namespaces(
         self, request: ListNamespacesRequest, context: CallContext

@@ -81,9 +81,14 @@ def check_all(plan: Plan, commands: Sequence[Command]) -> None:
         plan.commands += 1
 
 
-def closes(commands: Sequence[Command]) -> bool:
-    """Whether the completion ends the run."""
-    return any(command.command_type in CLOSING for command in commands)
+def check_close(plan: Plan, commands: Sequence[Command]) -> None:
+    """A worker may not close a run behind events that it has not seen.
+
+    Raises:
+        BadCommand: events wait in the buffer.
+    """
+    if plan.execution.buffered and any(command.command_type in CLOSING for command in commands):
+        raise BadCommand(_C.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND, "UnhandledCommand")
 
 
 # --- pieces of sentences ----------------------------------------------------------------------------------------

@@ -46,8 +46,7 @@ def complete(
     plan = command_checks.Plan(turn, check_search_attributes)
     try:
         command_checks.check_all(plan, request.commands)
-        if execution.buffered and command_checks.closes(request.commands):
-            raise BadCommand(_C.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND, "UnhandledCommand")
+        command_checks.check_close(plan, request.commands)
     except BadCommand as error:
         return _refuse(turn, error, request.identity)
 

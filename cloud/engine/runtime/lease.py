@@ -12,6 +12,7 @@ and holds that row, so a process whose epoch is over writes nothing, however its
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import secrets
@@ -75,8 +76,6 @@ class Lease:
             self._renewer.cancel()
             self._renewer = None
         if self.epoch and not self.lost.is_set():
-            try:
+            with contextlib.suppress(LeaseLost, StoreUnavailable):  # not ours to give, or it ends by itself
                 await self._database.write(lambda c: renew_lease(c, epoch=self.epoch, expires_at=1))
-            except (LeaseLost, StoreUnavailable):
-                pass  # it is not ours to give, or ends by itself
         self.epoch = 0

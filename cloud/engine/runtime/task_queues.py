@@ -219,6 +219,6 @@ class TaskQueues:
         """Forget queues that nobody used for long (sticky ones of workers that are gone)."""
         oldest = self._clock.now() - QUEUE_IDLE_NS
         for key, queue in list(self._queues.items()):
-            if not queue.pollers and not queue.queries and not queue.backlog and queue.last_poll_at < oldest:
-                if not queue.loading.locked():
-                    del self._queues[key]
+            idle = not queue.pollers and not queue.queries and not queue.backlog
+            if idle and queue.last_poll_at < oldest and not queue.loading.locked():
+                del self._queues[key]

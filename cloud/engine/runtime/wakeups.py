@@ -7,6 +7,7 @@ entry is a hint: waking a run in which nothing is due does nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Awaitable, Callable
 
@@ -97,10 +98,8 @@ class Wakeups:
                 task.add_done_callback(self._running.discard)
             until = min(self._scan_at, self._heap[0][0] if self._heap else self._scan_at)
             delay = max(until - self._clock.now(), 0) / _SECOND
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._earlier.wait(), delay)
-            except TimeoutError:
-                pass
             self._earlier.clear()
 
     async def _wake_one(self, run_id: str) -> None:
