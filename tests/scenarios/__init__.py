@@ -1,0 +1,1 @@
+"""Acceptance scenarios: what a Temporal service does, seen from outside, held against any server."""

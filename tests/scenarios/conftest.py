@@ -1,0 +1,124 @@
+"""The server under test, and one scenario of its own for each test.
+
+By default the tests start `tacit dev` on a free port and a new database. With
+`TACIT_SCENARIOS_ADDRESS=host:port` they run against any server, such as the real Temporal one.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from .raw import Scenario
+from .rendering import IDENTITY
+from .snapshots import UPDATING, rewrite_sources
+from .workers import SEARCH_ATTRIBUTES
+
+START_SECONDS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where the server under test answers."""
+
+    address: str
+    namespace: str
+    real: bool
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    address = os.environ.get("TACIT_SCENARIOS_ADDRESS")
+    if address:
+        asyncio.run(_prepare(address, START_SECONDS))
+        yield Server(address=address, namespace="default", real=True)
+        return
+    folder = tmp_path_factory.mktemp("tacit-dev")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = folder / "server.log"
+    with log.open("wb") as output, contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            [
+                str(Path(sys.executable).parent / "tacit"),
+                "dev",
+                "--port",
+                str(port),
+                "--headless",
+                "--db",
+                str(folder / "cell.db"),
+            ],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        stack.callback(_stop, process)
+        try:
+            asyncio.run(_prepare(f"127.0.0.1:{port}", START_SECONDS, process))
+        except Exception as caught:
+            raise RuntimeError(
+                f"tacit dev did not come up; its output:\n{log.read_text()[-4000:]}"
+            ) from caught
+        yield Server(address=f"127.0.0.1:{port}", namespace="default", real=False)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+async def _prepare(address: str, within: float, process: "subprocess.Popen[bytes] | None" = None) -> None:
+    """Wait until the server answers, and see to it that it has the scenarios' search attributes."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            client = await Client.connect(address, identity=IDENTITY)
+            break
+        except RuntimeError:
+            if time.monotonic() > deadline or (process is not None and process.poll() is not None):
+                raise
+            await asyncio.sleep(0.05)
+    known = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace="default")
+    )
+    missing = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name not in known.custom_attributes}
+    if missing:
+        with contextlib.suppress(RPCError):  # another worker of the same test run may have been faster
+            await client.operator_service.add_search_attributes(
+                AddSearchAttributesRequest(namespace="default", search_attributes=missing)
+            )
+
+
+@pytest.fixture
+async def client(server: Server) -> Client:
+    return await Client.connect(server.address, namespace=server.namespace, identity=IDENTITY)
+
+
+@pytest.fixture
+async def s(client: Client, request: pytest.FixtureRequest) -> AsyncIterator[Scenario]:
+    name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")[:60]
+    scenario = Scenario(client, f"{name}-{uuid.uuid4().hex[:8]}")
+    yield scenario
+    await scenario.clean_up()
+
+
+def pytest_sessionfinish() -> None:
+    if UPDATING:
+        rewrite_sources()

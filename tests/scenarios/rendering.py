@@ -1,0 +1,161 @@
+"""Protobuf messages as short, stable text: ids named by role, times and other volatile fields left out."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import temporalio.api.errordetails.v1  # noqa: F401  (registers the detail types that errors carry)
+from google.protobuf import any_pb2, duration_pb2, symbol_database, timestamp_pb2
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.service import RPCError
+
+IDENTITY = "tester"
+"""Identity of every client and worker of the scenarios; only other identities are shown."""
+
+VOLATILE = {
+    "event_id", "event_time", "task_id", "version", "request_id", "history_size_bytes", "worker_version",
+    "binary_checksum", "task_token", "namespace_id", "sdk_metadata", "metering_metadata", "worker_may_ignore",
+    "stack_trace", "event_type", "prev_auto_reset_points", "auto_reset_points", "state_transition_count",
+    "size_bytes", "external_payload_size_bytes", "external_payload_count", "fairness_key", "link", "build_id",
+    "poller_scaling_decision",
+}  # fmt: skip
+"""Fields that differ between two equal runs, or tell of the worker's make."""
+
+BACKOFFS = {"first_workflow_task_backoff", "backoff_start_interval"}
+"""Counted from the moment of the run's end, so they are shown rounded up to whole seconds."""
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class Names:
+    """Gives the ids of one test their roles: `<prefix>:wf` is `wf`, the first run id seen is `run1`."""
+
+    def __init__(self, prefix: str, namespace: str) -> None:
+        self.prefix = prefix
+        self.namespace = namespace
+        self._runs: dict[str, str] = {}
+
+    def clean(self, text: str) -> str:
+        """The text with every id of the test replaced by its role."""
+        text = text.replace(f"{self.prefix}:", "")
+        text = re.sub(r"(.)\1{99,}", lambda found: f"<{len(found[0])} x {found[1]}>", text)
+        return _UUID.sub(lambda found: self._runs.setdefault(found[0], f"run{len(self._runs) + 1}"), text)
+
+
+def fields(message: Message, names: Names, hide: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Every set field that is worth showing, nested ones under dotted names."""
+    return dict(_walk(message, names, hide, ""))
+
+
+def render(message: Message, names: Names, hide: frozenset[str] = frozenset()) -> str:
+    """A message on one line: `key=value key=value`."""
+    return " ".join(f"{key}={value}" for key, value in fields(message, names, hide).items())
+
+
+def error(caught: RPCError, names: Names) -> str:
+    """A refusal: status, message, and each typed detail on a line of its own."""
+    lines = [f"{caught.status.name}: {names.clean(caught.message)}"]
+    for detail in caught.grpc_status.details:
+        kind = detail.type_url.rsplit("/", 1)[-1]
+        text = render(unpack(detail), names, frozenset({"start_request_id"}))
+        lines.append(f"  {kind.rsplit('.', 1)[-1]} {text}".rstrip())
+    return "\n".join(lines)
+
+
+def unpack(packed: any_pb2.Any) -> Message:
+    """The message inside an Any of a type that the temporalio package knows."""
+    message = symbol_database.Default().GetSymbol(packed.type_url.rsplit("/", 1)[-1])()
+    packed.Unpack(message)
+    return message
+
+
+def decode(payload: Payload) -> Any:
+    """A payload's value, for the plain encodings that scenarios use."""
+    encoding = payload.metadata.get("encoding", b"").decode()
+    if encoding == "json/plain":
+        return json.loads(payload.data)
+    if encoding == "binary/null":
+        return None
+    return payload.data
+
+
+def enum_name(field: FieldDescriptor, number: int) -> str:
+    """An enum value without its type's prefix: `TIMEOUT_TYPE_HEARTBEAT` is `HEARTBEAT`."""
+    value = field.enum_type.values_by_number.get(number)
+    if value is None:
+        return str(number)
+    prefix = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", field.enum_type.name).upper() + "_"
+    return value.name.removeprefix(prefix)
+
+
+def _walk(message: Message, names: Names, hide: frozenset[str], path: str) -> Iterator[tuple[str, str]]:
+    for field, value in message.ListFields():
+        key = f"{path}{field.name}"
+        if field.name in VOLATILE or key in hide or isinstance(value, timestamp_pb2.Timestamp):
+            continue
+        if field.name == "identity" and value == IDENTITY:
+            continue
+        if isinstance(value, duration_pb2.Duration) and not value.ToNanoseconds():
+            continue  # an unset timeout and one of zero mean the same
+        if (
+            field.name in {"namespace", "parent_workflow_namespace", "workflow_namespace"}
+            and value == names.namespace
+        ):
+            continue
+        if field.message_type is not None and not field.is_repeated and _plain(value, names) is None:
+            nested = list(_walk(value, names, hide, f"{key}."))
+            yield from nested or [(key, "{}")]
+            continue
+        if field.name in BACKOFFS:
+            whole = math.ceil(value.ToMilliseconds() / 1000)
+            yield key, f"{whole}s" if whole < 3600 else "long"
+            continue
+        yield key, _text(field, value, names)
+
+
+def _text(field: FieldDescriptor, value: Any, names: Names) -> str:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        inner = field.message_type.fields_by_name["value"]
+        pairs = (f"{key}: {_text(inner, value[key], names)}" for key in sorted(value))
+        return "{" + names.clean(", ".join(pairs)) + "}"
+    if field.is_repeated:
+        return "[" + ", ".join(_one(field, item, names) for item in value) + "]"
+    return _one(field, value, names)
+
+
+def _one(field: FieldDescriptor, value: Any, names: Names) -> str:
+    if field.enum_type is not None:
+        return enum_name(field, value)
+    if field.message_type is not None:
+        plain = _plain(value, names)
+        return plain if plain is not None else "{" + render(value, names) + "}"
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, str):
+        cleaned = names.clean(value)
+        return cleaned if re.fullmatch(r"[\w:./@-]+", cleaned) else json.dumps(cleaned)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _plain(value: Any, names: Names) -> str | None:
+    """Messages that have a short form of their own; None for all others."""
+    if isinstance(value, duration_pb2.Duration):
+        return f"{round(value.ToNanoseconds() / 1e9, 2):g}s"
+    if isinstance(value, Payload):
+        return _value(value, names)
+    if isinstance(value, Payloads):
+        return "[" + ", ".join(_value(item, names) for item in value.payloads) + "]"
+    if isinstance(value, TaskQueue):
+        kind = enum_name(TaskQueue.DESCRIPTOR.fields_by_name["kind"], value.kind).lower()
+        return names.clean(value.name) + ("" if kind in {"normal", "unspecified"} else f"({kind})")
+    return None
+
+
+def _value(payload: Payload, names: Names) -> str:
+    text = repr(decode(payload))
+    return names.clean(text if len(text) < 80 else f"<{len(payload.data)} bytes>")
