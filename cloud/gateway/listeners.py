@@ -28,7 +28,11 @@ class RootsDirectory(Protocol):
         """Grows with every change."""
 
     def client_roots_pem(self) -> bytes:
-        """The CA certificates of all namespaces, PEM; empty where there is none."""
+        """The CA certificates of all namespaces, PEM, oldest first; empty where there is none.
+
+        The order matters: of two CAs by the same name and key id, TLS tries the first only. Oldest first, a
+        later tenant can't shut an earlier one out by taking its CA's name.
+        """
 
 
 class ListenFailed(Exception):
