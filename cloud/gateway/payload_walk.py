@@ -12,7 +12,7 @@ protocol gains is checked from the day its proto is upgraded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pool, json_format
@@ -81,9 +81,9 @@ class Finding:
 def _part(name: str, key: int | str | None) -> str:
     if key is None:
         return name
-    if isinstance(key, int):
-        return f"{name}[{key}]"
-    return f'{name}["{key[:KEY_CHARS_MAX]}"]'
+    if isinstance(key, str):
+        return f'{name}["{key[:KEY_CHARS_MAX]}"]'
+    return f"{name}[{key}]"
 
 
 AnyDescriptor = Any
@@ -136,7 +136,9 @@ class PayloadWalkers:
         # Known before its steps are, for types that hold themselves (a failure's cause).
         self._walks[name] = walk
         steps.extend(self._steps(descriptor))
-        return walk
+        if len(steps) == 1:
+            self._walks[name] = steps[0]
+        return self._walks[name]
 
     def _steps(self, descriptor: AnyDescriptor) -> list[Walk]:
         steps = [_string_step(field) for field in CHECKED_STRINGS.get(descriptor.full_name, ())]
@@ -263,30 +265,32 @@ def _oneof_step(oneof: str, walks: Mapping[str, Walk]) -> Walk:
 
 def _repeated_step(name: str, walk: Walk) -> Walk:
     def step(message: Any) -> Findings:
-        found: list[Finding] = []
-        for index, item in enumerate(getattr(message, name)):
-            inside = walk(item)
-            if inside:
-                found.extend(finding.inside(name, index) for finding in inside)
-                if len(found) >= FINDINGS_PER_FIELD_MAX:
-                    break
-        return found or _NOTHING
+        items = getattr(message, name)
+        # Nearly always there is nothing, or nothing bad: paths are put together in a second look only.
+        if not items or not any(map(walk, items)):
+            return _NOTHING
+        return _found_in(name, enumerate(items), walk)
 
     return step
 
 
 def _map_step(name: str, walk: Walk) -> Walk:
     def step(message: Any) -> Findings:
-        found: list[Finding] = []
-        for key, item in getattr(message, name).items():
-            inside = walk(item)
-            if inside:
-                found.extend(finding.inside(name, str(key)) for finding in inside)
-                if len(found) >= FINDINGS_PER_FIELD_MAX:
-                    break
-        return found or _NOTHING
+        items = getattr(message, name)
+        if not items or not any(map(walk, items.values())):
+            return _NOTHING
+        return _found_in(name, items.items(), walk)
 
     return step
+
+
+def _found_in(name: str, items: Iterable[tuple[int | str, Any]], walk: Walk) -> Findings:
+    found: list[Finding] = []
+    for key, item in items:
+        found.extend(finding.inside(name, key) for finding in walk(item))
+        if len(found) >= FINDINGS_PER_FIELD_MAX:
+            break
+    return found
 
 
 def _string_step(name: str) -> Walk:
