@@ -62,6 +62,7 @@ class ActivityTasks:
         """Wait for an activity task; empty when the time is over."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         checks.check_task_queue(request, self._runtime.limits)
+        checks.check_poll_time(context)
         given = await self._matching.poll(
             namespace,
             request.task_queue.name,
@@ -233,10 +234,10 @@ class ActivityTasks:
         namespace = checks.namespace_of(self._runtime, request.namespace)  # type: ignore[attr-defined]
         workflow_id: str = request.workflow_id  # type: ignore[attr-defined]
         activity_id: str = request.activity_id  # type: ignore[attr-defined]
-        if not workflow_id:
-            raise InvalidArgument("WorkflowId is not set on request.")
         if not activity_id:
             raise InvalidArgument("ActivityId is not set on request.")
+        if not workflow_id:  # an activity without a workflow, of which there are none
+            raise NoSuchTask(f"activity not found for ID: {activity_id}")
         hot = await self._runtime.find(namespace, workflow_id, request.run_id)  # type: ignore[attr-defined]
         if not hot.execution.running:
             raise RunClosed("workflow execution already completed")

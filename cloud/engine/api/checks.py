@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
@@ -10,8 +12,9 @@ from cloud.engine.core.clock import to_ns
 from cloud.engine.core.command_checks import RESERVED_QUEUE_PREFIX
 from cloud.engine.core.limits import Limits
 from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.polling import MIN_TASK_POLL_S
 from cloud.engine.runtime.runtime import Runtime
-from cloud.rpc import InvalidArgument
+from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument
 
 NAMESPACE_IS_EMPTY = "Namespace is empty."
 
@@ -36,12 +39,14 @@ def require(value: object, what: str) -> None:
 
 def check_length(value: str, what: str, limits: Limits) -> None:
     """Raise InvalidArgument if an id or a name is longer than it may be (in bytes)."""
+    check_no_nul(value, what)
     if len(value.encode()) > limits.id_length:
         raise InvalidArgument(f"{what} length exceeds limit.")
 
 
 def check_id_length(value: str, what: str, limits: Limits) -> None:
     """The same for the ids whose sentence tells both lengths."""
+    check_no_nul(value, what)
     size = len(value.encode())
     if size > limits.id_length:
         raise InvalidArgument(f"{what} exceeds maximum allowed length ({size}/{limits.id_length})")
@@ -72,6 +77,20 @@ def check_blob(message: Message, what: str, limits: Limits) -> None:
         )
 
 
+def check_no_nul(value: str, what: str) -> None:
+    """Raise InvalidArgument for a NUL character: not every database can hold one."""
+    if "\x00" in value:
+        raise InvalidArgument(f"{what} contains a NUL character, which can't be stored.")
+
+
+def check_poll_time(context: CallContext) -> None:
+    """Raise FailedPrecondition for a poll whose caller will be gone before a task can reach it."""
+    if context.deadline_s is None:
+        return
+    if context.deadline_s - asyncio.get_running_loop().time() < MIN_TASK_POLL_S:
+        raise FailedPrecondition("Context timeout is too short.")
+
+
 def check_duration(value: Duration, what: str) -> None:
     """Raise InvalidArgument for a negative duration."""
     if to_ns(value) < 0:
@@ -87,5 +106,6 @@ def check_task_queue(request: Message, limits: Limits) -> None:
         raise InvalidArgument("missing task queue name")
     if len(name.encode()) > limits.id_length:
         raise InvalidArgument("taskQueue length exceeds limit")
+    check_no_nul(name, "taskQueue")
     if name.startswith(RESERVED_QUEUE_PREFIX):
         raise InvalidArgument(f"task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}")

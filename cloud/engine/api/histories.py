@@ -81,11 +81,9 @@ class Histories:
         if request.history_event_filter_type == _CLOSE_EVENT:
             return await self._close_event(hot, request, context)
         first = token.next_event_id if token else 1
-        if request.wait_new_event and first > hot.execution.next_event_id - 1 and hot.execution.running:
+        if request.wait_new_event:
             ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
-            while hot.execution.running and first > hot.execution.next_event_id - 1:
-                if not await self._wait(hot, ends_at):
-                    break
+            while _all_seen(hot, first) and await self._wait(hot, ends_at):
                 hot = await self._refreshed(namespace, hot)
         last = hot.execution.next_event_id - 1
         if token and token.last_event_id and not token.waiting:
@@ -158,7 +156,7 @@ class Histories:
         except BadToken:
             raise InvalidArgument("Invalid NextPageToken.") from None
         if execution.run_id and execution.run_id != token.run_id:
-            raise InvalidArgument("Invalid NextPageToken.")
+            raise InvalidArgument("RunId in the request does not match the NextPageToken.")
         return await self._runtime.find(namespace, execution.workflow_id, token.run_id), token
 
     def _token(self, hot: HotRun, next_event_id: int, last_event_id: int, waiting: bool) -> bytes:
@@ -188,6 +186,11 @@ class Histories:
             timer.cancel()
             hot.watchers.discard(watcher)
         return True
+
+
+def _all_seen(hot: HotRun, next_event_id: int) -> bool:
+    """Whether a reader at `next_event_id` has to wait for more of an open run."""
+    return hot.execution.running and next_event_id >= hot.execution.next_event_id
 
 
 def _bounded(events: list[HistoryEvent], count_max: int) -> list[HistoryEvent]:

@@ -70,6 +70,7 @@ class WorkflowTasks:
         """Wait for a workflow task or a query; empty when the time is over."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         checks.check_task_queue(request, self._runtime.limits)
+        checks.check_poll_time(context)
         given = await self._matching.poll(
             namespace,
             request.task_queue.name,
@@ -154,8 +155,11 @@ class WorkflowTasks:
     ) -> RespondWorkflowTaskCompletedResponse:
         """Carry out a worker's commands; the reply may bring the next task and eager activities."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        hot, token = await self._in_flight(namespace, request.task_token)
         _check_sequence(request)
+        checks.check_length(
+            request.sticky_attributes.worker_task_queue.name, "TaskQueue", self._runtime.limits
+        )
+        hot, token = await self._in_flight(namespace, request.task_token)
         with self._runtime.transition(hot) as turn:
             workflow_task.require_in_flight(
                 hot.execution, token.scheduled_event_id, token.started_event_id, token.attempt

@@ -40,7 +40,7 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.api.search_attributes import check_search_attributes
 from cloud.engine.api.workflow_tasks import WorkflowTasks
-from cloud.engine.core import cancellation, close, retry, signal, start
+from cloud.engine.core import cancellation, close, retry, signal, start, workflow_task
 from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.payloads import json_payloads
@@ -206,6 +206,7 @@ class Workflows:
         def then(turn: Turn) -> None:
             if signal_of is not None:
                 _receive(turn, signal_of, request_id, meter="")
+            workflow_task.schedule(turn)
 
         return self._starting.begin(
             namespace,

@@ -108,6 +108,7 @@ def _check_length(
     plan: Plan, value: str, cause: WorkflowTaskFailedCause.ValueType, what: str, command: str, where: str = ""
 ) -> None:
     size, limit = len(value.encode()), plan.turn.around.limits.id_length
+    _require("\x00" not in value, cause, f"{what} on {command} contains a NUL character.{where}")
     _require(
         size <= limit,
         cause,
@@ -176,6 +177,7 @@ def _check_schedule_activity(plan: Plan, command: Command) -> None:
     ):
         size = len(value.encode())
         _require(size <= limit, cause, f"{what} exceeds length limit. Length={size} Limit={limit}")
+        _require("\x00" not in value, cause, f"{what} contains a NUL character")
     for name in (
         "ScheduleToCloseTimeout",
         "ScheduleToStartTimeout",

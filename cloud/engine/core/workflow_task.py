@@ -389,12 +389,14 @@ def fail(
 
 def _end_attempt(turn: Turn, attempt: int, reschedule: bool) -> None:
     execution = turn.execution
+    # On a sticky queue the worker's cache may be at fault: the normal queue gets a first attempt of its own.
+    was_sticky = bool(execution.volatile.sticky.queue)
     execution.volatile.workflow_task = WorkflowTask(attempt=attempt)
     execution.volatile.sticky = Sticky()
     turn.dirty = True
     new_events = turn.flush_buffer()
     if reschedule:
-        schedule(turn, attempt=1 if new_events else attempt + 1)
+        schedule(turn, attempt=1 if new_events or was_sticky else attempt + 1)
 
 
 def time_out_started(turn: Turn) -> None:

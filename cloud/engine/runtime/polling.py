@@ -16,6 +16,10 @@ _MARGIN_S = 0.5
 """An empty answer leaves this long before the caller's deadline, so that it arrives."""
 
 
+MIN_TASK_POLL_S = 2.0
+"""A poll for tasks whose caller gives it less time would only lose tasks; it is refused, as the real server does."""
+
+
 def long_poll_timeout_s(context: CallContext, longest_s: float = LONG_POLL_S) -> float:
     """Seconds that this call may wait."""
     if context.deadline_s is None:

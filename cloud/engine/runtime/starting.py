@@ -87,9 +87,9 @@ class Starting:
         meter: str,
         links: Sequence[Link] = (),
         user_metadata: bytes = b"",
-        then: Callable[[Turn], None] | None = None,
+        then: Callable[[Turn], None] = workflow_task.schedule,
     ) -> HotRun:
-        """Start a run, in one transition: its first event, what `then` adds, its first workflow task."""
+        """Start a run, in one transition: its first event, and what `then` adds (its first workflow task)."""
         runtime = self._runtime
         attributes.workflow_id = workflow_id
         if not attributes.first_execution_run_id:
@@ -108,9 +108,7 @@ class Starting:
                 links=links,
                 user_metadata=user_metadata,
             )
-            if then is not None:
-                then(turn)
-            workflow_task.schedule(turn)
+            then(turn)
         return hot
 
     def _start_next(self, previous: HotRun, effect: StartNextRun) -> None:

@@ -22,7 +22,7 @@ from temporalio.api.enums.v1 import (
 )
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
-from cloud.engine.core import cancellation, child, close, external, signal
+from cloud.engine.core import cancellation, child, close, external, signal, workflow_task
 from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.effects import CancelExternal, PropagateClose, SignalExternal, StartChild
 from cloud.engine.core.errors import LimitExceeded, RunClosed
@@ -93,22 +93,24 @@ class Transfers:
             self._done(parent)  # what a closed parent still owes its children is done with its close
             return
         async with self._runtime.id_lock(parent.execution.key.namespace_id, pending.initiated.workflow_id):
-            run_id = await self._try_start(parent, pending)
-            if parent.dropped:
-                raise Unflushed("the parent was dropped from memory")
+            started = await self._try_start(parent, pending)
             with self._runtime.transition(parent) as turn:
-                if run_id:
-                    child.started(turn, effect.initiated_event_id, run_id)
+                if started is not None:
+                    child.started(turn, effect.initiated_event_id, started.run_id)
                 else:
                     child.start_failed(
                         turn,
                         effect.initiated_event_id,
                         _ChildCause.START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS,
                     )
+            if started is not None:
+                # The child's code runs when its parent's history tells of it, not before.
+                with self._runtime.transition(started) as turn:
+                    workflow_task.schedule(turn)
             self._done(parent)
 
-    async def _try_start(self, parent: HotRun, pending: Child) -> str:
-        """Start the child; its run id, empty if the workflow id is not free. Nothing is awaited after the look."""
+    async def _try_start(self, parent: HotRun, pending: Child) -> HotRun | None:
+        """Start the child, without its first task; None if the workflow id is not free. Awaits nothing after its look."""
         runtime, intent = self._runtime, pending.initiated
         current = await runtime.runs.current(parent.execution.key.namespace_id, intent.workflow_id)
         if parent.dropped:
@@ -116,18 +118,17 @@ class Transfers:
         if current is not None and (
             current.status == RUNNING or conflict_with_closed(current, intent.workflow_id_reuse_policy)
         ):
-            return ""
-        run_id = runtime.ids.run_id()
-        self._starting.begin(
+            return None
+        return self._starting.begin(
             parent.namespace,
             intent.workflow_id,
-            run_id,
+            runtime.ids.run_id(),
             _child_attributes(parent.execution, pending, runtime.clock.now()),
             request_id=f"{parent.run_id}:{pending.initiated_event_id}",
             meter="start_workflow",
             user_metadata=pending.user_metadata,
+            then=lambda _: None,
         )
-        return run_id
 
     # --- signals and cancel requests ---
 

@@ -205,7 +205,7 @@ def _decode(payload: Payload, kind: IndexedValueType.ValueType) -> Any:
         single = value[0] if isinstance(value, list) and len(value) == 1 else value
         if fits(single):
             return well_formed(single) if isinstance(single, str) else single
-    raise _ValueMismatchError(text)
+    raise _ValueMismatchError(value if isinstance(value, str) else text)
 
 
 def _refuse_constant(name: str) -> object:

@@ -140,12 +140,14 @@ class Visibility:
         query = select(*self._columns).where(self._table.c.namespace_id == namespace_id)
         if list_filter.condition is not None:
             query = query.where(Lowering(self._table, conn.dialect.name).clause(list_filter.condition))
+        narrow = _is_narrow(list_filter.condition)
         if cursor is not None:
             after = _read_cursor(cursor)
-            # The first comparison is implied by the second: SQLite seeks in its index by the first only.
-            query = query.where(closed <= after[0], tuple_(*self._order) < tuple_(*after))
+            query = query.where(tuple_(*self._order) < tuple_(*after))
+            if not narrow:  # implied by the former; SQLite seeks in its index by this one only
+                query = query.where(closed <= after[0])
         # Few rows to sort: a sum, which no index has, keeps SQLite from walking all of them in order instead.
-        first = closed + 0 if _is_narrow(list_filter.condition) else closed
+        first = closed + 0 if narrow else closed
         query = query.order_by(first.desc(), started.desc(), run.desc()).limit(page_size + 1)
         found = [_row(each) for each in conn.execute(query)]
         if len(found) <= page_size:
@@ -185,8 +187,9 @@ def _is_narrow(condition: Condition | None) -> bool:
     """Whether `condition` asks for single workflows or runs, so that an index by id serves it best."""
     if isinstance(condition, All):
         return any(_is_narrow(each) for each in condition.conditions)
-    by_value = isinstance(condition, Within) or (isinstance(condition, Compare) and condition.operator == "=")
-    return by_value and condition.attribute.field in {"WorkflowId", "RunId"}
+    if isinstance(condition, Within) or (isinstance(condition, Compare) and condition.operator == "="):
+        return condition.attribute.field in {"WorkflowId", "RunId"}
+    return False
 
 
 def _upsert(insert: Any, table: Table) -> Any:
