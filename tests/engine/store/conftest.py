@@ -24,7 +24,7 @@ class VisibilityDatabase:
 
     def __init__(self, engine: Engine, run: Callable[[Work], Any]) -> None:
         self.dialect = engine.dialect.name
-        self.statements: list[str] = []
+        self.sent: list[tuple[str, Any]] = []
         self.metadata = MetaData()
         self.table = visibility_table(self.metadata)
         self.visibility = Visibility(self.table)
@@ -36,8 +36,10 @@ class VisibilityDatabase:
         result: Result = self._run(work)
         return result
 
-    def _record(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
-        self.statements.append(statement)
+    def _record(
+        self, _connection: object, _cursor: object, statement: str, parameters: Any, *_: object
+    ) -> None:
+        self.sent.append((statement, parameters))
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +88,6 @@ def _on_postgres(url: str) -> Iterator[VisibilityDatabase]:
 
 def _with_table(database: VisibilityDatabase) -> Iterator[VisibilityDatabase]:
     database.run(database.metadata.create_all)
-    database.statements.clear()
+    database.sent.clear()
     yield database
     database.run(database.metadata.drop_all)
