@@ -121,7 +121,8 @@ def preview_invoice(
     """
     if usage_until < period.start:
         raise ValueError(
-            f"the period begins on {period.start:%Y-%m-%d}, after {usage_until.isoformat()}: it has no usage yet"
+            f"the period begins on {period.start:%Y-%m-%d}, after {usage_until.isoformat()}: "
+            "it has no usage yet; name one that has begun"
         )
     actions = actions_by_kind(counts)
     usage_lines = [*_action_lines(sum(actions.values()), plan), *_storage_lines(storage, plan)]

@@ -1,0 +1,152 @@
+"""How commands read usage from a service: Temporal's own profiles and variables, overridden by options."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import grpc
+from google.protobuf.struct_pb2 import Struct
+from temporalio.envconfig import ClientConfigProfile
+from temporalio.service import TLSConfig
+
+from billing import UsageCount
+from cloud.controlplane.usage_by_kind import GET_USAGE_BY_KIND, decode_response, encode_request
+
+CALL_TIMEOUT_S = 30.0
+CALL_SPAN = timedelta(days=1)
+"""A call reads a day, so that no answer grows with the period that is asked for."""
+RESPONSE_BYTES_MAX = 64 * 1024 * 1024
+
+
+class UsageUnavailable(Exception):
+    """Usage could not be read. The sentence says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Where and as whom to ask. `tls` None: without TLS."""
+
+    address: str
+    api_key: str | None = field(default=None, repr=False)
+    tls: TLSConfig | None = field(default=None, repr=False)
+
+
+def connection_from(
+    *, address: str | None, api_key: str | None, server_ca: Path | None, profile: str | None
+) -> Connection:
+    """Options first, then ``TEMPORAL_*`` variables, then the profile of ``temporal.toml``.
+
+    TLS is used wherever a key or a certificate is, and for every address but loopback ones.
+
+    Raises:
+        UsageUnavailable: no address is known, a file cannot be read, or a key would be sent without TLS.
+    """
+    try:
+        known = ClientConfigProfile.load(profile)
+        found = known.tls.to_connect_tls_config() if known.tls else False
+        roots = server_ca.read_bytes() if server_ca else None
+    except OSError as error:
+        name = error.filename or server_ca
+        raise UsageUnavailable(f"{name} cannot be read: {error.strerror}; check the path") from None
+    except (RuntimeError, ValueError) as error:
+        raise UsageUnavailable(f"the client profile cannot be used: {error}") from None
+    address = address or known.address
+    api_key = api_key or known.api_key
+    if not address:
+        raise UsageUnavailable(
+            "no address to read usage from: give --address HOST:PORT, or set TEMPORAL_ADDRESS, or name a --profile"
+        )
+    switched_off = known.tls is not None and known.tls.disabled is True and roots is None
+    if switched_off and api_key:
+        raise UsageUnavailable(
+            f"the profile switches TLS off, and an API key is not sent to {address} in the clear: "
+            "use a profile with TLS, or give --server-ca"
+        )
+    if switched_off or not (api_key or roots or found or not _is_loopback(address)):
+        return Connection(address=address)
+    tls = found if isinstance(found, TLSConfig) else TLSConfig()
+    return Connection(
+        address=address,
+        api_key=api_key,
+        tls=TLSConfig(
+            server_root_ca_cert=roots or tls.server_root_ca_cert,
+            domain=tls.domain,
+            client_cert=tls.client_cert,
+            client_private_key=tls.client_private_key,
+        ),
+    )
+
+
+def read_usage(
+    connection: Connection, *, start: datetime, end: datetime, namespaces: Sequence[str] = ()
+) -> list[UsageCount]:
+    """All usage in [`start`, `end`) that the caller may see, of `namespaces` if any are named.
+
+    Raises:
+        UsageUnavailable: the service cannot be reached, refuses, or answers in another form.
+    """
+    rows: list[UsageCount] = []
+    metadata = (("authorization", f"Bearer {connection.api_key}"),) if connection.api_key else ()
+    with _channel(connection) as channel:
+        call = channel.unary_unary(
+            GET_USAGE_BY_KIND.path,
+            request_serializer=Struct.SerializeToString,
+            response_deserializer=Struct.FromString,
+        )
+        while start < end:
+            until = min(end, start + CALL_SPAN)
+            request = encode_request(start=start, end=until, namespaces=namespaces)
+            try:
+                rows += decode_response(call(request, timeout=CALL_TIMEOUT_S, metadata=metadata))
+            except grpc.RpcError as error:
+                raise UsageUnavailable(_sentence(error, connection.address)) from None
+            except ValueError as error:
+                raise UsageUnavailable(f"{connection.address}: {error}") from None
+            start = until
+    return rows
+
+
+@contextlib.contextmanager
+def _channel(connection: Connection) -> Iterator[grpc.Channel]:
+    options: list[tuple[str, str | int]] = [("grpc.max_receive_message_length", RESPONSE_BYTES_MAX)]
+    tls = connection.tls
+    if tls is None:
+        channel = grpc.insecure_channel(connection.address, options)
+    else:
+        if tls.domain:
+            options.append(("grpc.ssl_target_name_override", tls.domain))
+        credentials = grpc.ssl_channel_credentials(
+            tls.server_root_ca_cert, tls.client_private_key, tls.client_cert
+        )
+        channel = grpc.secure_channel(connection.address, credentials, options)
+    try:
+        yield channel
+    finally:
+        channel.close()
+
+
+def _sentence(error: grpc.RpcError, address: str) -> str:
+    code, details = error.code(), error.details() or "no reason given"
+    advice = {
+        grpc.StatusCode.UNAVAILABLE: "is the service running, the address right, and the CA the service's (--server-ca)?",
+        grpc.StatusCode.DEADLINE_EXCEEDED: "try again, or ask for a shorter period",
+        grpc.StatusCode.UNAUTHENTICATED: "give a valid API key (--api-key or TEMPORAL_API_KEY), or another --profile",
+        grpc.StatusCode.PERMISSION_DENIED: "check the names given with --namespace, and the key's rights",
+        grpc.StatusCode.UNIMPLEMENTED: "usage by kind is answered by Tacit only: is this its address for API keys?",
+    }.get(code, "")
+    return f"usage could not be read from {address}: {code.name}, {details}" + (
+        f"; {advice}" if advice else ""
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]") or address
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
