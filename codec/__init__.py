@@ -1,0 +1,67 @@
+"""Payloads on the client's side: encryption, compression and offload. Nothing here ever runs in the service.
+
+Use these with any `temporalio` client::
+
+    keys = codec.KeyRingFile(Path("keyring.json"))
+    DataConverter(
+        payload_codec=codec.ChainCodec(codec.CompressionCodec(), codec.EncryptionCodec(keys)),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
+
+or let the `sdk` package put them together out of a profile.
+"""
+
+from codec.chain import ChainCodec
+from codec.compression import CompressionCodec
+from codec.encryption import EncryptionCodec, FixedKeys, Keys, WriteFormat, is_encrypted
+from codec.errors import (
+    CodecError,
+    DisabledKey,
+    InvalidPayload,
+    KeyRingError,
+    MissingKey,
+    ObjectCorrupt,
+    ObjectMissing,
+    OffloadError,
+    PlaintextRefused,
+)
+from codec.files import SecretFileError, read_secret_file, sole_writer, write_secret_file
+from codec.keyring import Key, KeyMaterial, KeyRing, KeyState, export_keys, import_keys
+from codec.keyring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
+from codec.offload import THRESHOLD_BYTES as OFFLOAD_THRESHOLD_BYTES
+from codec.offload import ObjectStoreDriver
+
+__all__ = [
+    "OFFLOAD_THRESHOLD_BYTES",
+    "ChainCodec",
+    "CodecError",
+    "CompressionCodec",
+    "DisabledKey",
+    "EncryptionCodec",
+    "FixedKeys",
+    "InvalidPayload",
+    "Key",
+    "KeyMaterial",
+    "KeyRing",
+    "KeyRingError",
+    "KeyRingFile",
+    "KeyState",
+    "Keys",
+    "MissingKey",
+    "ObjectCorrupt",
+    "ObjectMissing",
+    "ObjectStoreDriver",
+    "OffloadError",
+    "PlaintextRefused",
+    "SecretFileError",
+    "WriteFormat",
+    "create_key_ring",
+    "export_keys",
+    "import_keys",
+    "is_encrypted",
+    "load_key_ring",
+    "read_secret_file",
+    "sole_writer",
+    "update_key_ring",
+    "write_secret_file",
+]

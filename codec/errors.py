@@ -1,0 +1,71 @@
+"""What can go wrong on the client's side of a payload, and whose fault it is.
+
+CodecError
+├── KeyRingError          the key ring file: missing, open to others, cut, not ours (operator)
+├── MissingKey            a payload names a key that the ring lacks (operator: import it)
+├── DisabledKey           a payload names a key that was disabled on purpose (operator)
+├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, or an
+attacker) ├── PlaintextRefused      an unencrypted payload where only encrypted ones are accepted (sender) └──
+OffloadError          the object store could not be written or read (store)
+    ├── ObjectMissing     the object that a reference names is not there
+    └── ObjectCorrupt     the object is there and is not what was stored
+
+No message of these holds key material or any part of a payload's content.
+"""
+
+from __future__ import annotations
+
+
+class CodecError(Exception):
+    """Base of all errors of this package; not raised itself."""
+
+
+class KeyRingError(CodecError):
+    """A key ring cannot be read, written or changed as asked."""
+
+
+class MissingKey(CodecError):
+    """A payload names a key that is not in the key ring."""
+
+    def __init__(self, key_id: str, *, ring: str) -> None:
+        super().__init__(
+            f"The payload is encrypted with key {key_id!r}, which is not in {ring}. "
+            f"Export it where the payload was written (`tacit keys export {key_id}`) "
+            "and import it here (`tacit keys import`)."
+        )
+        self.key_id = key_id
+
+
+class DisabledKey(CodecError):
+    """A payload names a key that is in the key ring but disabled."""
+
+    def __init__(self, key_id: str, *, ring: str) -> None:
+        super().__init__(
+            f"The payload is encrypted with key {key_id!r}, which is disabled in {ring}. "
+            f"If it may be read again, run `tacit keys enable {key_id}`."
+        )
+        self.key_id = key_id
+
+
+class InvalidPayload(CodecError):
+    """A payload that cannot be trusted or understood.
+
+    One sentence serves every failed authentication (altered bytes, another binding, another key under the
+    same id, a cut payload), so that whoever sends payloads learns nothing from the answer.
+    """
+
+
+class PlaintextRefused(CodecError):
+    """An unencrypted payload arrived where the settings accept only encrypted ones."""
+
+
+class OffloadError(CodecError):
+    """The object store refused, could not be reached, or was given a reference it must not follow."""
+
+
+class ObjectMissing(OffloadError):
+    """The object that a payload's reference names does not exist."""
+
+
+class ObjectCorrupt(OffloadError):
+    """The object that a payload's reference names is not what was stored there."""

@@ -1,0 +1,124 @@
+"""Files that hold secrets: written whole or not at all, for their owner's eyes only, one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+SECRET_FILE_MODE = 0o600
+SIZE_MAX_BYTES = 1024 * 1024
+"""No key ring or profile comes near this; a larger file is the wrong file."""
+
+
+class SecretFileError(Exception):
+    """A secret file is missing, unsafe or unreadable; the sentence names it and the way out."""
+
+
+def read_secret_file(path: Path, *, what: str) -> bytes:
+    """The content of a file that only its owner may read.
+
+    The checks are made on the open file, so that it cannot be exchanged between the check and the read.
+
+    Raises:
+        SecretFileError: it does not exist, is no regular file, belongs to another user than us or root, is
+            readable by group or others, or is larger than `SIZE_MAX_BYTES`.
+    """
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise SecretFileError(f"There is no {what} at {path}.") from None
+    except OSError as error:
+        raise SecretFileError(f"The {what} {path} cannot be opened: {error.strerror}.") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise SecretFileError(f"The {what} {path} is not a regular file.")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise SecretFileError(
+                f"The {what} {path} belongs to user id {status.st_uid}, who could change it. "
+                f"Make it yours: chown {os.geteuid()} {path}"
+            )
+        if status.st_mode & 0o077:
+            mode = stat.S_IMODE(status.st_mode)
+            raise SecretFileError(
+                f"The {what} {path} is open to other users (mode {mode:04o}). "
+                f"Close it (chmod 600 {path}) and consider its content known to them."
+            )
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(SIZE_MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > SIZE_MAX_BYTES:
+        raise SecretFileError(f"The {what} {path} is larger than {SIZE_MAX_BYTES} bytes: it is no {what}.")
+    return content
+
+
+def write_secret_file(path: Path, content: bytes, *, replace: bool = True) -> None:
+    """Put `content` at `path`, readable by the owner only, whole or not at all, even if power fails.
+
+    A symbolic link at `path` is followed, so that the file it points to is replaced and not the link.
+
+    Raises:
+        SecretFileError: `replace` is false and the file exists, or the file cannot be written.
+    """
+    path = path.resolve()
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, SECRET_FILE_MODE), "wb") as file:
+            # The mode given to open is narrowed by the umask, which might take even the owner's rights.
+            os.fchmod(file.fileno(), SECRET_FILE_MODE)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            temporary.replace(path)
+        else:
+            # A hard link, unlike a rename, never replaces.
+            path.hardlink_to(temporary)
+        _sync_directory(path.parent)
+    except FileExistsError:
+        raise SecretFileError(f"{path} exists already and is not overwritten.") from None
+    except OSError as error:
+        raise SecretFileError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Keep other processes (and threads) that use this out, while a file is read, changed and written.
+
+    The lock is on a file beside `path`, as `path` itself is replaced by each write. It is left behind:
+    removing it would let two writers hold two different locks.
+
+    Raises:
+        SecretFileError: the lock file cannot be made.
+    """
+    path = path.resolve()
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SECRET_FILE_MODE)
+    except OSError as error:
+        raise SecretFileError(f"{lock} cannot be made: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

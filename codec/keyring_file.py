@@ -1,0 +1,131 @@
+"""The key ring's file: read, changed by one writer at a time, and followed while a worker runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from codec.errors import KeyRingError
+from codec.files import SecretFileError, read_secret_file, sole_writer, write_secret_file
+from codec.keyring import Key, KeyRing
+
+REFRESH_SECONDS = 5.0
+"""How soon a running worker encrypts with a key that was made active elsewhere on its machine."""
+
+_WHAT = "key ring"
+_log = logging.getLogger(__name__)
+
+
+def load_key_ring(path: Path) -> KeyRing:
+    """The key ring at `path`.
+
+    Raises:
+        KeyRingError: missing, open to other users, cut or damaged; the sentence names the file and the way
+        out.
+    """
+    try:
+        content = read_secret_file(path, what=_WHAT)
+    except SecretFileError as error:
+        hint = (
+            "" if path.exists() else f" Make one with `tacit keys init --key-ring {path}`, or copy it here."
+        )
+        raise KeyRingError(f"{error}{hint}") from None
+    return KeyRing.from_json(content, source=f"the key ring {path}")
+
+
+def create_key_ring(path: Path, ring: KeyRing) -> None:
+    """Write a new key ring; an existing file is never overwritten, as its keys may be the only copy.
+
+    Raises:
+        KeyRingError: there is a file already, or it cannot be written.
+    """
+    try:
+        write_secret_file(path, ring.to_json(), replace=False)
+    except SecretFileError as error:
+        raise KeyRingError(str(error)) from None
+
+
+def update_key_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
+    """Read the ring, change it and write it back, while no other writer does: no key is lost to a race.
+
+    Raises:
+        KeyRingError: the ring cannot be read or written, or `change` refuses.
+    """
+    if not path.exists():
+        return load_key_ring(path)  # raises, before a lock file is left beside nothing
+    try:
+        with sole_writer(path):
+            ring = change(load_key_ring(path))
+            write_secret_file(path, ring.to_json())
+            return ring
+    except SecretFileError as error:
+        raise KeyRingError(str(error)) from None
+
+
+class KeyRingFile:
+    """A key ring that follows its file, so that rotating needs no restart of the workers.
+
+    The file is looked at every few seconds, and at once when a payload names a key that is not known. While
+    the file is unusable the last good ring stays in use, with a warning in the log: a damaged file must not
+    stop running workflows. Safe to share between threads.
+    """
+
+    def __init__(self, path: Path, *, refresh_seconds: float = REFRESH_SECONDS) -> None:
+        """Read the file now.
+
+        Raises:
+            KeyRingError: it cannot be used.
+        """
+        self._path = path
+        self._refresh_seconds = refresh_seconds
+        self._lock = threading.Lock()
+        self._stamp = self._stat()
+        self._ring = load_key_ring(path)
+        self._looked_at = time.monotonic()
+
+    def __repr__(self) -> str:
+        return f"KeyRingFile({str(self._path)!r})"
+
+    def current(self) -> KeyRing:
+        """The ring as its file has it, at most the refresh interval ago."""
+        if time.monotonic() - self._looked_at >= self._refresh_seconds:
+            self._look()
+        return self._ring
+
+    def decrypting(self, key_id: str) -> Key:
+        """The key to decrypt with; a key that is not known makes the file be read again first.
+
+        Raises:
+            MissingKey: the ring has no key of that id.
+            DisabledKey: it has, and it was disabled.
+        """
+        ring = self.current()
+        if ring.find(key_id) is None and self._look():
+            ring = self._ring
+        return ring.decrypting(key_id)
+
+    def _look(self) -> bool:
+        """Read the file if it changed; true if another ring is in use now."""
+        with self._lock:
+            self._looked_at = time.monotonic()
+            stamp = self._stat()
+            if stamp == self._stamp:
+                return False
+            # Taken before the read: a write in between is seen by the next look.
+            self._stamp = stamp
+            try:
+                self._ring = load_key_ring(self._path)
+            except KeyRingError as error:
+                _log.warning("key ring not read again, the last good one stays in use: %s", error)
+                return False
+            return True
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
