@@ -154,7 +154,7 @@ class Gateway:
         needs = row.needs
         namespace = row.namespace_of(request) if row.namespace_of is not None else ""
         if parts.listener is ListenerKind.DEVELOPMENT:
-            access, caller = self._directory.namespace(namespace), DEVELOPMENT_CALLER
+            access, caller = self._namespace(namespace), DEVELOPMENT_CALLER
         else:
             access, caller = self._authorise(needs.permission, namespace, parts)
             limit_class = needs.limit_class
@@ -212,15 +212,18 @@ class Gateway:
                 f"The header {NAMESPACE_HEADER} and the request name different namespaces; "
                 "let them agree, or leave the header out."
             )
-        try:
-            access = self._directory.namespace(namespace)
-        except NotAllowed:
-            raise unauthorised() from None
+        access = self._namespace(namespace)
         if principal is None:
             principal = self._identities.certificate(parts, access.name)
         if self._directory.permission(principal, access.name) < needed:
             raise unauthorised()
         return access, caller_of(principal)
+
+    def _namespace(self, name: str) -> NamespaceAccess:
+        try:
+            return self._directory.namespace(name)
+        except NotAllowed:
+            raise unauthorised() from None
 
     def _cell(self, name: str) -> Cell:
         try:
@@ -256,7 +259,11 @@ _NAME_LOGGED_MAX = 255
 
 
 def _log_refusal(row: _Row, request: Message, parts: CallParts, refusal: RpcError) -> None:
-    event = "gateway.plaintext_refused" if isinstance(refusal, PlaintextRefused) else _EVENTS[refusal.code]
+    event = (
+        "gateway.plaintext_refused"
+        if isinstance(refusal, PlaintextRefused)
+        else _EVENTS.get(refusal.code, "gateway.refused")
+    )
     namespace = getattr(request, "namespace", "")
     _log.info(
         event,
