@@ -154,7 +154,7 @@ def _accepts(port: int) -> bool:
 def tacit_dev(folder: Path, database: str | None = None) -> Server:
     """`tacit dev` on free ports; `database` is a URL, by default an SQLite file in `folder`."""
     port = free_port()
-    command = [BIN / "tacit", "dev", "--headless", "--port", port, "--http-port", free_port()]
+    command = [BIN / "tacit", "dev", "--headless", "--port", port]
     return Server(
         name="tacit dev",
         command=[str(part) for part in [*command, "--db", database or folder / "tacit.db"]],
@@ -196,3 +196,10 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         yield Postgres(url=server.get_uri(), pid=int(pid_file.read_text().splitlines()[0]))
     finally:
         server.cleanup()
+
+
+def python_module(module: str, *arguments: str, log: Path, env: Mapping[str, str] | None = None) -> Server:
+    """`python -m module` as a process that listens nowhere, such as a worker."""
+    return Server(
+        name=module, command=[sys.executable, "-m", module, *arguments], ports=[], log=log, env=env or {}
+    )
