@@ -2,13 +2,13 @@
 
 The way: a ledger's :class:`UsageSource` gives :class:`UsageCount` rows, the action table turns them into
 actions, a plan and the price models in :mod:`billing.rating` into lines of an :class:`Invoice`.
-:func:`recount` counts the same from histories.
+:func:`recount_run` counts the same from histories.
 """
 
 from billing.actions import ACTION_TABLE, ActionRule, Basis, UnknownKind, actions_by_kind, actions_of
 from billing.invoice import Invoice, InvoiceLine, KindUsage, Period, invoice_as_json, preview_invoice
 from billing.plan import InvalidPlan, NoSuchPlan, Plan, PlanError, builtin_plans, load_plan, parse_plan
-from billing.recount import BrokenHistory, Recount, comparable, differences, recount, total
+from billing.recount import BrokenHistory, Recount, comparable, differences, recount_run, recount_total
 from billing.storage_usage import StorageUsage
 from billing.usage import (
     Tally,
@@ -56,6 +56,6 @@ __all__ = [
     "load_plan",
     "parse_plan",
     "preview_invoice",
-    "recount",
-    "total",
+    "recount_run",
+    "recount_total",
 ]

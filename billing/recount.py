@@ -1,11 +1,12 @@
 """Counting usage again, from histories alone: the check on the ledger that shares no code with the engine.
 
-:func:`recount` reads one run's whole history; :func:`comparable` brings its counts and a ledger's to the
+:func:`recount_run` reads one run's whole history; :func:`comparable` brings its counts and a ledger's to the
 kinds that both can know, so that the two must be equal. What a history shows, and how:
 
-- A run's first event says what began it: `initiator` tells continue-as-new, retry and cron from a fresh
-  start; a run of a schedule carries `TemporalScheduledById`. Each run is counted where it begins; the
-  closing event that announces it is not counted again.
+- A run's first event says what began it: one with `continued_execution_run_id` follows another run, and its
+  `initiator` tells continue-as-new, retry and cron apart (the first run of a cron schedule has an initiator
+  too, but follows none); a schedule's run carries `TemporalScheduledById`. Each run is counted where it
+  begins; the closing event that announces it is not counted again.
 - Signal-with-start has no mark of its own. Where it started the run, its signal is event 2, written in the
   transaction of event 1; then the pair is one `signal_workflow_with_start`. A plain signal can be event 2
   as well, where nothing else was written at the start: in a child, in a run that follows another, in a
@@ -96,11 +97,11 @@ class BrokenHistory(ValueError):
     """The events are not one run's history from its first event on."""
 
 
-def recount(events: Iterable[HistoryEvent]) -> Recount:
+def recount_run(events: Iterable[HistoryEvent]) -> Recount:
     """The usage that one run's whole history shows.
 
     Raises:
-        BrokenHistory: an event is missing, doubled or out of order; counts would be wrong.
+        BrokenHistory: an event is missing, doubled or out of order, or the first says not what began the run.
     """
     count = _Count()
     expected_id = 1
@@ -118,7 +119,7 @@ def recount(events: Iterable[HistoryEvent]) -> Recount:
     return Recount(counts=dict(sorted((+count.counts).items())), at_least=at_least)
 
 
-def total(recounts: Iterable[Recount]) -> Recount:
+def recount_total(recounts: Iterable[Recount]) -> Recount:
     """The sum of several runs' recounts."""
     counts: Counter[str] = Counter()
     at_least: set[str] = set()
@@ -179,8 +180,14 @@ class _Count:
     def started(self, event: HistoryEvent) -> None:
         self.first = event
         attributes = event.workflow_execution_started_event_attributes
-        if attributes.initiator:
-            self.counts[_FOLLOWING_RUN[attributes.initiator]] += 1
+        if attributes.continued_execution_run_id:
+            kind = _FOLLOWING_RUN.get(attributes.initiator)
+            if kind is None:
+                raise BrokenHistory(
+                    f"history: the run follows run {attributes.continued_execution_run_id}, but its initiator "
+                    f"{attributes.initiator} says not why; it cannot be counted"
+                )
+            self.counts[kind] += 1
             return
         self.counts[actions.START_WORKFLOW] += 1
         if "TemporalScheduledById" in attributes.search_attributes.indexed_fields:
@@ -242,7 +249,7 @@ class _Count:
 def _came_with_start(first: HistoryEvent, signal: HistoryEvent) -> bool:
     """Whether the signal in event 2 is a signal-with-start's: see the module's head."""
     attributes: WorkflowExecutionStartedEventAttributes = first.workflow_execution_started_event_attributes
-    if attributes.initiator or attributes.parent_workflow_execution.workflow_id:
+    if attributes.continued_execution_run_id or attributes.parent_workflow_execution.workflow_id:
         return False
     backoff = attributes.first_workflow_task_backoff
     if not (backoff.seconds or backoff.nanos):
