@@ -1,0 +1,42 @@
+"""What an application imports to work with Tacit, or with any Temporal service, as its profile says::
+
+    client = await sdk.connect()
+
+gives a `temporalio.client.Client` whose payloads are encrypted, compressed and offloaded on this side.
+"""
+
+from sdk.certificates import (
+    CertificateAuthority,
+    ClientCertificate,
+    create_ca,
+    issue_client,
+    read_ca,
+    write_pair,
+)
+from sdk.connection import connect
+from sdk.converter import DataConverterOptions, data_converter
+from sdk.errors import CertificateError, ProfileError, SdkError
+from sdk.profile import Profile, default_config_file, load_profile, settings_file, write_profile
+from sdk.settings import CodecSettings, Encryption
+
+__all__ = [
+    "CertificateAuthority",
+    "CertificateError",
+    "ClientCertificate",
+    "CodecSettings",
+    "DataConverterOptions",
+    "Encryption",
+    "Profile",
+    "ProfileError",
+    "SdkError",
+    "connect",
+    "create_ca",
+    "data_converter",
+    "default_config_file",
+    "issue_client",
+    "load_profile",
+    "read_ca",
+    "settings_file",
+    "write_pair",
+    "write_profile",
+]

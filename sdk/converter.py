@@ -1,0 +1,125 @@
+"""The data converter: Temporal's own, with payloads and failures encrypted, compressed and offloaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    DefaultPayloadConverter,
+    ExternalStorage,
+    PayloadCodec,
+    PayloadConverter,
+)
+
+from codec import (
+    OFFLOAD_THRESHOLD_BYTES,
+    ChainCodec,
+    CompressionCodec,
+    EncryptionCodec,
+    KeyRing,
+    KeyRingFile,
+    Keys,
+    ObjectStoreDriver,
+    WriteFormat,
+)
+from sdk.errors import ProfileError
+from sdk.profile import Profile
+from sdk.settings import Encryption
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConverterOptions:
+    """What `data_converter` builds from.
+
+    `namespace` is the one the client connects to: its prefix in the object store. `key_ring` may be the
+    ring's file, followed while the program runs, or a ring in memory; None leaves payloads readable by the
+    service.
+    """
+
+    namespace: str
+    key_ring: Path | Keys | KeyRing | None
+    binding: str | None = None
+    write_format: WriteFormat = WriteFormat.TACIT
+    refuse_plaintext: bool = False
+    compression: bool = True
+    object_store: str | None = None
+    object_store_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    offload_threshold_bytes: int = OFFLOAD_THRESHOLD_BYTES
+    readable_namespaces: tuple[str, ...] = ()
+    payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
+
+
+def data_converter(options: DataConverterOptions) -> DataConverter:
+    """The converter for a client and its workers: values → compressed → encrypted → offloaded if large.
+
+    Failures' messages and stack traces go the same way, as parts of the encoded attributes.
+
+    Raises:
+        codec.KeyRingError: the key ring's file is not usable.
+        codec.OffloadError: the object store is not.
+    """
+    codecs: list[PayloadCodec] = [CompressionCodec()] if options.compression else []
+    if options.key_ring is not None:
+        keys = KeyRingFile(options.key_ring) if isinstance(options.key_ring, Path) else options.key_ring
+        codecs.append(
+            EncryptionCodec(
+                keys,
+                binding=options.binding,
+                write_format=options.write_format,
+                refuse_plaintext=options.refuse_plaintext,
+            )
+        )
+    storage = None
+    if options.object_store is not None:
+        driver = ObjectStoreDriver(
+            options.object_store,
+            namespace=options.namespace,
+            readable_namespaces=options.readable_namespaces,
+            options=options.object_store_options,
+        )
+        storage = ExternalStorage(drivers=[driver], payload_size_threshold=options.offload_threshold_bytes)
+    return DataConverter(
+        payload_converter_class=options.payload_converter_class,
+        payload_codec=ChainCodec(*codecs) if codecs else None,
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        external_storage=storage,
+    )
+
+
+def options_of(
+    profile: Profile,
+    *,
+    namespace: str | None = None,
+    payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter,
+) -> DataConverterOptions:
+    """The options that a profile's settings say.
+
+    Raises:
+        ProfileError: encryption is on and there is no key ring: nothing is sent readable by mistake.
+    """
+    settings = profile.codec
+    if settings.encryption is Encryption.ON and settings.key_ring is None:
+        raise ProfileError(
+            f"Profile {profile.name!r} names no key ring, so its payloads cannot be encrypted. Make one "
+            "(`tacit keys "
+            f"init`) and set key-ring in {profile.config_file.with_name('tacit.toml')} (or "
+            "TACIT_CODEC_KEY_RING); "
+            'or set encryption = "off" (TACIT_CODEC_ENCRYPTION=off) to send them readable.'
+        )
+    return DataConverterOptions(
+        namespace=namespace or profile.namespace,
+        key_ring=settings.key_ring if settings.encryption is Encryption.ON else None,
+        binding=settings.binding,
+        write_format=settings.write_format,
+        refuse_plaintext=settings.refuse_plaintext,
+        compression=settings.compression,
+        object_store=settings.object_store,
+        object_store_options=settings.object_store_options,
+        offload_threshold_bytes=settings.offload_threshold_bytes,
+        readable_namespaces=settings.readable_namespaces,
+        payload_converter_class=payload_converter_class,
+    )

@@ -1,0 +1,20 @@
+"""What can go wrong before a client is connected.
+
+SdkError
+├── ProfileError          the profile's files or variables are missing, wrong or unsafe (operator)
+└── CertificateError      a certificate cannot be made as asked (caller)
+"""
+
+from __future__ import annotations
+
+
+class SdkError(Exception):
+    """Base of this package's own errors; not raised itself."""
+
+
+class ProfileError(SdkError):
+    """A profile cannot be read, written or used; the sentence names the file and the way out."""
+
+
+class CertificateError(SdkError):
+    """A certificate cannot be made as asked, or its files cannot be written."""

@@ -1,0 +1,230 @@
+"""What a profile says about payloads: the part of the configuration that Temporal's own format has no place for.
+
+It is in `tacit.toml` beside `temporal.toml`, as the official CLI drops what it does not know when it writes
+its file. Format, version 1, one table per profile of the same name (all fields optional)::
+
+    version = 1
+
+    [profile.default]
+    encryption = "on"                      # "off": payloads go out readable
+    key-ring = "orders.keyring.json"       # relative to this file
+    binding = "orders.acme"                # only where it differs from the key ring's own
+    write-format = "tacit"                 # "samples": the official samples' format
+    refuse-plaintext = false               # true: an unencrypted payload from the service is an error
+    compression = true
+    object-store = "s3://bucket/prefix"    # or file:///directory; absent: nothing is offloaded
+    offload-threshold-bytes = 262144
+    readable-namespaces = ["billing.acme"] # whose offloaded payloads may be read too
+    object-store-options = { region = "eu-central-1" }
+
+`TACIT_CODEC_<FIELD>` (as in TACIT_CODEC_KEY_RING) replaces a field's value, as TEMPORAL_* does for the
+connection. A field that is not known is an error: a misspelt security setting must not be ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from codec import OFFLOAD_THRESHOLD_BYTES, WriteFormat
+from sdk.errors import ProfileError
+
+VERSION = 1
+ENVIRONMENT_PREFIX = "TACIT_CODEC_"
+
+
+class Encryption(enum.StrEnum):
+    """Whether a profile's payloads are encrypted."""
+
+    ON = "on"
+    OFF = "off"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CodecSettings:
+    """A profile's settings for payloads. Without a key ring, and with `encryption` on, it cannot connect."""
+
+    encryption: Encryption = Encryption.ON
+    key_ring: Path | None = None
+    binding: str | None = None
+    write_format: WriteFormat = WriteFormat.TACIT
+    refuse_plaintext: bool = False
+    compression: bool = True
+    object_store: str | None = None
+    offload_threshold_bytes: int = OFFLOAD_THRESHOLD_BYTES
+    readable_namespaces: tuple[str, ...] = ()
+    # May hold an access key.
+    object_store_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+
+    def to_table(self) -> dict[str, Any]:
+        """The profile's table of `tacit.toml`; what is as by default is left out."""
+        table: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            if value != default:
+                table[_name(field.name)] = _plain(value)
+        return table
+
+
+def read_settings(path: Path, profile: str, environment: Mapping[str, str]) -> CodecSettings:
+    """A profile's settings from `tacit.toml` at `path` (which may be missing) and the environment.
+
+    Raises:
+        ProfileError: not TOML, another version, an unknown field, or a value of the wrong kind.
+    """
+    table = read_document(path)["profile"].get(profile, {})
+    if not isinstance(table, dict):
+        raise ProfileError(f"{path}: profile.{profile} is not a table.")
+    values = {
+        field: _from_toml(field, value, path.parent, where=f"{path}, profile {profile}")
+        for field, value in table.items()
+    }
+    for field in _READERS:
+        variable = ENVIRONMENT_PREFIX + field.replace("-", "_").upper()
+        if variable in environment:
+            values[field] = _from_text(field, environment[variable], where=variable)
+    return CodecSettings(**{field.replace("-", "_"): value for field, value in values.items()})
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The whole of `tacit.toml`, empty if there is none.
+
+    Raises:
+        ProfileError: not TOML, or of another version.
+    """
+    document = read_toml(path)
+    if document and document.get("version") != VERSION:
+        raise ProfileError(
+            f"{path} has version {str(document.get('version'))[:20]}, and this Tacit reads {VERSION}. "
+            f"Add `version = {VERSION}` at its top, or use a newer Tacit."
+        )
+    if unknown := sorted(set(document) - {"version", "profile"}):
+        raise ProfileError(f"{path} has a table {unknown[0]!r}, which this Tacit does not know.")
+    document.setdefault("profile", {})
+    if not isinstance(document["profile"], dict):
+        raise ProfileError(f"{path}: profile is not a table.")
+    return document
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file, empty if there is none.
+
+    Raises:
+        ProfileError: it cannot be read, or is not TOML.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # A TOML error gives the place, never the text there, which might be a key.
+        raise ProfileError(f"{path} is not valid TOML: {error}. Mend it, or move it away.") from None
+
+
+def _from_toml(field: str, value: Any, directory: Path, *, where: str) -> Any:
+    reader = _READERS.get(field)
+    if reader is None:
+        known = ", ".join(_READERS)
+        raise ProfileError(f"{where}: there is no setting {field!r}; there are {known}.")
+    result = reader(value)
+    if result is None:
+        raise ProfileError(f"{where}: {field} must be {_KINDS[reader]}.")
+    # Relative paths are meant from the file that says them, wherever the program runs.
+    return directory / result if isinstance(result, Path) else result
+
+
+def _from_text(field: str, text: str, *, where: str) -> Any:
+    value: Any = text
+    match field:
+        case "refuse-plaintext" | "compression":
+            value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
+        case "offload-threshold-bytes":
+            value = int(text) if text.strip().isdecimal() else None
+        case "readable-namespaces":
+            value = [part.strip() for part in text.split(",") if part.strip()]
+        case "object-store-options":
+            value = dict(pair.strip().split("=", 1) for pair in text.split(",") if "=" in pair)
+    reader = _READERS[field]
+    result = None if value is None else reader(value)
+    if result is None:
+        raise ProfileError(f"{where} must be {_KINDS[reader]}.")
+    return result
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _path(value: Any) -> Path | None:
+    return Path(value).expanduser() if isinstance(value, str) and value else None
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _size(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+    return tuple(value) if isinstance(value, list) and all(_text(one) for one in value) else None
+
+
+def _texts(value: Any) -> dict[str, str] | None:
+    return value if isinstance(value, dict) and all(isinstance(one, str) for one in value.values()) else None
+
+
+def _encryption(value: Any) -> Encryption | None:
+    return Encryption(value) if value in list(Encryption) else None
+
+
+def _write_format(value: Any) -> WriteFormat | None:
+    return WriteFormat(value) if value in list(WriteFormat) else None
+
+
+_KINDS: Mapping[Callable[[Any], object], str] = {
+    _text: "a text that is not empty",
+    _path: "a path",
+    _flag: "true or false",
+    _size: "a number of bytes, 0 or more",
+    _names: "a list of namespaces",
+    _texts: "a table of texts",
+    _encryption: '"on" or "off"',
+    _write_format: '"tacit" or "samples"',
+}
+_READERS: Mapping[str, Callable[[Any], object]] = {
+    "encryption": _encryption,
+    "key-ring": _path,
+    "binding": _text,
+    "write-format": _write_format,
+    "refuse-plaintext": _flag,
+    "compression": _flag,
+    "object-store": _text,
+    "offload-threshold-bytes": _size,
+    "readable-namespaces": _names,
+    "object-store-options": _texts,
+}
+
+
+def _name(attribute: str) -> str:
+    return attribute.replace("_", "-")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.resolve())
+    if isinstance(value, enum.StrEnum):
+        return value.value
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
