@@ -258,6 +258,7 @@ async def test_stopping_lets_calls_end(cell: EchoCell, start: Start) -> None:
         )
         await asyncio.wait_for(cell.entered.wait(), 5)
         stopping = asyncio.ensure_future(listener.stop(grace_s=10))
+        await asyncio.sleep(0)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(channel, "GetSystemInfo", GetSystemInfoRequest())
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -278,8 +279,9 @@ async def test_stopping_cancels_what_outlasts_the_grace(cell: EchoCell, start: S
         await asyncio.wait_for(cell.entered.wait(), 5)
         await asyncio.wait_for(listener.stop(grace_s=0.1), 5)
         await asyncio.wait_for(cell.cancelled.wait(), 5)
-        with pytest.raises(grpc.aio.AioRpcError):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
             await poll
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_listener_stops_twice_and_starts_again(cell: EchoCell, start: Start) -> None:

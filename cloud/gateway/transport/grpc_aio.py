@@ -8,7 +8,9 @@ each one costs as much again. What a transport must do beside carrying calls, an
 - headers lose credentials and what only the gateway may say (`_parts`);
 - the certificate chain of the handshake goes to identity, and roots change without a restart
   (`_credentials`);
-- `stop` turns health to NOT_SERVING, sends GOAWAY, lets calls end within the grace, then cancels them.
+- `stop` drains here, not in gRPC: its own way cancels calls that arrive meanwhile, and SDKs retry UNAVAILABLE
+  but not CANCELLED. So health turns to NOT_SERVING, new calls are answered UNAVAILABLE, those under way may end
+  within the grace and are then answered UNAVAILABLE too; only then does the socket close.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ READ_BYTES_MAX = {
 }
 """gRPC reads no more than this of a message. Up to here the refusal of one that is too large is ours, in the
 words that make an SDK fail the task at once; above it the words are gRPC's, and SDKs retry in vain."""
+
+FLUSH_S_MAX = 0.5
+"""How long the last answers may take to leave once all calls have ended."""
 
 SENTENCE_BYTES_MAX = 1_500
 DETAILS_BYTES_MAX = 6_000
@@ -105,6 +110,9 @@ class GrpcServer:
         self._tls = tls
         self._server: grpc.aio.Server | None = None
         self._health: Any = None
+        self._running: set[asyncio.Task[Any]] = set()
+        self._draining = False
+        self._ending = False
 
     async def start(self, address: str) -> int:
         """Listen on `address` (host:port, port 0 for any free one) and return the port.
@@ -112,6 +120,7 @@ class GrpcServer:
         Raises:
             PortUnavailable: the address can't be bound.
         """
+        self._draining = self._ending = False
         server = grpc.aio.server(
             options=(*_OPTIONS, ("grpc.max_receive_message_length", READ_BYTES_MAX[self._kind]))
         )
@@ -142,12 +151,20 @@ class GrpcServer:
         return port
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new calls, let those under way end for `grace_s` seconds, then cancel them."""
+        """Take no new calls, let those under way end for `grace_s` seconds, then end them."""
         server, self._server = self._server, None
         if server is None:
             return
+        self._draining = True
         await self._health.enter_graceful_shutdown()
-        await server.stop(grace_s)
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)
+        self._ending = True
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=FLUSH_S_MAX)
+        await server.stop(FLUSH_S_MAX)
 
     def _handler(self, method: Method) -> _MethodHandler:
         call = self._gateway.call
@@ -155,17 +172,30 @@ class GrpcServer:
         loop_time = asyncio.get_running_loop().time
         with_certificate = kind is ListenerKind.MTLS
 
+        running = self._running
+
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+            if self._draining:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
             if isinstance(request, RpcError):
                 await _refuse(context, request)
+            task = asyncio.current_task()
+            if task is not None:
+                running.add(task)
             try:
                 return await call(method, request, _parts(context, kind, loop_time, with_certificate))
             except RpcError as refusal:
                 await _refuse(context, refusal)
                 raise  # not reached: refusing raises
+            except asyncio.CancelledError:
+                if self._ending:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
+                raise
             except Exception:
                 await _fail(context, method)
                 raise  # not reached: failing raises
+            finally:
+                running.discard(task)
 
         return grpc.unary_unary_rpc_method_handler(
             answer,
@@ -225,6 +255,7 @@ def _parts(
     )
 
 
+_STOPPING = "The service is stopping or restarting; try again."
 _END_OF_CERTIFICATE = b"-----END CERTIFICATE-----\n"
 
 
