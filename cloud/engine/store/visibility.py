@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, tuple_
+from sqlalchemy import Connection, CursorResult, Row, Select, Table, bindparam, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store.search_attribute_values import IndexedValue
@@ -25,6 +25,9 @@ from cloud.engine.store.visibility_values import INT64_MAX, STATUS_NAMES
 PAGE_SIZE_MAX: Final = 1_000
 """Rows of a page, as the server of 1.32 bounds them (frontend.visibilityMaxPageSize)."""
 
+_CACHED_CONDITIONS_MAX: Final = 8
+"""Statements of larger filters are not kept compiled: their number is the caller's to choose, the memory
+ours."""
 _CURSOR_VERSION: Final = 1
 _CURSOR: Final = struct.Struct(">Bqq")
 """Version, close order and start time of the last row, then its run id. Grows by a new version only."""
@@ -149,7 +152,7 @@ class Visibility:
         # Few rows to sort: a sum, which no index has, keeps SQLite from walking all of them in order instead.
         first = closed + 0 if narrow else closed
         query = query.order_by(first.desc(), started.desc(), run.desc()).limit(page_size + 1)
-        found = [_row(each) for each in conn.execute(query)]
+        found = [_row(each) for each in _execute(conn, query, list_filter)]
         if len(found) <= page_size:
             return found, None
         del found[page_size:]
@@ -171,9 +174,16 @@ class Visibility:
         name_status = list_filter.group_by.field == "ExecutionStatus"
         groups = tuple(
             Group(value=STATUS_NAMES[value] if name_status else value, count=count)
-            for value, count in conn.execute(counted)
+            for value, count in _execute(conn, counted, list_filter)
         )
         return Count(total=sum(group.count for group in groups), groups=groups)
+
+
+def _execute(
+    conn: Connection, query: Select[*tuple[Any, ...]], list_filter: ListFilter
+) -> CursorResult[*tuple[Any, ...]]:
+    keep = list_filter.size <= _CACHED_CONDITIONS_MAX
+    return conn.execute(query, execution_options={} if keep else {"compiled_cache": None})
 
 
 _FIXED: Final = frozenset(

@@ -51,10 +51,12 @@ LENGTH_MAX: Final = 64 * 1024
 """Characters of a filter: room for a thousand workflow ids in one IN."""
 DEPTH_MAX: Final = 20
 """Parentheses and NOTs within each other; each costs the parser some thirty frames of Python's thousand."""
-CONDITIONS_MAX: Final = 400
-"""Conditions of a filter; SQLite takes expressions up to a depth of 1,000."""
-VALUES_MAX: Final = 5_000
+CONDITIONS_MAX: Final = 200
+"""Conditions of a filter, words looked for in texts among them; SQLite takes expressions up to a depth of 1,000."""
+VALUES_MAX: Final = 2_000
 """Values of a filter; SQLite and Postgres take some 32,000 parameters in a statement."""
+TOKENS_MAX: Final = 8_000
+"""Words and signs of a filter: what the two bounds above leave room for, so that no more is parsed."""
 
 _SHOWN_MAX: Final = 100
 """Characters of a value that an error repeats."""
@@ -151,6 +153,8 @@ class ListFilter:
     """None: every run."""
     group_by: Attribute | None
     """Counts only."""
+    size: int
+    """Number of conditions."""
 
 
 class _FilterDialect(MySQL):
@@ -218,7 +222,7 @@ def parse_filter(query: str, types: AttributeTypes) -> ListFilter:
     if not reader.names_division:
         outside = IsNull(Attribute(NAMESPACE_DIVISION, NAMESPACE_DIVISION, KEYWORD))
         condition = outside if condition is None else All((condition, outside))
-    return ListFilter(condition, group_by)
+    return ListFilter(condition, group_by, reader.conditions)
 
 
 def _parse(query: str) -> exp.Select:
@@ -228,7 +232,7 @@ def _parse(query: str) -> exp.Select:
         tokens = _DIALECT.tokenize(prefix + query)
         while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
             tokens.pop()
-        _check_depth(tokens)
+        _check_tokens(tokens)
         parsed = [each for each in _DIALECT.parser().parse(tokens, prefix + query) if each is not None]
     except TokenError:
         raise FilterError(
@@ -254,9 +258,11 @@ _ONE_CONDITION: Final = "malformed SQL query: a filter is one condition, such as
 _TOO_DEEP: Final = f"parentheses and NOTs are nested more than {DEPTH_MAX} deep"
 
 
-def _check_depth(tokens: list[Token]) -> None:
+def _check_tokens(tokens: list[Token]) -> None:
     """Refuse before the parser recurses (into parentheses, rows of NOTs and signs) or reads a second
     statement."""
+    if len(tokens) > TOKENS_MAX:
+        raise FilterError(f"the filter has more than {TOKENS_MAX} words and signs; ask in several parts")
     depth = row = 0
     for token in tokens:
         if token.token_type is TokenType.SEMICOLON:
@@ -285,7 +291,7 @@ class _Reader:
 
     def __init__(self, types: AttributeTypes) -> None:
         self._types = types
-        self._conditions = 0
+        self.conditions = 0
         self._values = 0
         self.names_division = False
 
@@ -299,11 +305,7 @@ class _Reader:
             # A chain of a thousand ANDs is a thousand deep on its left: it is walked in a loop.
             parts = tuple(self.condition(each) for each in _chain(node))
             return All(parts) if isinstance(node, exp.And) else Either(parts)
-        self._conditions += 1
-        if self._conditions > CONDITIONS_MAX:
-            raise FilterError(
-                f"the filter has more than {CONDITIONS_MAX} conditions; use IN, or ask in several parts"
-            )
+        self._add_conditions(1)
         if type(node) in _COMPARISONS:
             return self._comparison(node, _COMPARISONS[type(node)])
         if isinstance(node, exp.In):
@@ -342,6 +344,7 @@ class _Reader:
         _check_operator(attribute, operator)
         if attribute.type == TEXT:
             found = HasPhrase(attribute, _phrases(attribute, str(value)))
+            self._add_conditions(max(len(found.phrases) - 1, 0))
             return found if operator == "=" else Not(found)
         if attribute.type == KEYWORD_LIST:
             has = Within(attribute, (value,))
@@ -376,6 +379,13 @@ class _Reader:
             raise FilterError("operation is not supported: a form of 'BETWEEN'")
         low, high = (self._value(attribute, node.args[end]) for end in ("low", "high"))
         return Between(attribute, low, high)
+
+    def _add_conditions(self, count: int) -> None:
+        self.conditions += count
+        if self.conditions > CONDITIONS_MAX:
+            raise FilterError(
+                f"the filter has more than {CONDITIONS_MAX} conditions; use IN, or ask in several parts"
+            )
 
     def _attribute(self, node: exp.Expr) -> Attribute:
         if not isinstance(node, exp.Column):
@@ -518,7 +528,7 @@ def _phrases(attribute: Attribute, text: str) -> tuple[str, ...]:
         raise FilterError(
             f"invalid expression: no tokens found filtering on Text type search attribute {attribute.alias}"
         )
-    return tuple(phrase for phrase in map(words, text.split()) if phrase)
+    return tuple(dict.fromkeys(phrase for phrase in map(words, text.split()) if phrase))
 
 
 def _check_operator(attribute: Attribute, operator: str) -> None:

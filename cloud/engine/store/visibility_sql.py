@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     exists,
@@ -134,18 +135,18 @@ def _path(attribute: Attribute) -> str:
     return f'$."{attribute.field}"'
 
 
+def _kind(values: tuple[Value, ...]) -> TypeEngine[Any]:
+    """The type that the database takes `values` to be."""
+    if isinstance(values[0], bool):
+        return Boolean()
+    if isinstance(values[0], str):
+        return Text()
+    return Double() if any(isinstance(value, float) for value in values) else BigInteger()
+
+
 def _bound(value: Value) -> ColumnElement[Any]:
     """`value` as a parameter whose type the database need not guess."""
-    kind: TypeEngine[Any]
-    if isinstance(value, bool):
-        kind = Boolean()
-    elif isinstance(value, int):
-        kind = BigInteger()
-    elif isinstance(value, float):
-        kind = Double()
-    else:
-        kind = Text()
-    return literal(value, kind)
+    return literal(value, _kind((value,)))
 
 
 @singledispatch
@@ -183,7 +184,9 @@ def _(condition: Compare, lowering: Lowering) -> Clause:
 def _(condition: Within, lowering: Lowering) -> Clause:
     if condition.attribute.type == KEYWORD_LIST:
         return lowering.list_has(condition.attribute, condition.values)
-    return lowering.scalar(condition.attribute).in_([_bound(value) for value in condition.values])
+    # One parameter that is spread when it is run: filters with more or fewer values share a compiled statement.
+    values = bindparam("values", condition.values, type_=_kind(condition.values), expanding=True, unique=True)
+    return lowering.scalar(condition.attribute).in_(values)
 
 
 @_clause.register
