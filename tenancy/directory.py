@@ -64,7 +64,15 @@ class _CachedCertificate:
 class _NamespaceEntry:
     """A namespace as a front door sees it, with the certificates that passed under these very settings."""
 
-    __slots__ = ("access", "accepted", "api_key_enabled", "ca_bundle_pem", "certificates", "open")
+    __slots__ = (
+        "_certificates",
+        "_filters",
+        "accepted",
+        "access",
+        "api_key_enabled",
+        "ca_bundle_pem",
+        "open",
+    )
 
     def __init__(self, one: Namespace) -> None:
         settings = one.settings
@@ -78,12 +86,17 @@ class _NamespaceEntry:
         self.open = one.state in OPEN_STATES
         self.api_key_enabled = settings.api_key_enabled
         self.ca_bundle_pem = settings.ca_bundle_pem if settings.mtls_enabled and self.open else b""
-        self.certificates: ClientCertificates | None = None
         self.accepted: OrderedDict[tuple[bytes, ...], _CachedCertificate] = OrderedDict()
-        if self.ca_bundle_pem:
-            # The bundle was checked when it was stored: what is read back has no faults.
+        self._filters = settings.certificate_filters
+        self._certificates: ClientCertificates | None = None
+
+    def certificates(self) -> ClientCertificates:
+        # Made on the first call for the namespace: reading a bundle costs milliseconds, and most rest at a
+        # start. It was checked when it was stored, so what is read back has no faults.
+        if self._certificates is None:
             certificates, _ = parse_bundle(self.ca_bundle_pem)
-            self.certificates = ClientCertificates(certificates, settings.certificate_filters)
+            self._certificates = ClientCertificates(certificates, self._filters)
+        return self._certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +146,14 @@ class Directory:
     ) -> Principal:
         """See `AccessDirectory.authenticate_certificate`."""
         entry = self._namespaces.get(namespace)
-        if entry is None or entry.certificates is None:
+        if entry is None or not entry.ca_bundle_pem:
             raise NotAllowed(_UNAUTHORIZED)
         presented = (leaf_pem, *intermediates_pem)
         cached = entry.accepted.get(presented)
         if cached is not None and cached.not_before <= now <= cached.not_after:
             return cached.principal
         try:
-            accepted = entry.certificates.check(leaf_pem, intermediates_pem, now)
+            accepted = entry.certificates().check(leaf_pem, intermediates_pem, now)
         except CertificateRefused as refusal:
             entry.accepted.pop(presented, None)
             raise NotAllowed(_UNAUTHORIZED) from refusal
@@ -180,7 +193,7 @@ class Directory:
             return Permission.NONE
         if principal.kind is PrincipalKind.CERTIFICATE:
             # A namespace's name holds no colon, so the prefix can't be that of another.
-            vouched = entry.certificates is not None and principal.id.startswith(f"certificate:{namespace}:")
+            vouched = bool(entry.ca_bundle_pem) and principal.id.startswith(f"certificate:{namespace}:")
             return Permission.WRITE if vouched else Permission.NONE
         owner = self._principals.get(principal.id)
         if owner is None or not entry.api_key_enabled or owner.account_id != principal.account_id:
