@@ -11,11 +11,12 @@ from pathlib import Path
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
-from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import TLSConfig
 
 from billing import UsageCount
 from cloud.controlplane.usage_by_kind import GET_USAGE_BY_KIND, decode_response, encode_request
+from sdk.errors import ProfileError
+from sdk.profile import load_profile
 
 CALL_TIMEOUT_S = 30.0
 CALL_SPAN = timedelta(days=1)
@@ -44,24 +45,21 @@ def connection_from(
     TLS is used wherever a key or a certificate is, and for every address but loopback ones.
 
     Raises:
-        UsageUnavailable: no address is known, a file cannot be read, or a key would be sent without TLS.
+        UsageUnavailable: the profile or a file cannot be read, or a key would be sent without TLS.
     """
     try:
-        known = ClientConfigProfile.load(profile)
-        found = known.tls.to_connect_tls_config() if known.tls else False
+        known = load_profile(profile)
+        wanted = known.connection.tls
+        found = wanted.to_connect_tls_config() if wanted else False
         roots = server_ca.read_bytes() if server_ca else None
     except OSError as error:
         name = error.filename or server_ca
         raise UsageUnavailable(f"{name} cannot be read: {error.strerror}; check the path") from None
-    except (RuntimeError, ValueError) as error:
-        raise UsageUnavailable(f"the client profile cannot be used: {error}") from None
+    except ProfileError as error:
+        raise UsageUnavailable(str(error)) from None
     address = address or known.address
-    api_key = api_key or known.api_key
-    if not address:
-        raise UsageUnavailable(
-            "no address to read usage from: give --address HOST:PORT, or set TEMPORAL_ADDRESS, or name a --profile"
-        )
-    switched_off = known.tls is not None and known.tls.disabled is True and roots is None
+    api_key = api_key or known.connection.api_key
+    switched_off = wanted is not None and wanted.disabled is True and roots is None
     if switched_off and api_key:
         raise UsageUnavailable(
             f"the profile switches TLS off, and an API key is not sent to {address} in the clear: "

@@ -80,6 +80,7 @@ def encode_response(rows: Sequence[UsageCount]) -> Struct:
     """`rows` as the response, in a stable order."""
     response = Struct()
     listed = response.fields["rows"].list_value
+    listed.SetInParent()  # an empty list is a list
     for row in sorted(rows, key=lambda row: (row.hour, row.namespace, row.kind, row.workflow_type)):
         fields = listed.values.add().struct_value.fields
         fields["namespace"].string_value = row.namespace
