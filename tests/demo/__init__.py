@@ -1,0 +1,1 @@
+"""The whole cloud end to end on real input, each step checked: `python -m tests.demo`."""
