@@ -35,7 +35,7 @@ from tenancy.apikeys import ApiKeyVerifier, TokenRefused
 from tenancy.certificates import CertificateRefused, ClientCertificates, parse_bundle
 from tenancy.database import Database
 from tenancy.model import OPEN_STATES, AccountRole, ApiKey, Namespace, ServiceAccount, User
-from tenancy.roles import namespace_permission
+from tenancy.roles import Right, may, namespace_permission
 
 # One namespace's clients: pods each with a certificate of their own, with room for those being rotated.
 CERTIFICATES_CACHED_PER_NAMESPACE = 4_096
@@ -71,6 +71,7 @@ class _NamespaceEntry:
         "access",
         "api_key_enabled",
         "ca_bundle_pem",
+        "created_at",
         "open",
     )
 
@@ -83,6 +84,7 @@ class _NamespaceEntry:
             guard=one.guard,
             requests_per_second_max=one.requests_per_second_max,
         )
+        self.created_at = one.created_at
         self.open = one.state in OPEN_STATES
         self.api_key_enabled = settings.api_key_enabled
         self.ca_bundle_pem = settings.ca_bundle_pem if settings.mtls_enabled and self.open else b""
@@ -125,7 +127,7 @@ class Directory:
         self._principals: dict[str, _PrincipalEntry] = {}
         self._keys: dict[str, _KeyEntry] = {}
         self._tokens: OrderedDict[bytes, str] = OrderedDict()
-        self._client_roots: bytes | None = None
+        self._client_roots: tuple[int, bytes] = (-1, b"")
 
     @property
     def version(self) -> int:
@@ -202,32 +204,32 @@ class Directory:
 
     # --- questions of the composition ---
 
-    def principal(self, caller_id: str) -> Principal:
-        """The principal behind a call that a front door let in: by its API key's id, or by its own id.
-
-        Raises:
-            NotAuthenticated: unknown, or gone meanwhile.
-        """
-        key = self._keys.get(caller_id)
-        if key is not None and key.principal.id in self._principals and not key.disabled:
-            return key.principal
-        owner = self._principals.get(caller_id)
-        kind, _, _ = caller_id.partition(":")
-        if owner is None:
-            raise NotAuthenticated(_NO_KEY)
-        return Principal(
-            kind=PrincipalKind(kind), id=caller_id, account_id=owner.account_id, credential_id=""
-        )
+    def usage_namespaces(self, principal: Principal) -> list[str]:
+        """The namespaces whose usage `principal` may see: all of its account by role, else those it administers."""
+        owner = self._principals.get(principal.id)
+        if owner is None or owner.account_id != principal.account_id:
+            return []
+        everything = may(owner.role, Right.READ_USAGE)
+        return [
+            name
+            for name, entry in list(self._namespaces.items())
+            if entry.access.account_id == owner.account_id
+            and (everything or owner.grants.get(name, Permission.NONE) is Permission.ADMIN)
+        ]
 
     def client_roots_pem(self) -> bytes:
-        """Every CA that some open namespace accepts, for the TLS listener; empty if there is none.
+        """Every CA that some open namespace accepts, oldest namespace first; empty if there is none.
 
-        Passing the handshake proves nothing about a namespace: `authenticate_certificate` does.
+        For the TLS listener, which may ask from any thread. Passing its handshake proves nothing about a
+        namespace: `authenticate_certificate` does.
         """
-        if self._client_roots is None:
-            bundles = {entry.ca_bundle_pem for entry in self._namespaces.values()}
-            self._client_roots = b"".join(sorted(bundle for bundle in bundles if bundle))
-        return self._client_roots
+        # The version is read first: what is built while a change is being taken up is built again after it.
+        version = self._version
+        if self._client_roots[0] != version:
+            entries = [entry for entry in list(self._namespaces.values()) if entry.ca_bundle_pem]
+            entries.sort(key=lambda entry: (entry.created_at, entry.access.name))
+            self._client_roots = (version, b"".join(dict.fromkeys(entry.ca_bundle_pem for entry in entries)))
+        return self._client_roots[1]
 
     def namespace_names(self) -> list[str]:
         """The full names of all namespaces that are open for calls."""
@@ -279,7 +281,6 @@ class Directory:
                 credential_id=key.id,
             )
             self._keys[key.id] = _KeyEntry(principal, key.expires_at, key.disabled)
-        self._client_roots = None
         self._version = loaded.version
 
 

@@ -20,7 +20,8 @@ from tenancy.apikeys import ApiKeySigner, ApiKeyVerifier, load_or_create_signer
 from tenancy.database import Database, open_database
 from tenancy.directory import KIND_API_KEY, KIND_USER, Directory
 from tenancy.errors import Missing, TenancyError, refuse_faults
-from tenancy.identities import ApiKeys, ApiKeySettings, ServiceAccounts, Users, new_api_key, sign
+from tenancy.identities import ServiceAccounts, Users
+from tenancy.keys import ApiKeys, ApiKeySettings, new_api_key, sign
 from tenancy.model import (
     Account,
     AccountRole,
