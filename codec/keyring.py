@@ -13,9 +13,9 @@ every new field comes with a new version number, and readers keep reading the ol
 
 States of a key:
 
-    active ──rotate──> decrypt-only ──disable──> disabled
-                            ^                       │
-                            └────────enable─────────┘
+           ──rotate──>                ──disable──>
+    active               decrypt-only               disabled
+           <─activate─                <──enable───
 
 A ring has exactly one active key. A disabled key is kept, so that disabling can be undone; it decrypts
 nothing.
@@ -188,6 +188,15 @@ class KeyRing:
             for key in self.keys
         )
         return dataclasses.replace(self, keys=(*older, Key.generate(key_id=key_id)))
+
+    def prepared(self, *, key_id: str | None = None) -> KeyRing:
+        """With a new key that decrypts only: to be carried to every machine before it is activated.
+
+        Raises:
+            KeyRingError: a key of that id exists.
+        """
+        key = dataclasses.replace(Key.generate(key_id=key_id), state=KeyState.DECRYPT_ONLY)
+        return dataclasses.replace(self, keys=(*self.keys, key))
 
     def disabled(self, key_id: str) -> KeyRing:
         """With that key disabled.

@@ -16,7 +16,14 @@ from sdk.certificates import (
 from sdk.connection import connect
 from sdk.converter import DataConverterOptions, data_converter
 from sdk.errors import CertificateError, ProfileError, SdkError
-from sdk.profile import Profile, default_config_file, load_profile, settings_file, write_profile
+from sdk.profile import (
+    Profile,
+    default_config_file,
+    load_profile,
+    settings_file,
+    write_profile,
+    write_settings,
+)
 from sdk.settings import CodecSettings, Encryption
 
 __all__ = [
@@ -39,4 +46,5 @@ __all__ = [
     "settings_file",
     "write_pair",
     "write_profile",
+    "write_settings",
 ]

@@ -87,15 +87,20 @@ def load_profile(
     chosen = name or variables.get("TEMPORAL_PROFILE") or DEFAULT_PROFILE
     variables["TEMPORAL_CONFIG_FILE"] = str(path)
     # Read here first for errors that name the file; Temporal's reader then gives the values their meaning.
-    document = read_toml(path)
-    if chosen != DEFAULT_PROFILE and chosen not in document.get("profile", {}):
-        known = ", ".join(document.get("profile", {})) or "none"
+    profiles = read_toml(path).get("profile", {})
+    if not isinstance(profiles, dict):
+        raise ProfileError(f"{path}: profile is not a table.")
+    if chosen != DEFAULT_PROFILE and chosen not in profiles:
+        known = ", ".join(profiles) or "none"
         raise ProfileError(
             f"There is no profile {chosen!r} in {path} (there: {known}). "
             "`tacit signup` and `tacit namespace create` write one."
         )
+    # Temporal's reader takes a default profile that is nowhere for an empty one only if nobody names it.
+    variables.pop("TEMPORAL_PROFILE", None)
+    wanted = chosen if chosen in profiles else None
     try:
-        connection = ClientConfigProfile.load(chosen, override_env_vars=variables)
+        connection = ClientConfigProfile.load(wanted, override_env_vars=variables)
     except RuntimeError as error:
         raise ProfileError(f"Profile {chosen!r} of {path} is not usable: {error}") from error
     return Profile(
@@ -153,16 +158,33 @@ def write_profile(
     try:
         with sole_writer(path):
             connections = read_toml(path)
-            before = connections.setdefault("profile", {}).get(name, {})
+            profiles = connections.setdefault("profile", {})
+            if not isinstance(profiles, dict) or not isinstance(before := profiles.get(name, {}), dict):
+                raise ProfileError(
+                    f"{path}: profile, or profile.{name}, is not a table. Mend it, or move it away."
+                )
             kept = {field: value for field, value in before.items() if field not in _CONNECTION_FIELDS}
-            connections["profile"][name] = table | kept
+            profiles[name] = table | kept
             if codec is not None:
-                beside = settings_file(path)
-                settings = read_document(beside)
-                settings["profile"][name] = codec.to_table()
                 # First, so that a crash in between cannot leave a connection without its encryption.
-                write_secret_file(beside, tomli_w.dumps({"version": VERSION} | settings).encode())
+                write_settings(path, name, codec)
             write_secret_file(path, tomli_w.dumps(connections).encode())
+    except SecretFileError as error:
+        raise ProfileError(str(error)) from None
+
+
+def write_settings(config_file: Path, name: str, codec: CodecSettings) -> None:
+    """Replace a profile's settings for payloads in the `tacit.toml` that belongs to `config_file`.
+
+    Raises:
+        ProfileError: the file is there but damaged, or cannot be written.
+    """
+    path = settings_file(config_file)
+    try:
+        with sole_writer(path):
+            settings = read_document(path)
+            settings["profile"][name] = codec.to_table()
+            write_secret_file(path, tomli_w.dumps({"version": VERSION} | settings).encode())
     except SecretFileError as error:
         raise ProfileError(str(error)) from None
 

@@ -1,4 +1,4 @@
-"""What a profile says about payloads: the part of the configuration that Temporal's own format has no place for.
+"""What a profile says about payloads, which Temporal's own configuration has no place for.
 
 It is in `tacit.toml` beside `temporal.toml`, as the official CLI drops what it does not know when it writes
 its file. Format, version 1, one table per profile of the same name (all fields optional)::
