@@ -254,9 +254,10 @@ def _came_with_start(first: HistoryEvent, signal: HistoryEvent) -> bool:
     backoff = attributes.first_workflow_task_backoff
     if not (backoff.seconds or backoff.nanos):
         return True  # a plain start writes its first workflow task as event 2
-    if first.task_id and signal.task_id:
-        return signal.task_id == first.task_id + 1
-    return signal.event_time == first.event_time
+    if signal.event_time == first.event_time:
+        return True
+    # Where task ids are but the events' own numbers, as our engine writes them, they tell nothing.
+    return first.task_id != first.event_id and signal.task_id == first.task_id + 1 > 1
 
 
 _HANDLERS: Mapping[EventType.ValueType, Callable[[_Count, HistoryEvent], None]] = {

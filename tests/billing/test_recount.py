@@ -139,7 +139,15 @@ def test_a_delayed_start_with_a_signal_of_its_transaction_or_a_later_one() -> No
         event.event_time.seconds = 1_000
     assert recount_run(history).counts == {"signal_workflow_with_start": 1}
     history[1].event_time.nanos = 1
-    assert recount_run(history).counts == {"signal_workflow": 1, "start_workflow": 1}
+    apart = {"signal_workflow": 1, "start_workflow": 1}
+    assert recount_run(history).counts == apart
+    for first_id, second_id, expected in (
+        (1, 2, apart),  # numbered like the events: says nothing
+        (70, 71, {"signal_workflow_with_start": 1}),
+        (70, 75, apart),
+    ):
+        history[0].task_id, history[1].task_id = first_id, second_id
+        assert recount_run(history).counts == expected
 
 
 def test_a_signal_from_a_workflow_is_the_sender_s() -> None:
