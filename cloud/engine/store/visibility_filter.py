@@ -157,11 +157,28 @@ class ListFilter:
     """Number of conditions."""
 
 
+_KEYWORDS: Final = frozenset(
+    {"SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "ASC", "DESC", "HAVING", "LIMIT", "UNION", "EXISTS"}
+    | {"AND", "OR", "NOT", "XOR", "IN", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "LIKE", "REGEXP"}
+)
+"""What the language has, and what callers try of SQL, so that they are told that it has it not."""
+
+
 class _FilterDialect(MySQL):
-    """MySQL's quoting, which the server's parser follows, and STARTS_WITH as an operator."""
+    """MySQL's quoting, which the server's parser follows, STARTS_WITH as an operator, and few words reserved.
+
+    So attributes may be called Date, Index or Status without quotes, and most of SQL is not even recognised.
+    """
 
     class Tokenizer(MySQL.Tokenizer):
-        KEYWORDS: ClassVar = {**MySQL.Tokenizer.KEYWORDS, "STARTS_WITH": TokenType.CARET_AT}
+        KEYWORDS: ClassVar = {
+            **{
+                keyword: kind
+                for keyword, kind in MySQL.Tokenizer.KEYWORDS.items()
+                if keyword in _KEYWORDS or not keyword[0].isalpha()
+            },
+            "STARTS_WITH": TokenType.CARET_AT,
+        }
 
     class Parser(MySQLParser):
         RANGE_PARSERS: ClassVar = {
