@@ -12,6 +12,9 @@ extensions) stays as it is.
 
 from __future__ import annotations
 
+import contextlib
+import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +25,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import (
     Criticality,
@@ -44,6 +48,7 @@ RSA_BITS_MIN = 2048
 PRESENTED_INTERMEDIATES_MAX = 8
 PRESENTED_BYTES_MAX = 64 * 1024
 
+_PEM_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
@@ -314,8 +319,15 @@ def _subject_key(certificate: x509.Certificate) -> bytes:
 @cache
 def _public_ca_keys() -> frozenset[bytes]:
     """Public keys of the CAs that browsers trust (Mozilla's list); a key tells a cross-signed twin too."""
-    roots = x509.load_pem_x509_certificates(certifi.contents().encode())
-    return frozenset(_subject_key(root) for root in roots)
+    keys = set()
+    with warnings.catch_warnings():
+        # A few old roots bend the rules; the list is not ours to mend.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for block in _PEM_BLOCK.findall(certifi.contents().encode()):
+            # One that a later library refuses to read is one that no bundle can hold either.
+            with contextlib.suppress(ValueError):
+                keys.add(_subject_key(x509.load_pem_x509_certificate(block)))
+    return frozenset(keys)
 
 
 def _refuse_ca_leaf(_policy: Policy, _leaf: x509.Certificate, value: x509.BasicConstraints | None) -> None:

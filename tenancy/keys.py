@@ -12,7 +12,7 @@ from tenancy.access import Principal, PrincipalKind
 from tenancy.apikeys import ApiKeySigner, TokenClaims
 from tenancy.directory import KIND_API_KEY
 from tenancy.errors import Fault, Forbidden, LimitReached, Missing, refuse_faults
-from tenancy.identities import service_account_of
+from tenancy.identities import governs, service_account_of
 from tenancy.model import ApiKey, Operation, OperationRequest, Page, PageRequest
 from tenancy.office import Change, Office, Standing, expect_version, standing
 from tenancy.roles import Right, may, may_govern

@@ -22,8 +22,6 @@ REQUESTS_PER_SECOND_MAX_DEFAULT = 2000.0  # Temporal Cloud's default for one nam
 
 T = TypeVar("T")
 
-_NO_GRANTS: Mapping[str, Permission] = MappingProxyType({})
-
 
 class AccountRole(enum.Enum):
     """What a user or service account may do in its account (Temporal Cloud's account roles)."""
@@ -103,7 +101,7 @@ class User:
     account_id: str
     email: str
     role: AccountRole
-    grants: Mapping[str, Permission] = field(default=_NO_GRANTS)
+    grants: Mapping[str, Permission] = field(default_factory=dict)
     version: int
     created_at: datetime
     modified_at: datetime
@@ -120,7 +118,7 @@ class ServiceAccount:
     description: str
     role: AccountRole
     scoped_namespace: str | None
-    grants: Mapping[str, Permission] = field(default=_NO_GRANTS)
+    grants: Mapping[str, Permission] = field(default_factory=dict)
     version: int
     created_at: datetime
     modified_at: datetime
