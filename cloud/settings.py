@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 PREFIX = "TACIT_"
-_NOT_SETTINGS = frozenset({"TACIT_SIGNUP_TOKEN", "TACIT_SCENARIOS_ADDRESS"})
-"""Variables of the prefix that belong to clients or to tests."""
+_NOT_SETTINGS = ("TACIT_SIGNUP_TOKEN", "TACIT_SCENARIOS_", "TACIT_CODEC_")
+"""Variables of the prefix that belong to clients or to tests, by how they begin."""
 
 
 class SignupPolicy(enum.Enum):
@@ -85,7 +85,7 @@ def load(
             raise SettingsError(f"the settings file {config} is no TOML: {error}") from error
     known = {field.name: field for field in msgspec.structs.fields(Settings)}
     for variable, text in environment.items():
-        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS:
+        if not variable.startswith(PREFIX) or variable.startswith(_NOT_SETTINGS):
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in known:

@@ -14,6 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 from temporalio.service import TLSConfig
 
 from billing import UsageCount
+from cloud.cli.cloud_client import cloud_profile_name
 from cloud.controlplane.usage_by_kind import GET_USAGE_BY_KIND, decode_response, encode_request
 from sdk.errors import ProfileError
 from sdk.profile import load_profile
@@ -48,7 +49,7 @@ def connection_from(
         UsageUnavailable: the profile or a file cannot be read, or a key would be sent without TLS.
     """
     try:
-        known = load_profile(profile)
+        known = load_profile(cloud_profile_name(profile))
         wanted = known.connection.tls
         found = wanted.to_connect_tls_config() if wanted else False
         roots = server_ca.read_bytes() if server_ca else None
