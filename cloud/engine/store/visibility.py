@@ -17,7 +17,7 @@ from sqlalchemy import Connection, CursorResult, Row, Select, Table, bindparam, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store.search_attribute_values import IndexedValue
-from cloud.engine.store.visibility_filter import All, Compare, Condition, ListFilter, Within
+from cloud.engine.store.visibility_conditions import All, Compare, Condition, ListFilter, Within
 from cloud.engine.store.visibility_schema import close_order
 from cloud.engine.store.visibility_sql import Lowering
 from cloud.engine.store.visibility_values import INT64_MAX, STATUS_NAMES

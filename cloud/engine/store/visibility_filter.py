@@ -12,16 +12,13 @@ before and while it is read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final
 
 from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.mysql import MySQL
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.mysql import MySQLParser
-from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.engine.store.visibility_attributes import (
     BOOL,
@@ -36,16 +33,33 @@ from cloud.engine.store.visibility_attributes import (
     AttributeTypes,
     resolve,
 )
-from cloud.engine.store.visibility_values import (
-    INT64_MAX,
-    INT64_MIN,
-    STATUS_NAMES,
-    duration_ns,
-    status_number,
-    storable,
-    time_ns,
-    words,
+from cloud.engine.store.visibility_conditions import (
+    All,
+    Between,
+    Compare,
+    Condition,
+    Either,
+    FilterError,
+    HasPhrase,
+    IsNull,
+    ListFilter,
+    Not,
+    StartsWith,
+    Value,
+    Within,
 )
+from cloud.engine.store.visibility_literals import cut, kind, literal, shown, typed
+from cloud.engine.store.visibility_values import storable, words
+
+__all__ = [
+    "CONDITIONS_MAX",
+    "DEPTH_MAX",
+    "LENGTH_MAX",
+    "VALUES_MAX",
+    "FilterError",
+    "ListFilter",
+    "parse_filter",
+]
 
 LENGTH_MAX: Final = 64 * 1024
 """Characters of a filter: room for a thousand workflow ids in one IN."""
@@ -58,104 +72,7 @@ VALUES_MAX: Final = 2_000
 TOKENS_MAX: Final = 8_000
 """Words and signs of a filter: what the two bounds above leave room for, so that no more is parsed."""
 
-_SHOWN_MAX: Final = 100
-"""Characters of a value that an error repeats."""
 _PREFIX: Final = "SELECT * FROM visibility "
-
-Value: TypeAlias = str | int | float | bool
-
-
-class FilterError(ValueError):
-    """A filter that can't be answered; the message says why, in words for the caller."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(f"invalid query: {message}")
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """`attribute` `operator` `value`; the operator is one of = != < <= > >=."""
-
-    attribute: Attribute
-    operator: str
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Within:
-    """`attribute` is (or, a list, has) one of `values`."""
-
-    attribute: Attribute
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Between:
-    """`attribute` is from `low` to `high`, both included."""
-
-    attribute: Attribute
-    low: Value
-    high: Value
-
-
-@dataclass(frozen=True, slots=True)
-class StartsWith:
-    """`attribute` begins with `prefix`."""
-
-    attribute: Attribute
-    prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class HasPhrase:
-    """The text `attribute` has one of `phrases`, each as :func:`words` folds it."""
-
-    attribute: Attribute
-    phrases: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class IsNull:
-    """`attribute` has no value."""
-
-    attribute: Attribute
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """`condition` is false."""
-
-    condition: Condition
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """Each of `conditions` is true."""
-
-    conditions: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """One of `conditions` is true."""
-
-    conditions: tuple[Condition, ...]
-
-
-Condition: TypeAlias = Compare | Within | Between | StartsWith | HasPhrase | IsNull | Not | All | Either
-
-
-@dataclass(frozen=True, slots=True)
-class ListFilter:
-    """What a list or a count is asked for."""
-
-    condition: Condition | None
-    """None: every run."""
-    group_by: Attribute | None
-    """Counts only."""
-    size: int
-    """Number of conditions."""
-
 
 _KEYWORDS: Final = frozenset(
     {"SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "ASC", "DESC", "HAVING", "LIMIT", "UNION", "EXISTS"}
@@ -299,7 +216,7 @@ def _syntax_error(error: ParseError, prefix_length: int) -> str:
         column, near = fault.get("col"), fault.get("highlight")
         if fault.get("line") == 1 and isinstance(column, int) and isinstance(near, str):
             position = max(column - prefix_length - len(near) + 1, 1)
-            return f"malformed SQL query: syntax error at position {position} near {_shown(near)}"
+            return f"malformed SQL query: syntax error at position {position} near {shown(near)}"
     return "malformed SQL query: syntax error"
 
 
@@ -340,7 +257,7 @@ class _Reader:
             raise FilterError("invalid expression: incomplete expression")
         if isinstance(node, exp.Func):
             raise FilterError("operation is not supported: function expression")
-        raise FilterError(f"operation is not supported: {_kind(node)} as a condition")
+        raise FilterError(f"operation is not supported: {kind(node)} as a condition")
 
     def group(self, node: exp.Group) -> Attribute:
         """The attribute that a count is grouped by."""
@@ -406,11 +323,11 @@ class _Reader:
 
     def _attribute(self, node: exp.Expr) -> Attribute:
         if not isinstance(node, exp.Column):
-            raise FilterError(f"invalid expression: must be a column name but was {_kind(node)}")
+            raise FilterError(f"invalid expression: must be a column name but was {kind(node)}")
         alias = ".".join(part.name for part in node.parts)
         attribute = resolve(alias, self._types)
         if attribute is None:
-            raise FilterError(f"invalid search attribute: {_cut(alias)}")
+            raise FilterError(f"invalid search attribute: {cut(alias)}")
         if attribute.field == NAMESPACE_DIVISION:
             self.names_division = True
         return attribute
@@ -419,7 +336,7 @@ class _Reader:
         self._values += 1
         if self._values > VALUES_MAX:
             raise FilterError(f"the filter has more than {VALUES_MAX} values; ask in several parts")
-        return _typed(attribute, _literal(node))
+        return typed(attribute, literal(node))
 
 
 def _chain(node: exp.Expr) -> Iterator[exp.Expr]:
@@ -432,111 +349,6 @@ def _chain(node: exp.Expr) -> Iterator[exp.Expr]:
             stack += (each.expression, each.this)
         else:
             yield each
-
-
-def _literal(node: exp.Expr) -> Value:
-    """The value that `node` writes down."""
-    sign = 1
-    if isinstance(node, exp.Neg):
-        node, sign = node.this, -1
-    if isinstance(node, exp.Literal):
-        if not node.is_string:
-            return _number(node.name, sign)
-        if sign == 1:
-            return node.name
-    if isinstance(node, exp.Boolean) and sign == 1:
-        return bool(node.this)
-    if isinstance(node, exp.Column):
-        raise FilterError(
-            "operation is not supported: column name on the right side of comparison expression "
-            f"(did you forget to quote {_shown(node.name)}?)"
-        )
-    if isinstance(node, exp.Func):
-        raise FilterError("operation is not supported: nested func")
-    raise FilterError(f"invalid expression: unexpected value type {_kind(node)}")
-
-
-def _number(text: str, sign: int) -> int | float:
-    """A number as the server reads it: an int if it fits 64 bits, else a float."""
-    if text.isdecimal() and len(text) <= 20:
-        whole = sign * int(text)
-        if INT64_MIN <= whole <= INT64_MAX:
-            return whole
-    try:
-        number = sign * float(text)
-    except ValueError:
-        number = float("inf")
-    if number in {float("inf"), float("-inf")}:
-        raise FilterError(f"invalid expression: unable to parse value {_shown(text)}")
-    return number
-
-
-def _typed(attribute: Attribute, value: Value) -> Value:
-    """`value` as the attribute stores it: statuses as numbers, times and durations in ns."""
-    if attribute.field == "ExecutionStatus" and not isinstance(value, bool):
-        return _status(value)
-    if attribute.field == "ExecutionDuration" and not isinstance(value, bool):
-        return _duration(value)
-    if attribute.type == DATETIME and not isinstance(value, float | bool):
-        return _time(value)
-    expected: tuple[type, ...] = _EXPECTED[attribute.type]
-    if isinstance(value, bool) != (expected == (bool,)) or not isinstance(value, expected):
-        raise FilterError(
-            f"invalid expression: invalid value type for search attribute {attribute.alias} of type "
-            f"{attribute.type_name}: {_shown(value)} (type: {_TYPES_SHOWN[type(value)]})"
-        )
-    return value
-
-
-_EXPECTED: Final[dict[IndexedValueType.ValueType, tuple[type, ...]]] = {
-    KEYWORD: (str,),
-    KEYWORD_LIST: (str,),
-    TEXT: (str,),
-    INT: (int, float),
-    DOUBLE: (int, float),
-    BOOL: (bool,),
-    DATETIME: (),
-}
-_TYPES_SHOWN: Final[dict[type, str]] = {str: "string", int: "int64", float: "float64", bool: "bool"}
-
-
-def _status(value: Value) -> int:
-    if isinstance(value, float):
-        raise FilterError(
-            "invalid expression: unexpected value type float64 for search attribute ExecutionStatus"
-        )
-    number = status_number(value) if isinstance(value, str) else int(value)
-    if number not in STATUS_NAMES:
-        shown = f"'{_cut(value)}'" if isinstance(value, str) else value
-        names = ", ".join(STATUS_NAMES.values())
-        raise FilterError(f"invalid expression: invalid ExecutionStatus value {shown} (one of {names})")
-    return number
-
-
-def _duration(value: Value) -> int:
-    if isinstance(value, float):
-        raise FilterError(
-            "invalid expression: unexpected value type float64 for search attribute ExecutionDuration"
-        )
-    number = duration_ns(value) if isinstance(value, str) else int(value)
-    if number is None:
-        raise FilterError(
-            "invalid expression: invalid duration value for search attribute ExecutionDuration: "
-            f"{_cut(str(value))} (write '1h30m', 'HH:MM:SS' or nanoseconds)"
-        )
-    return number
-
-
-def _time(value: Value) -> int:
-    if not isinstance(value, str):
-        return int(value)
-    number = time_ns(value)
-    if number is None:
-        raise FilterError(
-            f"invalid expression: unable to parse datetime '{_cut(value)}' (write '2006-01-02T15:04:05Z' or "
-            "nanoseconds since 1970)"
-        )
-    return number
 
 
 def _phrases(attribute: Attribute, text: str) -> tuple[str, ...]:
@@ -554,21 +366,3 @@ def _check_operator(attribute: Attribute, operator: str) -> None:
             f"operation is not supported: operator '{operator}' not supported for {attribute.type_name} type "
             f"search attribute '{attribute.alias}'"
         )
-
-
-def _kind(node: exp.Expr) -> str:
-    """What a caller would call `node`."""
-    if isinstance(node, exp.Literal):
-        return "a string" if node.is_string else "a number"
-    for kind, name in ((exp.Null, "NULL"), (exp.Boolean, "a boolean"), (exp.Tuple, "a list")):
-        if isinstance(node, kind):
-            return name
-    return node.key
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
-
-
-def _shown(value: Value) -> str:
-    return json.dumps(_cut(value) if isinstance(value, str) else value, ensure_ascii=False)

@@ -41,7 +41,7 @@ from cloud.engine.store.visibility_attributes import (
     TEXT,
     Attribute,
 )
-from cloud.engine.store.visibility_filter import (
+from cloud.engine.store.visibility_conditions import (
     All,
     Between,
     Compare,

@@ -11,16 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.api.enums.v1 import IndexedValueType
 
+from cloud.engine.store.visibility_conditions import All, Compare, IsNull, Not
 from cloud.engine.store.visibility_filter import (
     CONDITIONS_MAX,
     DEPTH_MAX,
     LENGTH_MAX,
     VALUES_MAX,
-    All,
-    Compare,
     FilterError,
-    IsNull,
-    Not,
     parse_filter,
 )
 
