@@ -332,6 +332,10 @@ class Scenario:
         """A run's history is this."""
         expect(history_text(await self.history(workflow_id, run_id), self.names), text)
 
+    def history_lines(self, events: Sequence[HistoryEvent]) -> list[str]:
+        """The events as they stand in expectations, a line each."""
+        return history_text(events, self.names).splitlines()
+
     def expect_events(self, events: Sequence[HistoryEvent], text: str) -> None:
         """These events are these."""
         expect(history_text(events, self.names), text)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 UPDATING = os.environ.get("TACIT_SCENARIOS_UPDATE") == "1"
 
-_WIDTH = 98
+_WIDTH = 110
 _rewrites: dict[Path, dict[int, str]] = {}
 
 
@@ -44,7 +44,7 @@ def rewrite_sources() -> None:
             node, actual = literal
             start, end = node.lineno - 1, (node.end_lineno or node.lineno) - 1
             indent = " " * (len(lines[start]) - len(lines[start].lstrip()))
-            body = [f"{indent}    {line}".rstrip() for line in _block(actual).splitlines()]
+            body = [f"{indent}    {line}".rstrip() for line in _block(actual, len(indent) + 4).splitlines()]
             raw = "r" if "\\" in actual else ""
             text = lines[start][: node.col_offset] + raw + '"""'
             lines[start : end + 1] = [text, *body, f'{indent}"""' + lines[end][node.end_col_offset :]]
@@ -64,14 +64,18 @@ def _lines(text: str) -> list[str]:
     return [re.sub(r"(?<=\S) +", " ", line) for line in logical]
 
 
-def _block(text: str) -> str:
-    wrapped = [
+def _block(text: str, indent: int) -> str:
+    """The text, wrapped to fit the sources at this indentation."""
+    return "\n".join(
         textwrap.fill(
-            line, _WIDTH, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
+            line,
+            _WIDTH - indent,
+            subsequent_indent="      ",
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         for line in _lines(text)
-    ]
-    return "\n".join(wrapped)
+    )
 
 
 def _note(actual: str) -> bool:

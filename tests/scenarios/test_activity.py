@@ -11,11 +11,11 @@ async def test_completes(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a input=['in'] attempt=1 start_to_close_timeout=10s
-              heartbeat_timeout=10s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=100s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a input=['in'] attempt=1 start_to_close_timeout=10s
+                  heartbeat_timeout=10s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
+        """,
     )
     await s.complete_activity(task, "out")
     await s.step(c.complete())
@@ -86,23 +86,24 @@ async def test_started_is_written_only_when_it_ends(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=STARTED attempt=1 last_worker_identity=tester
-              activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-              activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_id=a activity_type.name=act state=STARTED attempt=1 last_worker_identity=tester
+                  activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
+                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
     await s.heartbeat(task, "beat")
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=STARTED heartbeat_details=['beat'] attempt=1
-              last_worker_identity=tester activity_options.task_queue=tq
-              activity_options.start_to_close_timeout=10s activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_id=a activity_type.name=act state=STARTED heartbeat_details=['beat'] attempt=1
+                  last_worker_identity=tester activity_options.task_queue=tq
+                  activity_options.start_to_close_timeout=10s
+                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
 
 
@@ -112,11 +113,12 @@ async def test_describe_of_a_scheduled_activity(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=SCHEDULED attempt=1 activity_options.task_queue=tq
-              activity_options.start_to_close_timeout=10s activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_id=a activity_type.name=act state=SCHEDULED attempt=1 activity_options.task_queue=tq
+                  activity_options.start_to_close_timeout=10s
+                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
 
 
@@ -171,24 +173,25 @@ async def test_retries_until_the_attempts_are_used_up(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=SCHEDULED attempt=2 maximum_attempts=2
-              last_failure.message=first last_failure.application_failure_info.type=Boom
-              last_worker_identity=tester current_retry_interval=0.1s activity_options.task_queue=tq
-              activity_options.start_to_close_timeout=10s activity_options.retry_policy.initial_interval=0.1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=10s
-              activity_options.retry_policy.maximum_attempts=2
-    """,
+            activity_id=a activity_type.name=act state=SCHEDULED attempt=2 maximum_attempts=2
+                  last_failure.message=first last_failure.application_failure_info.type=Boom
+                  last_worker_identity=tester current_retry_interval=0.1s activity_options.task_queue=tq
+                  activity_options.start_to_close_timeout=10s
+                  activity_options.retry_policy.initial_interval=0.1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=10s
+                  activity_options.retry_policy.maximum_attempts=2
+        """,
     )
     second = await s.poll_activity()
     s.expect_message(
         second,
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=10s
-              retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=10s
+                  retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2
+        """,
     )
     await s.fail_activity(second, c.failure("second"))
     await s.step(c.complete())
@@ -241,14 +244,15 @@ async def test_next_retry_delay_of_the_failure_is_used(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=SCHEDULED attempt=2 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom
-              last_failure.application_failure_info.next_retry_delay=0.1s last_worker_identity=tester
-              current_retry_interval=0.1s activity_options.task_queue=tq
-              activity_options.start_to_close_timeout=10s activity_options.retry_policy.initial_interval=60s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=6000s
-    """,
+            activity_id=a activity_type.name=act state=SCHEDULED attempt=2 last_failure.message=boom
+                  last_failure.application_failure_info.type=Boom
+                  last_failure.application_failure_info.next_retry_delay=0.1s last_worker_identity=tester
+                  current_retry_interval=0.1s activity_options.task_queue=tq
+                  activity_options.start_to_close_timeout=10s
+                  activity_options.retry_policy.initial_interval=60s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=6000s
+        """,
     )
     await s.complete_activity(await s.poll_activity())
     await s.step(c.complete())
@@ -287,19 +291,19 @@ async def test_heartbeat_details_reach_the_next_attempt(s: Scenario) -> None:
     s.expect_message(
         second,
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a heartbeat_details=['half', 50] attempt=2
-              start_to_close_timeout=10s retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=10s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a heartbeat_details=['half', 50] attempt=2
+                  start_to_close_timeout=10s retry_policy.initial_interval=0.1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
+        """,
     )
     await s.fail_activity(second, last_heartbeat_details=c.payloads("from the failure"))
     third = await s.poll_activity()
     s.expect_message(
         third.heartbeat_details,
         """
-        payloads=['from the failure']
-    """,
+            payloads=['from the failure']
+        """,
     )
     await s.complete_activity(third)
 
@@ -350,9 +354,9 @@ async def test_schedule_to_close_timeout(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete_activity(task),
         """
-        NOT_FOUND: workflow execution already completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution already completed
+              NotFoundFailure
+        """,
     )
 
 
@@ -408,27 +412,28 @@ async def test_start_to_close_timeout_is_retried(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete_activity(first),
         """
-        NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.heartbeat(first),
         """
-        NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
+              NotFoundFailure
+        """,
     )
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=STARTED attempt=2 last_failure.message="activity StartToClose
-              timeout" last_failure.source=Server last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
-              last_worker_identity=tester activity_options.task_queue=tq
-              activity_options.start_to_close_timeout=1s activity_options.retry_policy.initial_interval=0.1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=10s
-    """,
+            activity_id=a activity_type.name=act state=STARTED attempt=2 last_failure.message="activity
+                  StartToClose timeout" last_failure.source=Server
+                  last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE last_worker_identity=tester
+                  activity_options.task_queue=tq activity_options.start_to_close_timeout=1s
+                  activity_options.retry_policy.initial_interval=0.1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=10s
+        """,
     )
     await s.complete_activity(second)
     await s.step(c.complete())
@@ -440,7 +445,8 @@ async def test_start_to_close_timeout_is_retried(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a start_to_close_timeout=1s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
         6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message="activity StartToClose
-              timeout" last_failure.source=Server last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
+              timeout" last_failure.source=Server
+              last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
         7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted
@@ -493,8 +499,8 @@ async def test_heartbeat_timeout_is_retried_with_details(s: Scenario) -> None:
     s.expect_message(
         second.heartbeat_details,
         """
-        payloads=['last words']
-    """,
+            payloads=['last words']
+        """,
     )
     await s.complete_activity(second)
     await s.step(c.complete())
@@ -568,18 +574,18 @@ async def test_cancel_is_told_by_heartbeat(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=CANCEL_REQUESTED attempt=1 last_worker_identity=tester
-              activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-              activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_id=a activity_type.name=act state=CANCEL_REQUESTED attempt=1 last_worker_identity=tester
+                  activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
+                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
     s.expect_message(
         await s.heartbeat(task),
         """
-        cancel_requested=true
-    """,
+            cancel_requested=true
+        """,
     )
     await s.cancel_activity(task, "tidied up")
     await s.step(c.complete())
@@ -692,9 +698,9 @@ async def test_cancel_twice(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(await s.poll(), c.cancel_activity(5)),
         """
-        INVALID_ARGUMENT: BadRequestCancelActivityAttributes: invalid history builder state for action:
-              add-activitytask-cancel-requested-event, ScheduledEventID: 5
-    """,
+            INVALID_ARGUMENT: BadRequestCancelActivityAttributes: invalid history builder state for action:
+                  add-activitytask-cancel-requested-event, ScheduledEventID: 5
+        """,
     )
 
 
@@ -705,8 +711,9 @@ async def test_cancelled_without_request_is_refused(s: Scenario) -> None:
     await s.expect_refusal(
         s.cancel_activity(task),
         """
-        INVALID_ARGUMENT: unable to mark activity as canceled without activity being request canceled first
-    """,
+            INVALID_ARGUMENT: unable to mark activity as canceled without activity being request canceled
+                  first
+        """,
     )
 
 
@@ -718,30 +725,30 @@ async def test_answers_after_the_end_are_refused(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete_activity(task),
         """
-        NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.fail_activity(task),
         """
-        NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.cancel_activity(task),
         """
-        NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.heartbeat(task),
         """
-        NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: invalid activityID or activity already timed out or invoking workflow is completed
+              NotFoundFailure
+        """,
     )
 
 
@@ -753,16 +760,16 @@ async def test_answers_after_the_workflow_closed(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete_activity(task),
         """
-        NOT_FOUND: workflow execution already completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution already completed
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.heartbeat(task),
         """
-        NOT_FOUND: workflow execution already completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution already completed
+              NotFoundFailure
+        """,
     )
 
 
@@ -770,14 +777,14 @@ async def test_bad_tokens(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete_activity(b""),
         """
-        INVALID_ARGUMENT: Task token not set on request.
-    """,
+            INVALID_ARGUMENT: Task token not set on request.
+        """,
     )
     await s.expect_refusal(
         s.complete_activity(b"garbage"),
         """
-        INVALID_ARGUMENT: Error deserializing task token.
-    """,
+            INVALID_ARGUMENT: Error deserializing task token.
+        """,
     )
 
 
@@ -804,7 +811,8 @@ async def test_by_id(s: Scenario) -> None:
             ws.RespondActivityTaskCanceledByIdRequest(**where, activity_id="c")
         ),
         """
-            INVALID_ARGUMENT: unable to mark activity as canceled without activity being request canceled first
+            INVALID_ARGUMENT: unable to mark activity as canceled without activity being request canceled
+                  first
         """,
     )
     await s.expect_refusal(
@@ -812,8 +820,8 @@ async def test_by_id(s: Scenario) -> None:
             ws.RespondActivityTaskCompletedByIdRequest(**where, activity_id="none")
         ),
         """
-            NOT_FOUND: cannot find pending activity with ActivityID none, check workflow execution history for more
-                  details
+            NOT_FOUND: cannot find pending activity with ActivityID none, check workflow execution history for
+                  more details
               NotFoundFailure
         """,
     )

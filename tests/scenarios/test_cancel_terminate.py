@@ -30,8 +30,8 @@ async def test_second_cancel_request(s: Scenario) -> None:
     await s.expect_refusal(
         s.request_cancel(),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -59,8 +59,8 @@ async def test_cancel_command_without_request(s: Scenario) -> None:
     await s.expect_refusal(
         s.step(c.cancel()),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -75,29 +75,29 @@ async def test_cancel_of_missing_and_closed(s: Scenario) -> None:
     await s.expect_refusal(
         s.request_cancel(s.id("missing")),
         """
-        NOT_FOUND: workflow not found for ID: missing
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow not found for ID: missing
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.request_cancel("", run_id="no uuid"),
         """
-        INVALID_ARGUMENT: Invalid RunId.
-    """,
+            INVALID_ARGUMENT: Invalid RunId.
+        """,
     )
     run = await s.start()
     await s.terminate()
     await s.expect_refusal(
         s.request_cancel(),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
     await s.expect_refusal(
         s.request_cancel(run_id=run.run_id),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
 
 
@@ -107,9 +107,9 @@ async def test_cancel_with_first_execution_run_id(s: Scenario) -> None:
     await s.expect_refusal(
         s.request_cancel(first_execution_run_id=str(uuid.uuid4())),
         """
-        NOT_FOUND: workflow execution not found
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution not found
+              NotFoundFailure
+        """,
     )
     await s.request_cancel(first_execution_run_id=first.run_id)
     await s.expect_history("""
@@ -179,38 +179,38 @@ async def test_terminate_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.terminate(s.id("missing")),
         """
-        NOT_FOUND: workflow not found for ID: missing
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow not found for ID: missing
+              NotFoundFailure
+        """,
     )
     run = await s.start()
     await s.expect_refusal(
         s.terminate(run_id=str(uuid.uuid4())),
         """
-        NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.terminate(run_id="no uuid"),
         """
-        INVALID_ARGUMENT: Invalid RunId.
-    """,
+            INVALID_ARGUMENT: Invalid RunId.
+        """,
     )
     await s.expect_refusal(
         s.terminate(first_execution_run_id=str(uuid.uuid4())),
         """
-        NOT_FOUND: workflow execution not found
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution not found
+              NotFoundFailure
+        """,
     )
     await s.terminate(first_execution_run_id=run.run_id)
     await s.expect_refusal(
         s.terminate(),
         """
-        NOT_FOUND: workflow execution already completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution already completed
+              NotFoundFailure
+        """,
     )
 
 
@@ -221,6 +221,6 @@ async def test_terminate_reaches_the_current_run_by_first_run_id(s: Scenario) ->
     s.expect_events(
         [await s.closed()],
         """
-        2 WorkflowExecutionTerminated reason="terminated by user via frontend"
-    """,
+            2 WorkflowExecutionTerminated reason="terminated by user via frontend"
+        """,
     )

@@ -21,8 +21,8 @@ async def test_completes(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_children[0],
         """
-        workflow_id=child run_id=run1 workflow_type_name=demo initiated_id=5 parent_close_policy=TERMINATE
-    """,
+            workflow_id=child run_id=run1 workflow_type_name=demo initiated_id=5 parent_close_policy=TERMINATE
+        """,
     )
     await s.complete(await s.poll(s.id("child-tq")), c.complete("out"))
     await s.step(c.complete())
@@ -48,25 +48,26 @@ async def test_completes(s: Scenario) -> None:
     """)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run2 parent_initiated_event_id=5 task_queue=child-tq input=['in']
-              memo.fields={m: 1} parent_workflow_namespace_id=run3 workflow_id=child
-              root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run2
-        2 WorkflowTaskScheduled task_queue=child-tq
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionCompleted result=['out'] workflow_task_completed_event_id=4
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run2 parent_initiated_event_id=5 task_queue=child-tq
+                  input=['in'] memo.fields={m: 1} parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run2
+            2 WorkflowTaskScheduled task_queue=child-tq
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionCompleted result=['out'] workflow_task_completed_event_id=4
+        """,
         workflow_id=child,
     )
     s.expect_message(
         (await s.describe(child)).workflow_execution_info,
         """
-        execution.workflow_id=child execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
-              parent_namespace_id=run3 parent_execution.workflow_id=wf parent_execution.run_id=run2
-              memo.fields={m: 1} search_attributes.indexed_fields={BuildIds: ['unversioned']}
-              task_queue=child-tq root_execution.workflow_id=wf root_execution.run_id=run2 first_run_id=run1
-    """,
+            execution.workflow_id=child execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
+                  parent_namespace_id=run3 parent_execution.workflow_id=wf parent_execution.run_id=run2
+                  memo.fields={m: 1} search_attributes.indexed_fields={BuildIds: ['unversioned']}
+                  task_queue=child-tq root_execution.workflow_id=wf root_execution.run_id=run2
+                  first_run_id=run1
+        """,
         hide=["execution_duration"],
     )
 
@@ -138,18 +139,18 @@ async def test_is_cancelled_by_the_parent(s: Scenario) -> None:
     """)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-              parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-              root_workflow_execution.run_id=run1
-        2 WorkflowTaskScheduled task_queue=child-tq
-        3 WorkflowExecutionCancelRequested external_initiated_event_id=14
-              external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
-              identity=history-service
-        4 WorkflowTaskStarted scheduled_event_id=2
-        5 WorkflowTaskCompleted scheduled_event_id=2
-        6 WorkflowExecutionCanceled workflow_task_completed_event_id=5 details=['tidy']
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1
+            2 WorkflowTaskScheduled task_queue=child-tq
+            3 WorkflowExecutionCancelRequested external_initiated_event_id=14
+                  external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
+                  identity=history-service
+            4 WorkflowTaskStarted scheduled_event_id=2
+            5 WorkflowTaskCompleted scheduled_event_id=2
+            6 WorkflowExecutionCanceled workflow_task_completed_event_id=5 details=['tidy']
+        """,
         workflow_id=child,
     )
 
@@ -171,8 +172,8 @@ async def test_is_terminated(s: Scenario) -> None:
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 ChildWorkflowExecutionTerminated workflow_execution.workflow_id=child workflow_execution.run_id=run2
-              workflow_type.name=demo initiated_event_id=5 started_event_id=6
+        10 ChildWorkflowExecutionTerminated workflow_execution.workflow_id=child
+              workflow_execution.run_id=run2 workflow_type.name=demo initiated_event_id=5 started_event_id=6
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -334,8 +335,8 @@ async def test_two_with_one_id_in_one_turn(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task, c.child(child, queue), c.child(child, queue)),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
 
 
@@ -349,8 +350,8 @@ async def test_cancel_before_its_start_is_known(s: Scenario) -> None:
             task, c.child(child, s.id("child-tq")), c.cancel_external(child, child_workflow_only=True)
         ),
         """
-            INVALID_ARGUMENT: BadRequestCancelExternalWorkflowExecutionAttributes: Start and RequestCancel for child
-                  workflow is not allowed in same workflow task. WorkflowId=child RunId= Namespace=
+            INVALID_ARGUMENT: BadRequestCancelExternalWorkflowExecutionAttributes: Start and RequestCancel for
+                  child workflow is not allowed in same workflow task. WorkflowId=child RunId= Namespace=
         """,
     )
 
@@ -402,6 +403,7 @@ async def test_default_queue_and_timeouts_come_from_the_parent(s: Scenario) -> N
     s.started.append(child)
     await s.step(c.child(child, ""))
     await s.poll()
+    await s.poll()
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=60s workflow_task_timeout=6s
         2 WorkflowTaskScheduled start_to_close_timeout=6s
@@ -422,6 +424,7 @@ async def test_default_queue_and_timeouts_come_from_the_parent(s: Scenario) -> N
               parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
               root_workflow_execution.run_id=run1
         2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted
     """,
         workflow_id=child,
     )
@@ -440,15 +443,15 @@ async def test_parent_close_policy_terminate(s: Scenario) -> None:
     await s.closed(child)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-              parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-              root_workflow_execution.run_id=run1
-        2 WorkflowTaskScheduled task_queue=child-tq
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1
+            2 WorkflowTaskScheduled task_queue=child-tq
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
+        """,
         workflow_id=child,
     )
     await s.expect_history("""
@@ -477,20 +480,20 @@ async def test_parent_close_policy_request_cancel(s: Scenario) -> None:
     await s.complete(await s.poll(s.id("child-tq")), c.cancel())
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-              parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-              root_workflow_execution.run_id=run1
-        2 WorkflowTaskScheduled task_queue=child-tq
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionCancelRequested external_workflow_execution.workflow_id=wf
-              external_workflow_execution.run_id=run1 identity=history-service
-        6 WorkflowTaskScheduled task_queue=child-tq
-        7 WorkflowTaskStarted
-        8 WorkflowTaskCompleted
-        9 WorkflowExecutionCanceled workflow_task_completed_event_id=8
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1
+            2 WorkflowTaskScheduled task_queue=child-tq
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionCancelRequested external_workflow_execution.workflow_id=wf
+                  external_workflow_execution.run_id=run1 identity=history-service
+            6 WorkflowTaskScheduled task_queue=child-tq
+            7 WorkflowTaskStarted
+            8 WorkflowTaskCompleted
+            9 WorkflowExecutionCanceled workflow_task_completed_event_id=8
+        """,
         workflow_id=child,
     )
 
@@ -501,19 +504,19 @@ async def test_parent_close_policy_abandon(s: Scenario) -> None:
     await s.complete(await s.poll(s.id("child-tq")), c.complete("alone"))
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-              parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-              root_workflow_execution.run_id=run1
-        2 WorkflowTaskScheduled task_queue=child-tq
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=sig
-        6 WorkflowTaskScheduled task_queue=child-tq
-        7 WorkflowTaskStarted
-        8 WorkflowTaskCompleted
-        9 WorkflowExecutionCompleted result=['alone'] workflow_task_completed_event_id=8
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1
+            2 WorkflowTaskScheduled task_queue=child-tq
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionSignaled signal_name=sig
+            6 WorkflowTaskScheduled task_queue=child-tq
+            7 WorkflowTaskStarted
+            8 WorkflowTaskCompleted
+            9 WorkflowExecutionCompleted result=['alone'] workflow_task_completed_event_id=8
+        """,
         workflow_id=child,
     )
 
@@ -523,8 +526,8 @@ async def test_parent_close_policy_defaults_to_terminate(s: Scenario) -> None:
     s.expect_events(
         [await s.closed(child)],
         """
-        5 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
-    """,
+            5 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
+        """,
     )
 
 
@@ -534,8 +537,8 @@ async def test_parent_close_policy_when_the_parent_is_terminated(s: Scenario) ->
     s.expect_events(
         [await s.closed(child)],
         """
-        3 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
-    """,
+            3 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
+        """,
     )
 
 
@@ -546,8 +549,8 @@ async def test_policy_is_applied_when_the_parent_continues_as_new(s: Scenario) -
     s.expect_events(
         [await s.closed(child)],
         """
-        3 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
-    """,
+            3 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
+        """,
     )
     await s.step(c.complete())
     await s.expect_history("""
@@ -595,9 +598,9 @@ async def test_child_commanded_in_the_turn_that_closes_the_parent_never_starts(s
     await s.expect_refusal(
         s.describe(child),
         """
-        NOT_FOUND: workflow not found for ID: child
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow not found for ID: child
+              NotFoundFailure
+        """,
     )
 
 

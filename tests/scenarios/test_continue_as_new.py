@@ -13,13 +13,13 @@ async def test_new_run_follows(s: Scenario) -> None:
     await s.complete(second, c.complete())
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted input=['first'] memo.fields={m: 1}
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 input=['second'] workflow_task_timeout=10s
-              workflow_task_completed_event_id=4
-    """,
+            1 WorkflowExecutionStarted input=['first'] memo.fields={m: 1}
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 input=['second']
+                  workflow_task_timeout=10s workflow_task_completed_event_id=4
+        """,
         run_id=first.run_id,
     )
     await s.expect_history("""
@@ -33,19 +33,20 @@ async def test_new_run_follows(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-        execution.workflow_id=wf execution.run_id=run2 type.name=demo status=COMPLETED history_length=5 memo={}
-              search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
-              root_execution.workflow_id=wf root_execution.run_id=run2 first_run_id=run1
-    """,
+            execution.workflow_id=wf execution.run_id=run2 type.name=demo status=COMPLETED history_length=5
+                  memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
+                  root_execution.workflow_id=wf root_execution.run_id=run2 first_run_id=run1
+        """,
         hide=["execution_duration"],
     )
     s.expect_message(
         (await s.describe(run_id=first.run_id)).workflow_execution_info,
         """
-        execution.workflow_id=wf execution.run_id=run1 type.name=demo status=CONTINUED_AS_NEW history_length=5
-              memo.fields={m: 1} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
-              root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
-    """,
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=CONTINUED_AS_NEW
+                  history_length=5 memo.fields={m: 1} search_attributes.indexed_fields={BuildIds:
+                  ['unversioned']} task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1
+                  first_run_id=run1
+        """,
         hide=["execution_duration"],
     )
 
@@ -132,14 +133,14 @@ async def test_signals_before_it_stay_with_the_old_run(s: Scenario) -> None:
     await s.signal("new")
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowExecutionSignaled signal_name=old
-        4 WorkflowTaskStarted scheduled_event_id=2
-        5 WorkflowTaskCompleted scheduled_event_id=2
-        6 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 workflow_task_timeout=10s
-              workflow_task_completed_event_id=5
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowExecutionSignaled signal_name=old
+            4 WorkflowTaskStarted scheduled_event_id=2
+            5 WorkflowTaskCompleted scheduled_event_id=2
+            6 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 workflow_task_timeout=10s
+                  workflow_task_completed_event_id=5
+        """,
         run_id=first.run_id,
     )
     await s.expect_history("""
@@ -155,9 +156,9 @@ async def test_old_run_is_closed_to_signals(s: Scenario) -> None:
     await s.expect_refusal(
         s.signal(run_id=first.run_id),
         """
-        NOT_FOUND: workflow execution already completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution already completed
+              NotFoundFailure
+        """,
     )
 
 
@@ -167,9 +168,9 @@ async def test_result_poll_of_the_old_run_ends_with_the_continuation(s: Scenario
     s.expect_events(
         [await s.closed(run_id=first.run_id)],
         """
-        5 WorkflowExecutionContinuedAsNew new_execution_run_id=run1 workflow_task_timeout=10s
-              workflow_task_completed_event_id=4
-    """,
+            5 WorkflowExecutionContinuedAsNew new_execution_run_id=run1 workflow_task_timeout=10s
+                  workflow_task_completed_event_id=4
+        """,
     )
 
 

@@ -31,11 +31,11 @@ async def test_signal(s: Scenario) -> None:
     """)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted task_queue=target-tq workflow_id=target
-        2 WorkflowTaskScheduled task_queue=target-tq
-        3 WorkflowExecutionSignaled signal_name=hello input=[1] identity=history-service
-              external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
-    """,
+            1 WorkflowExecutionStarted task_queue=target-tq workflow_id=target
+            2 WorkflowTaskScheduled task_queue=target-tq
+            3 WorkflowExecutionSignaled signal_name=hello input=[1] identity=history-service
+                  external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
+        """,
         workflow_id=target,
     )
 
@@ -160,12 +160,12 @@ async def test_cancel(s: Scenario) -> None:
     """)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted task_queue=target-tq workflow_id=target
-        2 WorkflowTaskScheduled task_queue=target-tq
-        3 WorkflowExecutionCancelRequested cause=enough external_initiated_event_id=5
-              external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
-              identity=history-service
-    """,
+            1 WorkflowExecutionStarted task_queue=target-tq workflow_id=target
+            2 WorkflowTaskScheduled task_queue=target-tq
+            3 WorkflowExecutionCancelRequested cause=enough external_initiated_event_id=5
+                  external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
+                  identity=history-service
+        """,
         workflow_id=target,
     )
 

@@ -54,8 +54,8 @@ async def test_close_event_of_a_closed_workflow(s: Scenario) -> None:
     s.expect_events(
         page.history.events,
         """
-        5 WorkflowExecutionCompleted workflow_task_completed_event_id=4
-    """,
+            5 WorkflowExecutionCompleted workflow_task_completed_event_id=4
+        """,
     )
 
 
@@ -67,8 +67,8 @@ async def test_wait_for_the_close_event(s: Scenario) -> None:
     s.expect_events(
         [await waiting],
         """
-        5 WorkflowExecutionCompleted result=['done'] workflow_task_completed_event_id=4
-    """,
+            5 WorkflowExecutionCompleted result=['done'] workflow_task_completed_event_id=4
+        """,
     )
 
 
@@ -84,8 +84,8 @@ async def test_wait_for_new_events(s: Scenario) -> None:
     s.expect_events(
         page.history.events,
         """
-        3 WorkflowExecutionSignaled signal_name=new
-    """,
+            3 WorkflowExecutionSignaled signal_name=new
+        """,
     )
     assert page.next_page_token
     await s.terminate()
@@ -93,8 +93,8 @@ async def test_wait_for_new_events(s: Scenario) -> None:
     s.expect_events(
         page.history.events,
         """
-        4 WorkflowExecutionTerminated reason="terminated by user via frontend"
-    """,
+            4 WorkflowExecutionTerminated reason="terminated by user via frontend"
+        """,
     )
     assert not page.next_page_token
 
@@ -123,21 +123,21 @@ async def test_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.history(run_id=str(uuid.uuid4())),
         """
-        NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.history(run_id="no uuid"),
         """
-        INVALID_ARGUMENT: Invalid RunId.
-    """,
+            INVALID_ARGUMENT: Invalid RunId.
+        """,
     )
     await s.expect_refusal(
         s.history_page(next_page_token=b"garbage"),
         """
-        INVALID_ARGUMENT: Invalid NextPageToken.
-    """,
+            INVALID_ARGUMENT: Invalid NextPageToken.
+        """,
     )
     page = await s.history_page(wait_new_event=True)
     other = s.id("other")
@@ -145,8 +145,8 @@ async def test_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.history_page(other, next_page_token=page.next_page_token, run_id=str(uuid.uuid4())),
         """
-        INVALID_ARGUMENT: RunId in the request does not match the NextPageToken.
-    """,
+            INVALID_ARGUMENT: RunId in the request does not match the NextPageToken.
+        """,
     )
 
 

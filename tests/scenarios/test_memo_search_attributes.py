@@ -26,9 +26,9 @@ async def test_start_with_every_type(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info.search_attributes,
         """
-        indexed_fields={ScenarioBool: True, ScenarioDouble: 1.5, ScenarioInt: 7, ScenarioKeyword: 'k',
-              ScenarioText: 'some words', ScenarioTime: '2026-01-02T03:04:05Z', ScenarioWords: ['a', 'b']}
-    """,
+            indexed_fields={ScenarioBool: True, ScenarioDouble: 1.5, ScenarioInt: 7, ScenarioKeyword: 'k',
+                  ScenarioText: 'some words', ScenarioTime: '2026-01-02T03:04:05Z', ScenarioWords: ['a', 'b']}
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted search_attributes.indexed_fields={ScenarioBool: True, ScenarioDouble: 1.5,
@@ -79,8 +79,8 @@ async def test_upsert(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info.search_attributes,
         """
-        indexed_fields={BuildIds: ['unversioned'], ScenarioInt: 1, ScenarioKeyword: 'new'}
-    """,
+            indexed_fields={BuildIds: ['unversioned'], ScenarioInt: 1, ScenarioKeyword: 'new'}
+        """,
     )
     await s.step(
         c.upsert_search_attributes({"ScenarioKeyword": Payload(metadata={"encoding": b"binary/null"})})
@@ -88,8 +88,8 @@ async def test_upsert(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info.search_attributes,
         """
-        indexed_fields={BuildIds: ['unversioned'], ScenarioInt: 1}
-    """,
+            indexed_fields={BuildIds: ['unversioned'], ScenarioInt: 1}
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted search_attributes.indexed_fields={ScenarioKeyword: 'old'}
@@ -112,8 +112,8 @@ async def test_upsert_memo(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info.memo,
         """
-        fields={a: 'changed', c: 'added'}
-    """,
+            fields={a: 'changed', c: 'added'}
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted memo.fields={a: 1, b: 2}
@@ -135,9 +135,9 @@ async def test_memo_and_attributes_follow_a_retry(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-        execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=1
-              memo.fields={m: 1} search_attributes.indexed_fields={ScenarioKeyword: 'k'} task_queue=tq
-              root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run2
-    """,
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=1
+                  memo.fields={m: 1} search_attributes.indexed_fields={ScenarioKeyword: 'k'} task_queue=tq
+                  root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run2
+        """,
         hide=["execution_duration"],
     )

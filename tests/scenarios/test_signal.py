@@ -96,15 +96,15 @@ async def test_by_run_id(s: Scenario) -> None:
     await s.expect_refusal(
         s.signal(run_id=str(uuid.uuid4())),
         """
-        NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.signal(run_id="no uuid"),
         """
-        INVALID_ARGUMENT: Invalid RunId.
-    """,
+            INVALID_ARGUMENT: Invalid RunId.
+        """,
     )
 
 
@@ -113,36 +113,36 @@ async def test_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.signal(workflow_id=s.id("missing")),
         """
-        NOT_FOUND: workflow not found for ID: missing
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow not found for ID: missing
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.signal(""),
         """
-        INVALID_ARGUMENT: SignalName is not set on request.
-    """,
+            INVALID_ARGUMENT: SignalName is not set on request.
+        """,
     )
     await s.expect_refusal(
         s.signal("n" * 1001),
         """
-        INVALID_ARGUMENT: SignalName length exceeds limit.
-    """,
+            INVALID_ARGUMENT: SignalName length exceeds limit.
+        """,
     )
     await s.expect_refusal(
         s.signal(workflow_id="w" * 1001),
         """
-        NOT_FOUND: workflow not found for ID: <1001 x w>
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow not found for ID: <1001 x w>
+              NotFoundFailure
+        """,
     )
     await s.terminate()
     await s.expect_refusal(
         s.signal(),
         """
-        NOT_FOUND: workflow execution already completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution already completed
+              NotFoundFailure
+        """,
     )
 
 

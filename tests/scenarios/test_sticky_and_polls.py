@@ -25,19 +25,19 @@ async def test_sticky_poll_gets_the_new_events_only(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              previous_started_event_id=3 started_event_id=7 attempt=1 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  previous_started_event_id=3 started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     s.expect_events(
         task.history.events,
         """
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=one
-        6 WorkflowTaskScheduled task_queue=sticky(sticky)
-        7 WorkflowTaskStarted
-    """,
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionSignaled signal_name=one
+            6 WorkflowTaskScheduled task_queue=sticky(sticky)
+            7 WorkflowTaskStarted
+        """,
     )
     await s.complete(task, c.complete())
     await s.expect_history("""
@@ -64,21 +64,21 @@ async def test_sticky_schedule_to_start_timeout_falls_back(s: Scenario) -> None:
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t start_to_fire_timeout=0.05s workflow_task_completed_event_id=4
-        6 TimerFired timer_id=t started_event_id=5
-        7 WorkflowTaskScheduled task_queue=sticky(sticky)
-        8 WorkflowTaskStarted
-        9 WorkflowTaskCompleted
-        10 WorkflowExecutionSignaled signal_name="nobody polls the sticky queue"
-        11 WorkflowTaskScheduled task_queue=sticky(sticky)
-        12 WorkflowTaskTimedOut scheduled_event_id=11 timeout_type=SCHEDULE_TO_START
-        13 WorkflowTaskScheduled
-        14 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 TimerStarted timer_id=t start_to_fire_timeout=0.05s workflow_task_completed_event_id=4
+            6 TimerFired timer_id=t started_event_id=5
+            7 WorkflowTaskScheduled task_queue=sticky(sticky)
+            8 WorkflowTaskStarted
+            9 WorkflowTaskCompleted
+            10 WorkflowExecutionSignaled signal_name="nobody polls the sticky queue"
+            11 WorkflowTaskScheduled task_queue=sticky(sticky)
+            12 WorkflowTaskTimedOut scheduled_event_id=11 timeout_type=SCHEDULE_TO_START
+            13 WorkflowTaskScheduled
+            14 WorkflowTaskStarted
+        """,
     )
     await s.complete(task, c.complete())
     await s.expect_history("""
@@ -109,14 +109,14 @@ async def test_sticky_queue_without_poller_is_left_at_once(s: Scenario) -> None:
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=sig
-        6 WorkflowTaskScheduled task_queue=never-polled(sticky)
-        7 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionSignaled signal_name=sig
+            6 WorkflowTaskScheduled task_queue=never-polled(sticky)
+            7 WorkflowTaskStarted
+        """,
     )
 
 
@@ -133,14 +133,14 @@ async def test_reset_sticky_queue(s: Scenario) -> None:
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=sig
-        6 WorkflowTaskScheduled
-        7 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionSignaled signal_name=sig
+            6 WorkflowTaskScheduled
+            7 WorkflowTaskStarted
+        """,
     )
     await s.expect_refusal(
         s.service.reset_sticky_task_queue(
@@ -163,16 +163,16 @@ async def test_failed_task_leaves_the_sticky_queue(s: Scenario) -> None:
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowTaskScheduled task_queue=sticky(sticky)
-        6 WorkflowTaskStarted
-        7 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
-        8 WorkflowTaskScheduled
-        9 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowTaskScheduled task_queue=sticky(sticky)
+            6 WorkflowTaskStarted
+            7 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
+            8 WorkflowTaskScheduled
+            9 WorkflowTaskStarted
+        """,
     )
 
 
@@ -186,16 +186,16 @@ async def test_completion_without_sticky_attributes_leaves_the_sticky_queue(s: S
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowTaskScheduled task_queue=sticky(sticky)
-        6 WorkflowTaskStarted
-        7 WorkflowTaskCompleted
-        8 WorkflowTaskScheduled
-        9 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowTaskScheduled task_queue=sticky(sticky)
+            6 WorkflowTaskStarted
+            7 WorkflowTaskCompleted
+            8 WorkflowTaskScheduled
+            9 WorkflowTaskStarted
+        """,
     )
 
 
@@ -211,10 +211,10 @@ async def test_query_goes_to_the_sticky_queue(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              previous_started_event_id=6 attempt=1 history={} query.query_type=q
-              workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  previous_started_event_id=6 attempt=1 history={} query.query_type=q
+                  workflow_execution_task_queue=tq
+        """,
     )
     await s.answer_query(task, 1)
     await asked
@@ -233,8 +233,8 @@ async def test_poll_with_a_short_deadline_is_refused(s: Scenario) -> None:
     await s.expect_refusal(
         s.poll_once(timeout=1),
         """
-        FAILED_PRECONDITION: Context timeout is too short.
-    """,
+            FAILED_PRECONDITION: Context timeout is too short.
+        """,
     )
 
 
@@ -272,8 +272,8 @@ async def test_poll_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.service.poll_workflow_task_queue(ws.PollWorkflowTaskQueueRequest(namespace=s.namespace)),
         """
-        INVALID_ARGUMENT: taskQueue is not set
-    """,
+            INVALID_ARGUMENT: taskQueue is not set
+        """,
     )
     await s.expect_refusal(
         s.service.poll_workflow_task_queue(
@@ -286,14 +286,14 @@ async def test_poll_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.poll("q" * 1001),
         """
-        INVALID_ARGUMENT: taskQueue length exceeds limit
-    """,
+            INVALID_ARGUMENT: taskQueue length exceeds limit
+        """,
     )
     await s.expect_refusal(
         s.service.poll_activity_task_queue(ws.PollActivityTaskQueueRequest(namespace=s.namespace)),
         """
-        INVALID_ARGUMENT: taskQueue is not set
-    """,
+            INVALID_ARGUMENT: taskQueue is not set
+        """,
     )
 
 

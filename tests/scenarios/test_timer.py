@@ -44,9 +44,9 @@ async def test_cancel_of_unknown_timer(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task, c.cancel_timer("none")),
         """
-        INVALID_ARGUMENT: BadCancelTimerAttributes: invalid history builder state for action:
-              add-timer-canceled-event, TimerID: none
-    """,
+            INVALID_ARGUMENT: BadCancelTimerAttributes: invalid history builder state for action:
+                  add-timer-canceled-event, TimerID: none
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -65,9 +65,9 @@ async def test_duplicate_id(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task, c.timer("t", 60), c.timer("t", 60)),
         """
-        INVALID_ARGUMENT: StartTimerDuplicateId: invalid history builder state for action:
-              add-timer-started-event, TimerID: t
-    """,
+            INVALID_ARGUMENT: StartTimerDuplicateId: invalid history builder state for action:
+                  add-timer-started-event, TimerID: t
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -86,8 +86,8 @@ async def test_empty_id(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task, c.timer("", 60)),
         """
-        INVALID_ARGUMENT: BadStartTimerAttributes: TimerId is not set on StartTimerCommand.
-    """,
+            INVALID_ARGUMENT: BadStartTimerAttributes: TimerId is not set on StartTimerCommand.
+        """,
     )
 
 
@@ -97,8 +97,8 @@ async def test_zero_duration_fires_at_once(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task, c.timer("t", 0)),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
     await s.step(c.complete())
     await s.expect_history("""

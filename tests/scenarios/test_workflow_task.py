@@ -17,18 +17,18 @@ async def test_poll_reply(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              started_event_id=3 attempt=1 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  started_event_id=3 attempt=1 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted input=[1]
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted input=[1]
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+        """,
     )
     await s.complete(task, c.complete())
 
@@ -45,9 +45,9 @@ async def test_second_completion_is_refused(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task),
         """
-        NOT_FOUND: Workflow task not found.
-          NotFoundFailure
-    """,
+            NOT_FOUND: Workflow task not found.
+              NotFoundFailure
+        """,
     )
 
 
@@ -58,16 +58,16 @@ async def test_completion_after_close_is_refused(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task, c.complete()),
         """
-        NOT_FOUND: Workflow task not found.
-          NotFoundFailure
-    """,
+            NOT_FOUND: Workflow task not found.
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.fail_task(task),
         """
-        NOT_FOUND: workflow execution already completed
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution already completed
+              NotFoundFailure
+        """,
     )
 
 
@@ -75,14 +75,14 @@ async def test_bad_tokens(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(b""),
         """
-        INVALID_ARGUMENT: Task token not set on request.
-    """,
+            INVALID_ARGUMENT: Task token not set on request.
+        """,
     )
     await s.expect_refusal(
         s.complete(b"garbage"),
         """
-        INVALID_ARGUMENT: Error deserializing task token.
-    """,
+            INVALID_ARGUMENT: Error deserializing task token.
+        """,
     )
 
 
@@ -91,9 +91,9 @@ async def test_unknown_namespace(s: Scenario) -> None:
     await s.expect_refusal(
         s.service.poll_workflow_task_queue(request),
         """
-        NOT_FOUND: Namespace nowhere is not found.
-          NamespaceNotFoundFailure namespace=nowhere
-    """,
+            NOT_FOUND: Namespace nowhere is not found.
+              NamespaceNotFoundFailure namespace=nowhere
+        """,
     )
 
 
@@ -180,8 +180,8 @@ async def test_closing_command_with_buffered_event_is_unhandled(s: Scenario) -> 
     await s.expect_refusal(
         s.complete(task, c.timer("t", 60), c.complete("no")),
         """
-        INVALID_ARGUMENT: UnhandledCommand
-    """,
+            INVALID_ARGUMENT: UnhandledCommand
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -196,9 +196,9 @@ async def test_closing_command_with_buffered_event_is_unhandled(s: Scenario) -> 
     s.expect_message(
         again,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              started_event_id=7 attempt=1 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     await s.complete(again, c.complete("yes"))
@@ -232,10 +232,10 @@ async def test_unhandled_command_for_each_closing_command(s: Scenario) -> None:
     expect(
         "\n".join(lines),
         """
-        fail: INVALID_ARGUMENT: UnhandledCommand
-        cancel: INVALID_ARGUMENT: UnhandledCommand
-        continue: INVALID_ARGUMENT: UnhandledCommand
-    """,
+            fail: INVALID_ARGUMENT: UnhandledCommand
+            cancel: INVALID_ARGUMENT: UnhandledCommand
+            continue: INVALID_ARGUMENT: UnhandledCommand
+        """,
     )
 
 
@@ -255,22 +255,22 @@ async def test_failed_task_is_tried_again_without_new_events(s: Scenario) -> Non
     s.expect_message(
         second,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              started_event_id=6 attempt=2 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  started_event_id=6 attempt=2 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     s.expect_events(
         second.history.events,
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed cause=NON_DETERMINISTIC_ERROR failure.message="broken task"
-              failure.application_failure_info.type=Boom
-        5 WorkflowTaskScheduled attempt=2
-        6 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed cause=NON_DETERMINISTIC_ERROR failure.message="broken task"
+                  failure.application_failure_info.type=Boom
+            5 WorkflowTaskScheduled attempt=2
+            6 WorkflowTaskStarted
+        """,
     )
     await s.fail_task(second)
     await s.expect_history("""
@@ -285,17 +285,17 @@ async def test_failed_task_is_tried_again_without_new_events(s: Scenario) -> Non
     s.expect_message(
         third,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              started_event_id=6 attempt=3 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  started_event_id=6 attempt=3 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     pending = (await s.describe()).pending_workflow_task
     s.expect_message(
         pending,
         """
-        state=STARTED attempt=3
-    """,
+            state=STARTED attempt=3
+        """,
     )
     await s.complete(third, c.complete())
     await s.expect_history("""
@@ -327,22 +327,22 @@ async def test_signal_during_transient_attempt(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              started_event_id=7 attempt=1 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
-        5 WorkflowExecutionSignaled signal_name=between
-        6 WorkflowTaskScheduled
-        7 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
+            5 WorkflowExecutionSignaled signal_name=between
+            6 WorkflowTaskScheduled
+            7 WorkflowTaskStarted
+        """,
     )
     await s.complete(task, c.complete())
     await s.expect_history("""
@@ -394,9 +394,9 @@ async def test_fail_while_events_are_buffered(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              started_event_id=7 attempt=1 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
 
@@ -408,21 +408,21 @@ async def test_timeout(s: Scenario) -> None:
     s.expect_message(
         second,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              started_event_id=6 attempt=2 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  started_event_id=6 attempt=2 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     s.expect_events(
         second.history.events,
         """
-        1 WorkflowExecutionStarted workflow_task_timeout=1s
-        2 WorkflowTaskScheduled start_to_close_timeout=1s
-        3 WorkflowTaskStarted
-        4 WorkflowTaskTimedOut timeout_type=START_TO_CLOSE
-        5 WorkflowTaskScheduled start_to_close_timeout=1s attempt=2
-        6 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted workflow_task_timeout=1s
+            2 WorkflowTaskScheduled start_to_close_timeout=1s
+            3 WorkflowTaskStarted
+            4 WorkflowTaskTimedOut timeout_type=START_TO_CLOSE
+            5 WorkflowTaskScheduled start_to_close_timeout=1s attempt=2
+            6 WorkflowTaskStarted
+        """,
     )
     await s.complete(second, c.complete())
     await s.expect_history("""
@@ -444,9 +444,9 @@ async def test_late_completion_after_timeout_is_refused(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(first, c.complete()),
         """
-        NOT_FOUND: Workflow task not found.
-          NotFoundFailure
-    """,
+            NOT_FOUND: Workflow task not found.
+              NotFoundFailure
+        """,
     )
 
 
@@ -458,18 +458,18 @@ async def test_force_new_task(s: Scenario) -> None:
     s.expect_message(
         reply.workflow_task,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              previous_started_event_id=3 started_event_id=6 attempt=1 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  previous_started_event_id=3 started_event_id=6 attempt=1 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     s.expect_events(
         reply.workflow_task.history.events,
         """
-        4 WorkflowTaskCompleted
-        5 WorkflowTaskScheduled
-        6 WorkflowTaskStarted
-    """,
+            4 WorkflowTaskCompleted
+            5 WorkflowTaskScheduled
+            6 WorkflowTaskStarted
+        """,
     )
     reply = await s.complete(reply.workflow_task, c.complete(), return_new_workflow_task=True)
     s.expect_message(reply, "")
@@ -493,19 +493,19 @@ async def test_return_new_task_with_buffered_event(s: Scenario) -> None:
     s.expect_message(
         reply.workflow_task,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              previous_started_event_id=3 started_event_id=7 attempt=1 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  previous_started_event_id=3 started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     s.expect_events(
         reply.workflow_task.history.events,
         """
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=during
-        6 WorkflowTaskScheduled
-        7 WorkflowTaskStarted
-    """,
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionSignaled signal_name=during
+            6 WorkflowTaskScheduled
+            7 WorkflowTaskStarted
+        """,
     )
 
 
@@ -515,9 +515,9 @@ async def test_commands_after_a_closing_command_are_refused(s: Scenario) -> None
     await s.expect_refusal(
         s.complete(task, c.complete(), c.timer("t", 60)),
         """
-        INVALID_ARGUMENT: invalid command sequence: [CompleteWorkflowExecution, StartTimer], command
-              CompleteWorkflowExecution must be the last command.
-    """,
+            INVALID_ARGUMENT: invalid command sequence: [CompleteWorkflowExecution, StartTimer], command
+                  CompleteWorkflowExecution must be the last command.
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -532,9 +532,9 @@ async def test_two_closing_commands(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task, c.complete(1), c.fail()),
         """
-        INVALID_ARGUMENT: invalid command sequence: [CompleteWorkflowExecution, FailWorkflowExecution], command
-              CompleteWorkflowExecution must be the last command.
-    """,
+            INVALID_ARGUMENT: invalid command sequence: [CompleteWorkflowExecution, FailWorkflowExecution],
+                  command CompleteWorkflowExecution must be the last command.
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -751,9 +751,9 @@ async def test_bad_command_drops_the_good_ones_before_it(s: Scenario) -> None:
     await s.expect_refusal(
         s.complete(task, c.activity("a", s.tq), c.marker("kept?"), c.cancel_timer("none")),
         """
-        INVALID_ARGUMENT: BadCancelTimerAttributes: invalid history builder state for action:
-              add-timer-canceled-event, TimerID: none
-    """,
+            INVALID_ARGUMENT: BadCancelTimerAttributes: invalid history builder state for action:
+                  add-timer-canceled-event, TimerID: none
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -783,15 +783,15 @@ async def test_describe_of_a_scheduled_and_a_started_task(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_workflow_task,
         """
-        state=SCHEDULED attempt=1
-    """,
+            state=SCHEDULED attempt=1
+        """,
     )
     await s.poll()
     s.expect_message(
         (await s.describe()).pending_workflow_task,
         """
-        state=STARTED attempt=1
-    """,
+            state=STARTED attempt=1
+        """,
     )
 
 
@@ -802,7 +802,7 @@ async def test_unknown_execution_in_fail(s: Scenario) -> None:
     await s.expect_refusal(
         s.service.get_workflow_execution_history(request),
         """
-        NOT_FOUND: workflow not found for ID: missing
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow not found for ID: missing
+              NotFoundFailure
+        """,
     )
