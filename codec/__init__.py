@@ -11,25 +11,30 @@ Use these with any `temporalio` client::
 or let the `sdk` package put them together out of a profile.
 """
 
-from codec.chain import ChainCodec
-from codec.compression import CompressionCodec
-from codec.encryption import EncryptionCodec, FixedKeys, Keys, WriteFormat, is_encrypted
-from codec.errors import (
-    CodecError,
-    DisabledKey,
-    InvalidPayload,
-    KeyRingError,
-    MissingKey,
-    ObjectCorrupt,
-    ObjectMissing,
-    OffloadError,
-    PlaintextRefused,
-)
-from codec.files import SecretFileError, read_secret_file, sole_writer, write_secret_file
-from codec.keyring import Key, KeyMaterial, KeyRing, KeyState, export_keys, import_keys
-from codec.keyring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
-from codec.offload import THRESHOLD_BYTES as OFFLOAD_THRESHOLD_BYTES
-from codec.offload import ObjectStoreDriver
+from temporalio import workflow
+
+# Workflow modules are loaded anew in the SDK's sandbox, and the libraries beneath cannot be loaded twice. Whoever
+# keeps workflows and this import in one file gets the modules that are loaded already.
+with workflow.unsafe.imports_passed_through():
+    from codec.chain import ChainCodec
+    from codec.compression import CompressionCodec
+    from codec.encryption import EncryptionCodec, FixedKeys, Keys, WriteFormat, is_encrypted
+    from codec.errors import (
+        CodecError,
+        DisabledKey,
+        InvalidPayload,
+        KeyRingError,
+        MissingKey,
+        ObjectCorrupt,
+        ObjectMissing,
+        OffloadError,
+        PlaintextRefused,
+    )
+    from codec.files import SecretFileError, read_secret_file, sole_writer, write_secret_file
+    from codec.keyring import Key, KeyMaterial, KeyRing, KeyState, export_keys, import_keys
+    from codec.keyring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
+    from codec.offload import THRESHOLD_BYTES as OFFLOAD_THRESHOLD_BYTES
+    from codec.offload import ObjectStoreDriver
 
 __all__ = [
     "OFFLOAD_THRESHOLD_BYTES",

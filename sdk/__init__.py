@@ -5,26 +5,31 @@
 gives a `temporalio.client.Client` whose payloads are encrypted, compressed and offloaded on this side.
 """
 
-from sdk.certificates import (
-    CertificateAuthority,
-    ClientCertificate,
-    create_ca,
-    issue_client,
-    read_ca,
-    write_pair,
-)
-from sdk.connection import connect
-from sdk.converter import DataConverterOptions, data_converter
-from sdk.errors import CertificateError, ProfileError, SdkError
-from sdk.profile import (
-    Profile,
-    default_config_file,
-    load_profile,
-    settings_file,
-    write_profile,
-    write_settings,
-)
-from sdk.settings import CodecSettings, Encryption
+from temporalio import workflow
+
+# Workflow modules are loaded anew in the SDK's sandbox, and the libraries beneath cannot be loaded twice. Whoever
+# keeps workflows and this import in one file gets the modules that are loaded already.
+with workflow.unsafe.imports_passed_through():
+    from sdk.certificates import (
+        CertificateAuthority,
+        ClientCertificate,
+        create_ca,
+        issue_client,
+        read_ca,
+        write_pair,
+    )
+    from sdk.connection import connect
+    from sdk.converter import DataConverterOptions, data_converter
+    from sdk.errors import CertificateError, ProfileError, SdkError
+    from sdk.profile import (
+        Profile,
+        default_config_file,
+        load_profile,
+        settings_file,
+        write_profile,
+        write_settings,
+    )
+    from sdk.settings import CodecSettings, Encryption
 
 __all__ = [
     "CertificateAuthority",
