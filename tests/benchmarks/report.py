@@ -18,9 +18,9 @@ def show(console: Console, title: str, figures: Sequence[Figure]) -> None:
     """Print `figures` as a table."""
     peer = next((figure.peer_name for figure in figures if figure.peer is not None), "peer")
     table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("figure")
+    table.add_column("figure", min_width=36)
     for column in ("tacit", peer, "ratio", "to reach"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("")
     table.add_column("note", style="dim")
     for figure in figures:

@@ -92,9 +92,7 @@ class IndexLibrary:
         await workflow.sleep(SETTLE)
         self._awaiting_approval = True
         await workflow.wait_condition(lambda: bool(self._approved_by))
-        return Index(
-            files=sum(len(shelf) for shelf in shelves), counts=counts, approved_by=self._approved_by
-        )
+        return Index(files=sum(len(shelf) for shelf in shelves), counts=counts, approved_by=self._approved_by)
 
     @workflow.signal
     def approve(self, librarian: str) -> None:
