@@ -99,6 +99,7 @@ class Gateway:
             Scope.NAMESPACE: self._admit_to_namespace,
             Scope.CLUSTER: self._admit_to_cluster,
             Scope.ACCOUNT: self._admit_to_account,
+            Scope.PUBLIC: self._admit_to_public,
         }
         self._rows = {
             path: _Row(
@@ -195,6 +196,16 @@ class Gateway:
         if handler is None:
             raise Unimplemented(f"{row.needs.name} is not available in this cloud.")
         return _Route(handler, context, None)
+
+    def _admit_to_public(self, row: _Row, request: Message, parts: CallParts) -> _Route:
+        if parts.listener is not ListenerKind.DEVELOPMENT:
+            # All who have no account yet share one allowance.
+            self._limits.take_account("", CallerKind.ANONYMOUS.value, row.needs.path)
+        handler = self._account_handlers.get(row.needs.path)
+        if handler is None:
+            raise Unimplemented(f"{row.needs.name} is not available in this cloud.")
+        caller = Caller(kind=CallerKind.ANONYMOUS, id="anonymous")
+        return _Route(handler, _context(caller, parts), None)
 
     def _authorise(
         self, needed: Permission, namespace: str, parts: CallParts

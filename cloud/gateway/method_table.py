@@ -36,6 +36,7 @@ class Scope(enum.Enum):
     NAMESPACE = "namespace"  # authorised for the namespace in the request, answered by its cell
     ACCOUNT = "account"  # authorised by the control plane itself, from the caller's identity
     CLUSTER = "cluster"  # any authenticated caller; answered by a cell, about itself
+    PUBLIC = "public"  # no identity asked; answered by the control plane, which may ask for a token
     OPEN = "open"  # no identity asked; answered by the transport
 
 
@@ -294,6 +295,18 @@ def _open_rows() -> Iterator[Needs]:
             listeners=_EVERYWHERE,
             limit_class=LimitClass.P0,
         )
+
+
+def account_row(method: Method, *, public: bool = False) -> Needs:
+    """The row of a method of our own, beside CloudService's. `public`: it asks for no API key (signing up)."""
+    return Needs(
+        path=method.path,
+        method=method,
+        scope=Scope.PUBLIC if public else Scope.ACCOUNT,
+        permission=Permission.NONE,
+        listeners=_API_KEY,
+        limit_class=LimitClass.P3,
+    )
 
 
 def _row(

@@ -13,6 +13,7 @@ class CallerKind(enum.Enum):
     DEVELOPMENT = "development"  # `tacit dev`: loopback, no proof asked
     CERTIFICATE = "certificate"  # mTLS: full data-plane rights in the namespaces whose CAs vouch for it
     API_KEY = "api-key"
+    ANONYMOUS = "anonymous"  # proved nothing: what needs no identity, or asks for a proof of its own
     INTERNAL = "internal"  # another part of the same process
 
 
