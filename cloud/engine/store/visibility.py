@@ -7,16 +7,30 @@ through ``AsyncConnection.run_sync``. Each write is one statement, whatever the 
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, CursorResult, Row, Select, Table, bindparam, delete, func, select, tuple_
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Executable,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store.search_attribute_values import IndexedValue
+from cloud.engine.store.statements import Statement
 from cloud.engine.store.visibility_conditions import All, Compare, Condition, ListFilter, Within
 from cloud.engine.store.visibility_schema import close_order
 from cloud.engine.store.visibility_sql import Lowering
@@ -95,30 +109,25 @@ class Visibility:
     """Reads and writes the table `table` (:func:`cloud.engine.store.visibility_schema.visibility_table`)."""
 
     def __init__(self, table: Table) -> None:
+        if tuple(table.c.keys()) != _NAMES:
+            raise ValueError(
+                f"the columns of {table.name} are not the fields of VisibilityRow, in their order"
+            )
         self._table = table
         self._columns = [table.c[name] for name in _NAMES]
-        self._upserts = {
-            "sqlite": _upsert(sqlite.insert, table),
-            "postgresql": _upsert(postgresql.insert, table),
-        }
-        self._delete = delete(table).where(table.c.run_id == bindparam("gone_run_id"))
+        self._upsert = Statement(lambda dialect: _upsert(table, dialect))
+        self._delete = Statement(lambda _: delete(table).where(table.c.run_id == bindparam("run_id")))
         self._order = (close_order(table), table.c.start_time, table.c.run_id)
 
     def upsert(self, conn: Connection, rows: Sequence[VisibilityRow]) -> None:
         """Write `rows`, each whole, in place of what there was of its run; of two rows of a run the later
         counts."""
-        if rows:
-            latest = {row.run_id: row for row in rows}
-            conn.execute(
-                self._upserts[conn.dialect.name],
-                [dict(zip(_NAMES, _values(row), strict=True)) for row in latest.values()],
-            )
+        latest = {row.run_id: row for row in rows}
+        self._upsert.execute_many(conn, [_parameters(row) for row in latest.values()])
 
     def delete(self, conn: Connection, run_ids: Iterable[str]) -> None:
         """Delete the rows of `run_ids`; unknown ones are passed over."""
-        gone = [{"gone_run_id": run_id} for run_id in run_ids]
-        if gone:
-            conn.execute(self._delete, gone)
+        self._delete.execute_many(conn, [(run_id,) for run_id in run_ids])
 
     def list_page(
         self,
@@ -202,10 +211,16 @@ def _is_narrow(condition: Condition | None) -> bool:
     return False
 
 
-def _upsert(insert: Any, table: Table) -> Any:
-    statement = insert(table)
+def _upsert(table: Table, dialect: str) -> Executable:
+    """The statement whose parameters are those of :func:`_parameters`, in the order of the table's columns."""
+    statement = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
     changed = {name: statement.excluded[name] for name in _NAMES if name not in _FIXED}
     return statement.on_conflict_do_update(index_elements=[table.c.run_id], set_=changed)
+
+
+def _parameters(row: VisibilityRow) -> tuple[Any, ...]:
+    *plain, attributes = _values(row)
+    return (*plain, None if attributes is None else json.dumps(attributes, allow_nan=False))
 
 
 def _row(found: Row[Any]) -> VisibilityRow:
