@@ -35,6 +35,7 @@ bench: $(STAMP) ## figures beside the real server's, in one run, into benchmarks
 	@$(BIN)/python -m tests.benchmarks
 
 chaos: $(STAMP) ## kill -9 under load: 50 times on SQLite, 20 times on Postgres
-	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python -m tests.chaos --kills 50
+	@$(BIN)/python -m tests.chaos --postgres --kills 20
 
 .PHONY: help setup demo test lint format bench chaos

@@ -106,6 +106,7 @@ class SqliteDatabase:
         engine = create_engine(
             f"sqlite:///{self._path}" if self._path != ":memory:" else "sqlite://",
             poolclass=StaticPool,
+            hide_parameters=True,  # a failed statement must not print what tenants store
             connect_args={"check_same_thread": False, "timeout": 30, "isolation_level": None},
         )
 
@@ -200,6 +201,7 @@ class PostgresDatabase:
         parsed = make_url(url).set(drivername="postgresql+asyncpg")
         self._engine = create_async_engine(
             parsed,
+            hide_parameters=True,  # a failed statement must not print what tenants store
             pool_size=4,
             max_overflow=4,
             pool_pre_ping=True,
