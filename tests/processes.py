@@ -203,3 +203,15 @@ def python_module(module: str, *arguments: str, log: Path, env: Mapping[str, str
     return Server(
         name=module, command=[sys.executable, "-m", module, *arguments], ports=[], log=log, env=env or {}
     )
+
+
+def tacit_up(folder: Path) -> Server:
+    """`tacit up` on free ports, its data in `folder`/data. Ports: API keys' first, then certificates'."""
+    api_port, mtls_port = free_port(), free_port()
+    return Server(
+        name="tacit up",
+        command=[str(part) for part in (BIN / "tacit", "up", "--data", folder / "data")],
+        ports=[api_port, mtls_port],
+        log=folder / "tacit-up.log",
+        env={"TACIT_API_PORT": str(api_port), "TACIT_MTLS_PORT": str(mtls_port)},
+    )
