@@ -174,6 +174,12 @@ def _open_ca(ca: CertificateAuthority) -> tuple[x509.Certificate, ec.EllipticCur
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise CertificateError("The CA's private key does not belong to its certificate.")
+    try:
+        signs = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        signs = False
+    if not signs:
+        raise CertificateError("The certificate is no CA (CA:false): nothing signed by it would be accepted.")
     return certificate, key
 
 

@@ -1,0 +1,172 @@
+"""Connecting over real TLS: with a client certificate, with an API key, with a CA of our own."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, GetSystemInfoResponse
+
+import sdk
+from sdk import CodecSettings, Encryption
+
+
+@dataclasses.dataclass
+class Service:
+    """A gRPC server over TLS that answers GetSystemInfo and remembers who asked."""
+
+    port: int
+    ca_file: Path
+    seen: list[tuple[str, dict[str, str]]]
+
+
+def server_credentials(folder: Path) -> tuple[bytes, bytes]:
+    """A certificate for localhost, self-signed, written to server-ca.pem too."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "service")])
+    names: list[x509.GeneralName] = [
+        x509.DNSName("tacit.test"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(minutes=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (folder / "server-ca.pem").write_bytes(pem)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private, pem
+
+
+async def serve(folder: Path, client_ca: bytes | None) -> tuple[grpc.aio.Server, Service]:
+    service = Service(port=0, ca_file=folder / "server-ca.pem", seen=[])
+
+    async def system_info(request: GetSystemInfoRequest, context: grpc.aio.ServicerContext) -> object:
+        names = context.auth_context().get("x509_common_name", [b""])
+        metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
+        service.seen.append((names[0].decode(), metadata))
+        return GetSystemInfoResponse()
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        system_info,
+        request_deserializer=GetSystemInfoRequest.FromString,
+        response_serializer=GetSystemInfoResponse.SerializeToString,
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(
+                "temporal.api.workflowservice.v1.WorkflowService", {"GetSystemInfo": handler}
+            ),
+        )
+    )
+    credentials = grpc.ssl_server_credentials(
+        [server_credentials(folder)], client_ca, require_client_auth=client_ca is not None
+    )
+    service.port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    return server, service
+
+
+@pytest.fixture
+def ca() -> sdk.CertificateAuthority:
+    return sdk.create_ca("workers", "Acme")
+
+
+@pytest.fixture
+async def mtls(tmp_path: Path, ca: sdk.CertificateAuthority) -> AsyncIterator[Service]:
+    server, service = await serve(tmp_path, ca.cert_pem)
+    yield service
+    await server.stop(None)
+
+
+@pytest.fixture
+async def tls(tmp_path: Path) -> AsyncIterator[Service]:
+    server, service = await serve(tmp_path, None)
+    yield service
+    await server.stop(None)
+
+
+OFF = CodecSettings(encryption=Encryption.OFF)
+
+
+async def test_client_certificate(mtls: Service, ca: sdk.CertificateAuthority, tmp_path: Path) -> None:
+    cert, key = sdk.write_pair(tmp_path, "worker", sdk.issue_client(ca, "worker-1"))
+    config = tmp_path / "temporal.toml"
+    sdk.write_profile(
+        config,
+        "default",
+        address=f"127.0.0.1:{mtls.port}",
+        namespace="orders.acme",
+        server_ca_pem_path=mtls.ca_file,
+        client_cert_path=cert,
+        client_key_path=key,
+        server_name="tacit.test",
+        codec=OFF,
+    )
+    client = await sdk.connect(config_file=config)
+    assert client.namespace == "orders.acme"
+    [(name, _)] = mtls.seen
+    assert name == "worker-1"
+
+
+async def test_without_the_client_certificate_there_is_no_connection(mtls: Service, tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    sdk.write_profile(
+        config,
+        "default",
+        address=f"127.0.0.1:{mtls.port}",
+        namespace="orders.acme",
+        server_ca_pem_path=mtls.ca_file,
+        codec=OFF,
+    )
+    with pytest.raises(RuntimeError):
+        await sdk.connect(config_file=config)
+    assert mtls.seen == []
+
+
+async def test_api_key_over_tls(tls: Service, tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    sdk.write_profile(
+        config,
+        "default",
+        address=f"127.0.0.1:{tls.port}",
+        namespace="orders.acme",
+        server_ca_pem_path=tls.ca_file,
+        api_key="the-key",
+        codec=OFF,
+    )
+    await sdk.connect(config_file=config)
+    [(_, metadata)] = tls.seen
+    assert metadata["authorization"] == "Bearer the-key"
+
+
+async def test_server_of_an_unknown_ca_is_not_trusted(tls: Service, tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    address = f"127.0.0.1:{tls.port}"
+    sdk.write_profile(config, "default", address=address, namespace="n", api_key="the-key", codec=OFF)
+    with pytest.raises(RuntimeError):
+        await sdk.connect(config_file=config)
+    assert tls.seen == []
+
+
+async def test_api_key_is_not_sent_in_the_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "temporal.toml"
+    sdk.write_profile(config, "default", address="service.test:1", namespace="n", tls=False, codec=OFF)
+    monkeypatch.setenv("TEMPORAL_API_KEY", "the-key")
+    with pytest.raises(sdk.ProfileError, match=r"would travel to service\.test:1 unencrypted"):
+        await sdk.connect(config_file=config)
