@@ -32,7 +32,7 @@ from tenancy.model import (
     PageRequest,
     User,
 )
-from tenancy.namespaces import Namespaces
+from tenancy.namespaces import CREATE, Namespaces
 from tenancy.office import Clock, Office, standing
 from tenancy.roles import Right
 
@@ -168,17 +168,17 @@ class Tenancy:
 
         return await self._database.read(work)
 
-    async def require_usage(self, actor: Principal) -> str:
-        """The account whose usage the actor may read.
+    async def usage_namespaces(self, actor: Principal) -> list[str]:
+        """Every namespace that the actor's account has or had, for reading their usage.
 
         Raises:
-            Forbidden: the actor's role may not.
+            Forbidden: the actor's role may not read it.
         """
 
-        def work(connection: sa.Connection) -> str:
+        def work(connection: sa.Connection) -> list[str]:
             who = standing(connection, actor)
             who.require(Right.READ_USAGE)
-            return who.account_id
+            return store.namespaces_ever_created(connection, who.account_id, CREATE)
 
         return await self._database.read(work)
 

@@ -330,6 +330,15 @@ def count_unfinished_operations(c: sa.Connection, account_id: str) -> int:
     return int(c.execute(sa.select(sa.func.count()).where(mine)).scalar_one())
 
 
+def namespaces_ever_created(c: sa.Connection, account_id: str, create: str) -> list[str]:
+    """The names of all namespaces that an account made, those that are gone too; `create` is the operation's type."""
+    t = tables.operations
+    mine = (t.c.account_id == account_id) & (t.c.type == create)
+    return list(
+        c.execute(sa.select(t.c.resource_id).distinct().where(mine).order_by(t.c.resource_id)).scalars()
+    )
+
+
 def insert_audit(c: sa.Connection, one: AuditRecord) -> None:
     """Add an audit record, in the transaction of what it tells of."""
     c.execute(sa.insert(tables.audit).values(**_plain(one)))
