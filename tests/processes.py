@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -19,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 15.0
+COMMAND_SECONDS_MAX = 60.0
 
 
 class ProcessFailedError(Exception):
@@ -92,7 +95,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.env},
+                env={**clean_environment(), **self.env},
                 cwd=ROOT,
                 start_new_session=True,
             )
@@ -203,6 +206,46 @@ def python_module(module: str, *arguments: str, log: Path, env: Mapping[str, str
     return Server(
         name=module, command=[sys.executable, "-m", module, *arguments], ports=[], log=log, env=env or {}
     )
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without the settings that somebody's shell may have for another service."""
+    return {name: text for name, text in os.environ.items() if not name.startswith(("TEMPORAL_", "TACIT_"))}
+
+
+def tacit(*arguments: str, env: Mapping[str, str]) -> Any:
+    """Run a `tacit` command as a person would, and return what it says as JSON.
+
+    Raises:
+        ProcessFailedError: it failed; the message is its own.
+    """
+    done = subprocess.run(
+        [str(BIN / "tacit"), *arguments, "--output", "json"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=COMMAND_SECONDS_MAX,
+        check=False,
+        env={**clean_environment(), **env},
+    )
+    if done.returncode:
+        raise ProcessFailedError(f"`tacit {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def sign_up(service: Server, folder: Path, *, namespace: str, objects: Path, env: Mapping[str, str]) -> str:
+    """Sign up at `tacit up` started from `folder`; returns the full name of the encrypted namespace."""
+    api, mtls = service.ports
+    made = tacit(
+        "signup",
+        *("--email", "librarian@example.com", "--organization", "Library", "--namespace", namespace),
+        *("--address", f"127.0.0.1:{api}", "--worker-address", f"127.0.0.1:{mtls}"),
+        *("--server-ca", str(folder / "data" / "server-ca.pem")),
+        *("--token-file", str(folder / "data" / "signup-token")),
+        *("--object-store", objects.as_uri()),
+        env=env,
+    )
+    return str(made["namespace"])
 
 
 def tacit_up(folder: Path) -> Server:

@@ -15,26 +15,31 @@ STYLES = {"met": "green", "not met": "red", "not taken": "yellow"}
 
 
 def show(console: Console, title: str, figures: Sequence[Figure]) -> None:
-    """Print `figures` as a table."""
-    peer = next((figure.peer_name for figure in figures if figure.peer is not None), "peer")
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("figure", min_width=36)
-    for column in ("tacit", peer, "ratio", "to reach"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("")
-    table.add_column("note", style="dim")
+    """Print `figures` as a table, and below it why those that are missing were not taken."""
+    taken = [figure for figure in figures if figure.ours is not None]
+    if taken:
+        peer = next((figure.peer_name for figure in taken if figure.peer is not None), "no peer")
+        table = Table(title=title, title_justify="left", title_style="bold")
+        table.add_column("figure")
+        for column in ("tacit", peer, "ratio", "to reach"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for figure in taken:
+            verdict = figure.verdict
+            table.add_row(
+                figure.name,
+                _number(figure.ours, figure.unit),
+                _number(figure.peer, figure.unit),
+                _number(figure.ratio, "x"),
+                str(figure.target or ""),
+                f"[{STYLES[verdict]}]{verdict}[/]" if verdict else "",
+            )
+        console.print(table)
     for figure in figures:
-        verdict = figure.verdict
-        table.add_row(
-            figure.name,
-            _number(figure.ours, figure.unit),
-            _number(figure.peer, figure.unit),
-            _number(figure.ratio, "x"),
-            str(figure.target or ""),
-            f"[{STYLES[verdict]}]{verdict}[/]" if verdict else "",
-            figure.note,
-        )
-    console.print(table)
+        if figure.note:
+            missing = "" if figure in taken else "not taken: "
+            console.print(f"{figure.name}: {missing}{figure.note}", style="dim", highlight=False)
+    console.print()
 
 
 def keep(path: Path, machine: dict[str, object], sections: dict[str, Sequence[Figure]], quick: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,8 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sdk
 from tests.benchmarks.load import Connection, Spec, dump
-from tests.processes import ROOT, ProcessFailedError, Server, rss_bytes, tacit_dev, temporal_dev
+from tests.processes import (
+    ROOT,
+    ProcessFailedError,
+    Server,
+    clean_environment,
+    rss_bytes,
+    sign_up,
+    tacit_dev,
+    tacit_up,
+    temporal_dev,
+)
 
 REST_SECONDS = 2.0
 
@@ -35,6 +45,14 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CloudConnections:
+    """How to reach one namespace of `tacit up`, by certificate and by API key; payloads are encrypted."""
+
+    certificate: Connection
+    api_key: Connection
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One run of the benchmarks: `quick` trades precision for time, `peer` measures the real server too."""
 
@@ -50,13 +68,13 @@ class Run:
     @contextmanager
     def ours(self, database: str | None = None, extra_pids: tuple[int, ...] = ()) -> Iterator[Running]:
         """A fresh `tacit dev`, by default on an SQLite file."""
-        with self._started(tacit_dev(self._fresh(), database), extra_pids) as running:
+        with self._started(tacit_dev(self.fresh_folder(), database), extra_pids) as running:
             yield running
 
     @contextmanager
     def real(self) -> Iterator[Running]:
         """A fresh real server on an SQLite file."""
-        with self._started(temporal_dev(self._fresh()), ()) as running:
+        with self._started(temporal_dev(self.fresh_folder()), ()) as running:
             yield running
 
     def load(self, running: Running, kind: str, label: str, **spec: Any) -> dict[str, Any]:
@@ -74,7 +92,7 @@ class Run:
             stderr=errors,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **running.connection.env},
+            env={**clean_environment(), **running.connection.env},
         )
         result: dict[str, Any] | None = None
         assert process.stdout is not None
@@ -90,7 +108,39 @@ class Run:
                 raise NotTakenError(f"the load {kind!r} failed: {''.join(last) or 'no reason given'}")
         return result
 
-    def _fresh(self) -> Path:
+    @contextmanager
+    def cloud(self) -> Iterator[tuple[Running, CloudConnections]]:
+        """A fresh `tacit up` with an account and an encrypted namespace."""
+        folder = self.fresh_folder()
+        server = tacit_up(folder)
+        config = folder / "client" / "temporal.toml"
+        env = {"TEMPORAL_CONFIG_FILE": str(config)}
+        with self._started(server, ()) as running:
+            try:
+                name = sign_up(server, folder, namespace="bench", objects=folder / "objects", env=env)
+            except ProcessFailedError as error:
+                raise NotTakenError(str(error)) from error
+            profile = sdk.load_profile("default", config_file=config, environment=clean_environment())
+            cloud = sdk.load_profile("cloud", config_file=config, environment=clean_environment())
+            sdk.write_profile(
+                config,
+                "api-key",
+                address=cloud.address,
+                namespace=name,
+                server_ca_pem_path=folder / "data" / "server-ca.pem",
+                api_key=cloud.connection.api_key,
+                codec=profile.codec,
+            )
+            yield (
+                running,
+                CloudConnections(
+                    certificate=Connection(profile="default", env=env),
+                    api_key=Connection(profile="api-key", env=env),
+                ),
+            )
+
+    def fresh_folder(self) -> Path:
+        """A new folder that is removed at the end of the run."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     @contextmanager

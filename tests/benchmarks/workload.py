@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import activity, workflow
@@ -26,7 +27,7 @@ class Tick:
     """An activity that tells `on_tick` its number: the load takes its samples there."""
 
     def __init__(self) -> None:
-        self.on_tick = _ignore
+        self.on_tick: Callable[[int], None] = _ignore
 
     @activity.defn
     async def tick(self, number: int) -> int:

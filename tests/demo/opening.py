@@ -5,6 +5,7 @@ from __future__ import annotations
 import sdk
 from tests.demo import scan
 from tests.demo.story import Story, require
+from tests.processes import sign_up
 
 
 async def open_the_service(story: Story) -> str:
@@ -15,16 +16,13 @@ async def open_the_service(story: Story) -> str:
 
 async def sign_up_with_an_encrypted_namespace(story: Story) -> str:
     story.objects.mkdir()
-    api, mtls = story.service.ports
-    made = story.tacit(
-        "signup",
-        *("--email", "librarian@example.com", "--organization", "Library", "--namespace", "library"),
-        *("--address", f"127.0.0.1:{api}", "--worker-address", f"127.0.0.1:{mtls}"),
-        *("--server-ca", str(story.data / "server-ca.pem")),
-        *("--token-file", str(story.data / "signup-token")),
-        *("--object-store", story.objects.as_uri()),
+    story.namespace = sign_up(
+        story.service,
+        story.folder,
+        namespace="library",
+        objects=story.objects,
+        env=story.client_environment,
     )
-    story.namespace = made["namespace"]
     profile = story.profile()
     require(profile.namespace == story.namespace, "signup wrote a profile of the new namespace")
     require(profile.codec.encryption is sdk.Encryption.ON, "its payloads are encrypted")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,12 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 
 import sdk
+from tests import processes
 from tests.demo.workflows import Index, IndexLibrary
-from tests.processes import BIN, ROOT, Server, python_module
+from tests.processes import Server, python_module
 
 # A tenth of the default: on the standard library's sources, compressed, some dozen payloads are above it.
 OFFLOAD_THRESHOLD_BYTES = 24 * 1024
-COMMAND_SECONDS_MAX = 60
 
 
 class CheckFailedError(Exception):
@@ -85,26 +82,16 @@ class Story:
 
     def profile(self, name: str = "default") -> sdk.Profile:
         """A profile that the commands wrote."""
-        environment = {**_clean_environment(), **self.client_environment}
+        environment = {**processes.clean_environment(), **self.client_environment}
         return sdk.load_profile(name, config_file=self.config_file, environment=environment)
 
     def tacit(self, *arguments: str) -> dict[str, Any]:
         """Run a `tacit` command as a person would, and return what it says as JSON.
 
         Raises:
-            CheckFailedError: it failed; the message is its own.
+            ProcessFailedError: it failed; the message is its own.
         """
-        done = subprocess.run(
-            [str(BIN / "tacit"), *arguments, "--output", "json"],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=COMMAND_SECONDS_MAX,
-            check=False,
-            env={**_clean_environment(), **self.client_environment},
-        )
-        require(done.returncode == 0, f"`tacit {' '.join(arguments)}` works: {done.stderr.strip()}")
-        answer: dict[str, Any] = json.loads(done.stdout)
+        answer: dict[str, Any] = processes.tacit(*arguments, env=self.client_environment)
         return answer
 
     def start_worker(self) -> None:
@@ -119,8 +106,3 @@ class Story:
         if self.worker is not None:
             self.worker.kill()
         self.service.stop()
-
-
-def _clean_environment() -> Mapping[str, str]:
-    """Ours without the settings that somebody's shell may have for another service."""
-    return {name: text for name, text in os.environ.items() if not name.startswith(("TEMPORAL_", "TACIT_"))}

@@ -1,0 +1,139 @@
+"""What encryption costs: our codec beside bare AES-256-GCM of the same library, in one run.
+
+Each figure is the median of many rounds in which all competitors take turns, so that a busy machine slows all of
+them alike. Times are CPU time of this process: what is measured is work, not waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadCodec
+
+from codec import ChainCodec, CompressionCodec, EncryptionCodec, KeyRing
+from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.run import Run
+
+MEBIBYTE = 1024 * 1024
+KIBIBYTE = 1024
+LARGE_TIMES = 8
+SMALL_TIMES = 500
+
+
+def codec_figures(*, rounds: int = 30) -> dict[str, float]:
+    """Figures of one run: ratios to bare AES-256-GCM (1.0: as fast), rates per second of one core."""
+    ring = KeyRing.create("benchmark")
+    bare = AESGCM(ring.active.material.reveal())
+    encryption = EncryptionCodec(ring)
+    chain = ChainCodec(CompressionCodec(), EncryptionCodec(ring))
+    random_large = Payload(metadata={"encoding": b"binary/plain"}, data=os.urandom(MEBIBYTE))
+    text_large = Payload(metadata={"encoding": b"json/plain"}, data=_json_text(MEBIBYTE))
+    random_small = Payload(metadata={"encoding": b"json/plain"}, data=os.urandom(KIBIBYTE))
+    text_small = Payload(metadata={"encoding": b"json/plain"}, data=_json_text(KIBIBYTE))
+    large = _race(
+        {
+            "bare": lambda: _bare(bare, random_large.data, LARGE_TIMES),
+            "codec": lambda: _there_and_back(encryption, random_large, LARGE_TIMES),
+            "chain": lambda: _there_and_back(chain, text_large, LARGE_TIMES),
+        },
+        rounds,
+    )
+    small = _race(
+        {
+            "bare": lambda: _bare(bare, random_small.data, SMALL_TIMES),
+            "codec": lambda: _there_and_back(encryption, random_small, SMALL_TIMES),
+            "chain": lambda: _there_and_back(chain, text_small, SMALL_TIMES),
+        },
+        rounds,
+    )
+    return {
+        "encryption_1mib_ratio_to_bare_aes_gcm": large["bare"] / large["codec"],
+        "encryption_1mib_round_trips_per_second": LARGE_TIMES / large["codec"],
+        "bare_aes_gcm_1mib_round_trips_per_second": LARGE_TIMES / large["bare"],
+        "compression_and_encryption_1mib_json_round_trips_per_second": LARGE_TIMES / large["chain"],
+        "encryption_1kib_round_trips_per_second": SMALL_TIMES / small["codec"],
+        "bare_aes_gcm_1kib_round_trips_per_second": SMALL_TIMES / small["bare"],
+        "compression_and_encryption_1kib_json_round_trips_per_second": SMALL_TIMES / small["chain"],
+    }
+
+
+def figures(run: Run) -> list[Figure]:
+    """The codec's figures for the report."""
+    taken = codec_figures()
+    name = "bare AES-256-GCM"
+    return [
+        Figure(
+            name="1 MiB payloads encrypted and decrypted",
+            unit="1/s per core",
+            ours=taken["encryption_1mib_round_trips_per_second"],
+            peer=taken["bare_aes_gcm_1mib_round_trips_per_second"],
+            peer_name=name,
+            target=Target(bound=0.8, at_least=True),
+        ),
+        Figure(
+            name="1 KiB payloads encrypted and decrypted",
+            unit="1/s per core",
+            ours=taken["encryption_1kib_round_trips_per_second"],
+            peer=taken["bare_aes_gcm_1kib_round_trips_per_second"],
+            peer_name=name,
+            note="the peer encrypts bare bytes: no payload, no event loop",
+        ),
+        Figure(
+            name="1 MiB of JSON compressed and encrypted, and back",
+            unit="1/s per core",
+            ours=taken["compression_and_encryption_1mib_json_round_trips_per_second"],
+        ),
+        Figure(
+            name="1 KiB of JSON compressed and encrypted, and back",
+            unit="1/s per core",
+            ours=taken["compression_and_encryption_1kib_json_round_trips_per_second"],
+        ),
+    ]
+
+
+def _race(competitors: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """The median CPU seconds of each competitor over `rounds`, in turn, after one round to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in competitors}
+    for turn in range(rounds + 1):
+        for name, compete in competitors.items():
+            before = time.process_time()
+            compete()
+            if turn:
+                seconds[name].append(time.process_time() - before)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _bare(cipher: AESGCM, data: bytes, times: int) -> None:
+    for _ in range(times):
+        nonce = os.urandom(12)
+        if cipher.decrypt(nonce, cipher.encrypt(nonce, data, None), None) != data:
+            raise AssertionError("AES-GCM gave back something else")
+
+
+def _there_and_back(codec: PayloadCodec, payload: Payload, times: int) -> None:
+    async def go() -> None:
+        for _ in range(times):
+            [decoded] = await codec.decode(await codec.encode([payload]))
+            if len(decoded.data) != len(payload.data):
+                raise AssertionError("the codec gave back something else")
+
+    asyncio.run(go())
+
+
+def _json_text(size: int) -> bytes:
+    orders = [
+        {"id": number, "customer": f"customer-{number * 7919 % 10007}", "total": number * 1299 % 99991 / 100}
+        for number in range(max(1, size // 40))
+    ]
+    return json.dumps(orders).encode()[:size]
+
+
+if __name__ == "__main__":
+    print(json.dumps(codec_figures(), indent=2))
