@@ -66,7 +66,8 @@ def failure(
     return Failure(message=message, application_failure_info=info, **fields)
 
 
-def _durations(fields: dict[str, Any]) -> dict[str, Any]:
+def with_durations(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with every timeout and interval, given in seconds, as a protobuf duration."""
     return {
         key: seconds(value)
         if isinstance(value, int | float)
@@ -90,7 +91,7 @@ def activity(activity_id: str, queue: str, **fields: Any) -> command.Command:
         activity_id=activity_id,
         activity_type=ActivityType(name=kind) if kind is not None else None,
         task_queue=TaskQueue(name=queue) if queue else None,
-        **_durations(fields),
+        **with_durations(fields),
     )
     return _command("SCHEDULE_ACTIVITY_TASK", "schedule_activity_task_command_attributes", attributes)
 
@@ -147,7 +148,7 @@ def continue_as_new(workflow_type: str = "demo", queue: str = "", **fields: Any)
     attributes = command.ContinueAsNewWorkflowExecutionCommandAttributes(
         workflow_type=WorkflowType(name=workflow_type),
         task_queue=TaskQueue(name=queue) if queue else None,
-        **_durations(fields),
+        **with_durations(fields),
     )
     return _command(
         "CONTINUE_AS_NEW_WORKFLOW_EXECUTION",
@@ -165,7 +166,7 @@ def child(
         workflow_id=workflow_id,
         workflow_type=WorkflowType(name=workflow_type),
         task_queue=TaskQueue(name=queue) if queue else None,
-        **_durations(fields),
+        **with_durations(fields),
     )
     return _command(
         "START_CHILD_WORKFLOW_EXECUTION", "start_child_workflow_execution_command_attributes", attributes

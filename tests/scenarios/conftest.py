@@ -86,15 +86,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 async def _prepare(address: str, within: float, process: "subprocess.Popen[bytes] | None" = None) -> None:
     """Wait until the server answers, and see to it that it has the scenarios' search attributes."""
-    deadline = time.monotonic() + within
-    while True:
-        try:
-            client = await Client.connect(address, identity=IDENTITY)
-            break
-        except RuntimeError:
-            if time.monotonic() > deadline or (process is not None and process.poll() is not None):
-                raise
-            await asyncio.sleep(0.05)
+    client = await _connected(address, within, process)
     known = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace="default")
     )
@@ -104,6 +96,17 @@ async def _prepare(address: str, within: float, process: "subprocess.Popen[bytes
             await client.operator_service.add_search_attributes(
                 AddSearchAttributesRequest(namespace="default", search_attributes=missing)
             )
+
+
+async def _connected(address: str, within: float, process: "subprocess.Popen[bytes] | None") -> Client:
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return await Client.connect(address, identity=IDENTITY)
+        except RuntimeError:
+            if time.monotonic() > deadline or (process is not None and process.poll() is not None):
+                raise
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture

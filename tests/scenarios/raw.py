@@ -16,7 +16,7 @@ from temporalio.api.taskqueue.v1 import StickyExecutionAttributes, TaskQueue
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from .commands import _durations, failure, payloads, seconds
+from .commands import failure, payloads, seconds, with_durations
 from .histories import history_text
 from .rendering import IDENTITY, Names, error, render
 from .snapshots import expect
@@ -24,7 +24,9 @@ from .snapshots import expect
 POLL_SECONDS = 15.0
 """How long a poll waits for the task that the scenario knows to come."""
 
-ALL_EVENTS = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT
+CLOSE_SECONDS = 15.0
+"""How long a scenario waits for the close that it knows to come."""
+
 CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 WorkflowTask = ws.PollWorkflowTaskQueueResponse
@@ -52,7 +54,7 @@ class Scenario:
 
     def start_request(self, **fields: Any) -> ws.StartWorkflowExecutionRequest:
         """A valid start request, with the given fields changed (timeouts in seconds)."""
-        fields = _durations(fields)
+        fields = with_durations(fields)
         usual: dict[str, Any] = {
             "namespace": self.namespace,
             "workflow_id": self.wf,
@@ -95,7 +97,7 @@ class Scenario:
             "signal_name": "sig",
         }
         return await self.service.signal_with_start_workflow_execution(
-            ws.SignalWithStartWorkflowExecutionRequest(**(usual | _durations(fields)))
+            ws.SignalWithStartWorkflowExecutionRequest(**(usual | with_durations(fields)))
         )
 
     async def request_cancel(self, workflow_id: str = "", run_id: str = "", **fields: Any) -> None:
@@ -180,11 +182,16 @@ class Scenario:
         )
 
     async def closed(self, workflow_id: str = "", run_id: str = "") -> HistoryEvent:
-        """Wait until a run is closed; its closing event."""
-        events = await self.history(
-            workflow_id, run_id, wait_new_event=True, history_event_filter_type=CLOSE_EVENT
+        """Wait until a run is closed; its closing event. Fails when it stays open."""
+        page = await self.history_page(
+            workflow_id,
+            run_id,
+            wait_new_event=True,
+            history_event_filter_type=CLOSE_EVENT,
+            timeout=CLOSE_SECONDS,
         )
-        return events[-1]
+        assert page.history.events, "the workflow did not close"
+        return page.history.events[-1]
 
     # The worker
 

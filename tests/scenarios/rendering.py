@@ -86,6 +86,7 @@ def decode(payload: Payload) -> Any:
 
 def enum_name(field: FieldDescriptor, number: int) -> str:
     """An enum value without its type's prefix: `TIMEOUT_TYPE_HEARTBEAT` is `HEARTBEAT`."""
+    assert field.enum_type is not None
     value = field.enum_type.values_by_number.get(number)
     if value is None:
         return str(number)

@@ -11,6 +11,7 @@ import re
 import sys
 import textwrap
 from pathlib import Path
+from types import FrameType
 
 UPDATING = os.environ.get("TACIT_SCENARIOS_UPDATE") == "1"
 
@@ -79,11 +80,11 @@ def _block(text: str, indent: int) -> str:
 
 
 def _note(actual: str) -> bool:
-    frame = sys._getframe(2)
-    while frame and not Path(frame.f_code.co_filename).name.startswith("test_"):
-        if frame.f_back is None:
-            return False
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and not Path(frame.f_code.co_filename).name.startswith("test_"):
         frame = frame.f_back
+    if frame is None:
+        return False
     path = Path(frame.f_code.co_filename)
     if not _literals(path, {frame.f_lineno: actual}):
         return False

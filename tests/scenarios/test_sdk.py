@@ -204,7 +204,7 @@ class CancelsActivity:
         running = workflow.start_activity(
             waits_for_cancel,
             start_to_close_timeout=ANY_TIME,
-            heartbeat_timeout=SECOND,
+            heartbeat_timeout=10 * SECOND,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
         await asyncio.sleep(0.2)

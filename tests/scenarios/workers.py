@@ -1,5 +1,6 @@
 """What SDK-level scenarios share: worker set-up and the search attributes they use."""
 
+from datetime import timedelta
 from typing import Any
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -21,4 +22,5 @@ SEARCH_ATTRIBUTES = {
 def sdk_worker(s: Scenario, **options: Any) -> Worker:
     """A Python SDK worker on the scenario's queue, without the sandbox (its imports cost seconds)."""
     options.setdefault("workflow_runner", UnsandboxedWorkflowRunner())
+    options.setdefault("max_heartbeat_throttle_interval", timedelta(milliseconds=100))
     return Worker(s.client, task_queue=s.tq, **options)
