@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import codec, growth, layers, machine, one_activity, profiling, report
+from tests.benchmarks import codec_bench, growth, layers, machine, one_activity, profiling, report
 from tests.benchmarks.figures import Figure, not_taken
 from tests.benchmarks.run import NotTakenError, Run
 from tests.processes import ROOT
@@ -22,7 +22,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "fan-out": ("The cost of an activity as the fan-out grows", growth.fan_out),
     "layers": ("The price of each layer, 20 in flight", layers.figures),
     "postgres": ("One-activity workflows, Postgres", one_activity.on_postgres),
-    "codec": ("Payload encryption", codec.figures),
+    "codec": ("Payload encryption", codec_bench.figures),
 }
 
 
