@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,12 +15,15 @@ from typing import Annotated, Protocol
 import structlog
 import typer
 import uvloop
+from sqlalchemy.exc import SQLAlchemyError
 from temporalio.api.enums.v1 import IndexedValueType
 
-from cloud.app import Development, DevelopmentOptions
+from cloud.app import Cloud, Development, DevelopmentOptions
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
 from cloud.engine.store.database import StoreUnavailable
 from cloud.gateway.listeners import ListenFailed
+from cloud.gateway.server_certificate import CertificateUnusable
+from cloud.settings import SettingsError, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -113,6 +117,65 @@ def dev(
     _run(serve)
 
 
+@app.command(epilog="Example: tacit up --data /var/lib/tacit --host 0.0.0.0 --name tacit.example.com")
+def up(
+    data: Annotated[Path | None, typer.Option(help="Directory of databases, keys and certificates.")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="The cell's database: a file or postgresql://…; by default in --data.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="DNS name or address that clients use; may be repeated.")
+    ] = None,
+    mtls_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for certificates (7233).")
+    ] = None,
+    api_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port for API keys (7234).")] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Run the whole cloud in one process, TLS on. Settings also come from TACIT_* variables and --config."""
+    configure_logging(output)
+    overrides = {
+        "data": str(data) if data else None,
+        "database": database,
+        "host": host,
+        "names": name or None,
+        "mtls_port": mtls_port,
+        "api_port": api_port,
+    }
+    try:
+        settings = load(config, os.environ, overrides)
+    except SettingsError as error:
+        fail(str(error), EXIT_MISUSED)
+    data_directory(settings.data_path)
+    server: Cloud
+
+    async def serve() -> None:
+        nonlocal server
+        server = Cloud(settings)
+        await _serve_until_stopped(server, announce)
+
+    async def announce() -> None:
+        shown = {
+            "certificates": f"{settings.names[0]}:{server.mtls_port}",
+            "api_keys": f"{settings.names[0]}:{server.api_port}",
+            "server_ca": str(server.server_ca_path),
+            "signup_token": str(server.signup_token_path),
+        }
+        if output is Output.JSON:
+            typer.echo(json.dumps(shown))
+        else:
+            note(
+                f"Tacit is up: certificates on {shown['certificates']}, API keys on {shown['api_keys']}.\n"
+                f"Sign up: tacit signup --address {shown['api_keys']} --server-ca {shown['server_ca']} "
+                f"--token-file {shown['signup_token']} --email YOU --namespace NAME"
+            )
+        sys.stdout.flush()
+
+    _run(serve)
+
+
 def _search_attribute(text: str) -> tuple[str, IndexedValueType.ValueType]:
     name, _, kind = text.partition("=")
     if not name or kind.lower() not in _TYPES:
@@ -130,7 +193,14 @@ def _run(serve: Callable[[], Awaitable[None]]) -> None:
 
     try:
         uvloop.run(main())
-    except (StoreUnavailable, ListenFailed, ValueError) as error:
+    except (
+        StoreUnavailable,
+        ListenFailed,
+        CertificateUnusable,
+        SQLAlchemyError,
+        OSError,
+        ValueError,
+    ) as error:
         fail(str(error))
 
 

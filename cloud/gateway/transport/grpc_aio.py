@@ -30,7 +30,7 @@ from grpc_reflection.v1alpha import reflection
 
 from cloud.gateway.calls import CREDENTIAL_HEADERS, TRUSTED_HEADER_PREFIX, CallParts
 from cloud.gateway.limits import MESSAGE_BYTES_MAX, POLLS_MAX, message_too_large
-from cloud.gateway.method_table import METHOD_TABLE, ListenerKind
+from cloud.gateway.method_table import ListenerKind
 from cloud.rpc import InvalidArgument, Method, RpcError
 
 _log = structlog.get_logger(__name__)
@@ -124,11 +124,7 @@ class GrpcServer:
         server = grpc.aio.server(
             options=(*_OPTIONS, ("grpc.max_receive_message_length", READ_BYTES_MAX[self._kind]))
         )
-        handlers = {
-            path: self._handler(method)
-            for path, method in self._gateway.methods.items()
-            if path in METHOD_TABLE
-        }
+        handlers = {path: self._handler(method) for path, method in self._gateway.methods.items()}
         server.add_generic_rpc_handlers((_Handlers(handlers),))
         self._health = health.aio.HealthServicer()
         services = {method.service for method in self._gateway.methods.values()}
