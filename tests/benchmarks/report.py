@@ -20,7 +20,7 @@ def show(console: Console, title: str, figures: Sequence[Figure]) -> None:
     if taken:
         peer = next((figure.peer_name for figure in taken if figure.peer is not None), "no peer")
         table = Table(title=title, title_justify="left", title_style="bold")
-        table.add_column("figure")
+        table.add_column("figure", min_width=30)
         for column in ("tacit", peer, "ratio", "to reach"):
             table.add_column(column, justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)

@@ -27,9 +27,16 @@ async def compare_usage_with_a_recount(story: Story) -> str:
 
 
 async def preview_the_invoice(story: Story) -> str:
+    usage = story.tacit("usage", "--profile", "cloud")
     invoice = story.tacit("invoice", "--profile", "cloud", "--plan", PLAN)
-    total = sum((Decimal(str(line["amount"])) for line in invoice["lines"]), Decimal(0))
+    total = sum((Decimal(line["amount"]) for line in invoice["lines"]), Decimal(0))
     require(invoice["lines"], "the invoice has lines")
-    require(total == Decimal(str(invoice["total"])), "its total is the sum of its lines")
-    lines = "; ".join(f"{line['description']}: {line['amount']}" for line in invoice["lines"])
-    return f"plan {PLAN}: {lines}; total {invoice['total']} {invoice['currency']}"
+    require(total == Decimal(invoice["total"]), "its total is the sum of its lines")
+    counts = {row["kind"]: row["count"] for row in invoice["usage"]}
+    require(
+        counts == {row["kind"]: row["count"] for row in usage["rows"]}, "it rates the usage that was metered"
+    )
+    actions = sum(row["actions"] for row in invoice["usage"])
+    require(actions == usage["actions"], "it counts the actions that usage does")
+    lines = "; ".join(f"{line['description']} {line['amount']}" for line in invoice["lines"])
+    return f"{actions:,} actions by plan {PLAN}: {lines}; total {invoice['total']} {invoice['currency']}"

@@ -1,0 +1,30 @@
+"""The scan finds what it is there for, and leaves out what the service says by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.demo import scan
+
+
+def test_a_word_of_the_input_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    source, database = tmp_path / "source.py", tmp_path / "data.db"
+    source.write_text("class Hippopotamus: pass")
+    database.write_bytes(b"\x00\xffHIPPOPOTAMUS\x07")
+    words = scan.telling_words([source], [])
+    assert scan.found_in([database], words) == {database: {b"hippopotamus"}}
+
+
+def test_words_of_the_service_and_of_before_are_no_finding(tmp_path: Path) -> None:
+    source, before = tmp_path / "source.py", tmp_path / "before.log"
+    source.write_text("workflowexecution hippopotamus")
+    before.write_text("hippopotamus")
+    assert scan.telling_words([source], [before]) == set()
+
+
+def test_files_are_found_under_folders_and_by_name(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    inner, outer = tmp_path / "folder" / "inner", tmp_path / "outer"
+    inner.touch()
+    outer.touch()
+    assert scan.files_in(tmp_path / "folder", outer, tmp_path / "missing") == [inner, outer]
