@@ -26,7 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from tests.chaos.observations import AcknowledgedStart
 from tests.chaos.workflows import QUEUE, WORKFLOW_TASK_TIMEOUT, Fulfil, Order, Outcome, order_of
 
-PATIENCE = timedelta(seconds=60)  # for one answer: many times a restart
+PATIENCE = timedelta(seconds=240)  # for one answer, a result too: kills go on while it is waited for
 CALL_TIMEOUT = timedelta(seconds=5)
 RETRY_SECONDS = 0.05
 REUSE_EVERY = 10  # every tenth workflow id is started again after its end
