@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -41,6 +42,9 @@ OutputOption = Annotated[
 
 Row = Mapping[str, object]
 
+# Columns; wider than anything that is shown, so that nothing is folded.
+_WIDE = 10_000
+
 
 def emit(data: Row | Sequence[Row], output: Output, *, empty: str = "Nothing to show.") -> None:
     """Write a command's result to stdout.
@@ -53,9 +57,10 @@ def emit(data: Row | Sequence[Row], output: Output, *, empty: str = "Nothing to 
         typer.echo(json.dumps(plain(data), indent=2, ensure_ascii=False))
         return
     if isinstance(data, Mapping):
-        _console().print(_fields(data))
+        # One thing may hold a key or a path to be copied: the terminal wraps it, rich would cut it in pieces.
+        _console(wide=True).print(_fields(data))
     elif data:
-        _console().print(_rows(data))
+        _console(wide=not sys.stdout.isatty()).print(_rows(data))
     else:
         note(empty)
 
@@ -110,10 +115,10 @@ def plain(value: object) -> Any:
     raise TypeError(f"a {type(value).__name__} has no JSON form; turn it into text first")
 
 
-def _console(*, stderr: bool = False) -> Console:
+def _console(*, stderr: bool = False, wide: bool = False) -> Console:
     # Made per call: a console keeps the stream it was made with, and tests and pipes exchange the streams.
     # Soft wrapping leaves long values (paths, keys) in one piece, so that they can be copied.
-    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, width=_WIDE if wide else None)
 
 
 def _fields(row: Row) -> Table:

@@ -1,0 +1,153 @@
+"""The client's side of a new namespace: its CA, a client certificate, a key ring and a profile, made on this machine.
+
+    <directory>/<namespace>/ca.pem, ca.key           the CA: the certificate goes to the service, the key stays
+                            client.pem, client.key   what workers show
+                            keyring.json             what payloads are encrypted with
+
+What is there already is used and never replaced, so that a command that broke off can be run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from cloud.cli.output import EXIT_MISUSED, fail
+from codec import KeyRing, KeyRingError, create_key_ring, load_key_ring
+from sdk import (
+    CodecSettings,
+    ProfileError,
+    SdkError,
+    create_ca,
+    default_config_file,
+    issue_client,
+    load_profile,
+    read_ca,
+    write_pair,
+    write_profile,
+)
+from sdk.profile import DEFAULT_PROFILE
+from tenancy.names import namespace_name_faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamespaceFiles:
+    """Paths of what was made for a namespace, and the CA's certificate for the service."""
+
+    ca: Path
+    client_certificate: Path
+    client_key: Path
+    key_ring: Path
+    ca_pem: bytes
+
+
+def default_directory() -> Path:
+    """Where files go if nothing is said: beside temporal.toml."""
+    return default_config_file().parent
+
+
+def make_files(directory: Path, namespace: str, organization: str) -> NamespaceFiles:
+    """Make what is missing of a namespace's files; ends the command if it can't."""
+    folder = directory / namespace
+    ring = folder / "keyring.json"
+    bare_name = namespace.partition(".")[0]
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (folder / "ca.pem").exists():
+            authority = read_ca(folder / "ca.pem", folder / "ca.key")
+        else:
+            authority = create_ca(f"{bare_name} CA", organization)
+            write_pair(folder, "ca", authority)
+        if not (folder / "client.pem").exists():
+            write_pair(folder, "client", issue_client(authority, f"{bare_name} worker"))
+        if ring.exists():
+            load_key_ring(ring)
+        else:
+            create_key_ring(ring, KeyRing.create(namespace))
+    except (SdkError, KeyRingError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{folder} can't be written: {error.strerror}; choose another --dir")
+    return NamespaceFiles(
+        ca=folder / "ca.pem",
+        client_certificate=folder / "client.pem",
+        client_key=folder / "client.key",
+        key_ring=ring,
+        ca_pem=authority.cert_pem,
+    )
+
+
+def write_worker_profile(
+    name: str,
+    files: NamespaceFiles,
+    *,
+    namespace: str,
+    address: str,
+    server_ca: Path | None,
+    object_store: str | None,
+) -> None:
+    """Write the profile with which workers and clients connect; ends the command if it can't."""
+    codec = CodecSettings(key_ring=files.key_ring.resolve(), binding=namespace, object_store=object_store)
+    try:
+        write_profile(
+            default_config_file(),
+            name,
+            address=address,
+            namespace=namespace,
+            server_ca_pem_path=server_ca,
+            client_cert_path=files.client_certificate,
+            client_key_path=files.client_key,
+            codec=codec,
+        )
+    except SdkError as error:
+        fail(str(error))
+
+
+def refuse_taken_profile(name: str, option: str, *, replace: bool) -> None:
+    """End the command if the profile is there already, before anything is made: it may hold the only copy of a key."""
+    if replace:
+        return
+    path = default_config_file()
+    try:
+        profile = load_profile(name, config_file=path, environment={})
+    except ProfileError:
+        return  # there is none; a damaged file is told of where it is written
+    if name == DEFAULT_PROFILE and profile.connection.address is None:
+        return
+    fail(f"{path} has a profile {name!r} already; choose another {option}, or give --replace", EXIT_MISUSED)
+
+
+def refuse_bad_name(name: str, option: str) -> None:
+    """End the command if this can't be a namespace's name, before anything is made."""
+    for fault in namespace_name_faults(name):
+        fail(f"{option} {name[:64]!r} {fault.problem}", EXIT_MISUSED)
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """A file that an option names; ends the command if it can't be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        fail(f"the {what} {path} can't be read: {error.strerror}", EXIT_MISUSED)
+
+
+def keep_copy(directory: Path, name: str, content: bytes) -> Path:
+    """A copy beside the other files, so that the profile holds when the original moves."""
+    path = directory / name
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_bytes(content)
+    except OSError as error:
+        fail(f"{path} can't be written: {error.strerror}; choose another --dir")
+    return path
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what can't be undone; without a terminal `--yes` is needed."""
+    if yes:
+        return
+    if not typer.get_text_stream("stdin").isatty():
+        fail("this can't be undone; give --yes to do it without being asked", EXIT_MISUSED)
+    typer.confirm(question, abort=True, err=True)
