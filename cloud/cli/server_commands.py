@@ -18,7 +18,7 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 from temporalio.api.enums.v1 import IndexedValueType
 
-from cloud.app import Cloud, Development, DevelopmentOptions
+from cloud.app.development import Development, DevelopmentOptions
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
 from cloud.engine.store.database import StoreUnavailable
 from cloud.gateway.listeners import ListenFailed
@@ -149,6 +149,8 @@ def up(
     except SettingsError as error:
         fail(str(error), EXIT_MISUSED)
     data_directory(settings.data_path)
+    from cloud.app.whole import Cloud  # only here: `tacit dev` starts without the control plane
+
     server: Cloud
 
     async def serve() -> None:

@@ -1,18 +1,16 @@
-"""Composition: the only place that wires parts together. `Development` is `tacit dev`; `Cloud` is `tacit up`."""
+"""`tacit up`: control plane, gateway, one native cell, and their listeners, in one process."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from pathlib import Path
 
 import structlog
-from temporalio.api.enums.v1 import IndexedValueType
 
 from billing import UsageCount, actions_of
 from cloud.cells.native import NativeCell
@@ -24,9 +22,8 @@ from cloud.controlplane.signup import Signup, SignupPolicy, load_or_create_signu
 from cloud.controlplane.signup_call import SIGNUP_METHOD
 from cloud.controlplane.usage_by_kind import GET_USAGE_BY_KIND, usage_by_kind_handler
 from cloud.controlplane.wire import Endpoints
-from cloud.gateway.development import DevelopmentDirectory
 from cloud.gateway.gateway import Gateway
-from cloud.gateway.listeners import Listener, api_key_listener, development_listener, mtls_listener
+from cloud.gateway.listeners import Listener, api_key_listener, mtls_listener
 from cloud.gateway.method_table import METHOD_TABLE, account_row
 from cloud.gateway.server_certificate import CertificateFiles, CertificateSource, OwnCertificate
 from cloud.rpc import CallContext
@@ -36,55 +33,6 @@ from tenancy.service import Tenancy, open_tenancy, utc_now
 log = structlog.get_logger(__name__)
 
 CELL = "local"
-_DAY_S = 86_400
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DevelopmentOptions:
-    """What `tacit dev` is started with. `database` is a file name, ``:memory:`` or a URL; port 0 takes a free one."""
-
-    host: str = "127.0.0.1"
-    port: int = 7233
-    database: str = ":memory:"
-    namespaces: Sequence[str] = ("default",)
-    search_attributes: Mapping[str, IndexedValueType.ValueType] = field(default_factory=dict)
-    retention_s: int = _DAY_S
-
-
-class Development:
-    """A cell behind a development listener, in one process."""
-
-    def __init__(self, options: DevelopmentOptions) -> None:
-        self._options = options
-        self.lease_lost = asyncio.Event()
-        self.cell = NativeCell(CELL, options.database, on_lease_lost=self.lease_lost.set)
-        gateway = Gateway(DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL)
-        self._listener: Listener = development_listener(gateway, host=options.host, port=options.port)
-        self.port = options.port
-
-    async def start(self) -> None:
-        """Open the database, make the namespaces, listen.
-
-        Raises:
-            StoreUnavailable: the database can't be opened.
-            ListenFailed: the port can't be bound.
-        """
-        await self.cell.start()
-        try:
-            for name in self._options.namespaces:
-                await self.cell.ensure_namespace(name, retention_s=self._options.retention_s)
-                if self._options.search_attributes:
-                    await self.cell.ensure_search_attributes(name, self._options.search_attributes)
-            self.port = await self._listener.start()
-        except BaseException:
-            await self.cell.stop()
-            raise
-        log.info("dev.ready", address=f"{self._options.host}:{self.port}")
-
-    async def stop(self) -> None:
-        """Stop listening, flush, close. Safe to call twice."""
-        await self._listener.stop()
-        await self.cell.stop()
 
 
 class CellUsageSource:
