@@ -7,11 +7,13 @@ import asyncio
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import NamespaceState
+from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
 
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.command_checks import RESERVED_QUEUE_PREFIX
 from cloud.engine.core.limits import Limits
-from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.namespaces import DELETED, Namespace
 from cloud.engine.runtime.polling import MIN_TASK_POLL_S
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument
@@ -25,10 +27,24 @@ def namespace_of(runtime: Runtime, name: str) -> Namespace:
     Raises:
         InvalidArgument: it names none.
         NoSuchNamespace: it is unknown.
+        FailedPrecondition: it is being deleted.
     """
     if not name:
         raise InvalidArgument(NAMESPACE_IS_EMPTY)
-    return runtime.namespaces.by_name(name)
+    found = runtime.namespaces.by_name(name)
+    if found.state == DELETED:
+        raise FailedPrecondition(
+            "Namespace has invalid state: Deleted. Must be Registered or Deprecated.",
+            NamespaceInvalidStateFailure(
+                namespace=name,
+                state=NamespaceState.NAMESPACE_STATE_DELETED,
+                allowed_states=[
+                    NamespaceState.NAMESPACE_STATE_REGISTERED,
+                    NamespaceState.NAMESPACE_STATE_DEPRECATED,
+                ],
+            ),
+        )
+    return found
 
 
 def require(value: object, what: str) -> None:

@@ -37,6 +37,10 @@ from cloud.engine.store.visibility_filter import FilterError, ListFilter, parse_
 from cloud.rpc import CallContext, InvalidArgument
 
 PAGE_SIZE_MAX = 1_000
+_NOT_CLOSED = (
+    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED,
+    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+)
 
 
 class Lists:
@@ -85,6 +89,8 @@ class Lists:
         """The older form of a list: closed ones."""
         condition = "ExecutionStatus != 'Running'"
         if request.HasField("status_filter"):
+            if request.status_filter.status in _NOT_CLOSED:
+                raise InvalidArgument("StatusFilter must be specified and must be not Running.")
             condition = f"ExecutionStatus = {int(request.status_filter.status)}"
         query = _old_query(request, condition, "CloseTime")
         rows, token = await self._page(
@@ -161,6 +167,12 @@ def _old_query(
     """The older lists' separate filters as one query."""
     parts = [condition]
     times: StartTimeFilter = request.start_time_filter
+    if (
+        times.HasField("earliest_time")
+        and times.HasField("latest_time")
+        and times.earliest_time.ToNanoseconds() > times.latest_time.ToNanoseconds()
+    ):
+        raise InvalidArgument("EarliestTime in StartTimeFilter should not be larger than LatestTime.")
     if times.HasField("earliest_time"):
         parts.append(f"{time_attribute} >= {times.earliest_time.ToNanoseconds()}")
     if times.HasField("latest_time"):

@@ -25,7 +25,7 @@ _SUPPORTED_CLIENTS = {
     "temporal-cli": "<2.0.0",
     "temporal-go": "<2.0.0",
     "temporal-java": "<2.0.0",
-    "temporal-php": "<3.0.0",
+    "temporal-php": "<2.0.0",
     "temporal-server": "<2.0.0",
     "temporal-typescript": "<2.0.0",
     "temporal-ui": "<3.0.0",

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.enums.v1 import TaskQueueType
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.enums.v1 import (
+    BuildIdTaskReachability,
+    DescribeTaskQueueMode,
+    TaskQueueKind,
+    TaskQueueType,
+)
 from temporalio.api.taskqueue.v1 import (
     PollerInfo,
     TaskIdBlock,
     TaskQueuePartitionMetadata,
     TaskQueueStats,
     TaskQueueStatus,
+    TaskQueueTypeInfo,
+    TaskQueueVersionInfo,
+    TaskQueueVersioningInfo,
 )
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
@@ -21,12 +32,43 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.core import workflow_task
 from cloud.engine.core.clock import duration, timestamp
+from cloud.engine.runtime.commits import Unflushed
+from cloud.engine.runtime.errors import NoSuchRun
+from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
 from cloud.engine.store.reading import count_tasks
-from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK
-from cloud.rpc import CallContext
+from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, TaskRow
+from cloud.rpc import CallContext, InvalidArgument
+
+RATE_PER_SECOND = 100_000.0
+"""What the real server says of a queue without a limit."""
+
+PRIORITY = 3
+"""The priority of tasks that name none: all of them, here."""
+
+BUILD_IDS_MAX = 100
+"""Versions that one call may ask for."""
+
+_UNVERSIONED = "__unversioned__"
+_NEVER = Timestamp(seconds=-62_135_596_800)
+"""The year 1: how the real server says that nothing was ever set."""
+
+_KINDS = {
+    TaskQueueType.TASK_QUEUE_TYPE_UNSPECIFIED: WORKFLOW_TASK,
+    TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW: WORKFLOW_TASK,
+    TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY: ACTIVITY_TASK,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Stored tasks of a queue, and how long the oldest has waited (ns)."""
+
+    count: int
+    age: int
 
 
 class TaskQueueMethods:
@@ -38,42 +80,88 @@ class TaskQueueMethods:
     async def describe_task_queue(
         self, request: DescribeTaskQueueRequest, context: CallContext
     ) -> DescribeTaskQueueResponse:
-        """Pollers of the last minutes and the size of the backlog."""
+        """Pollers of the last minutes and the size of the backlog, in the form that the request's mode asks for."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         checks.check_task_queue(request, self._runtime.limits)
-        is_activity = request.task_queue_type == TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-        key = QueueKey(
-            namespace.namespace_id, request.task_queue.name, ACTIVITY_TASK if is_activity else WORKFLOW_TASK
-        )
+        if request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY and request.report_stats:
+            raise InvalidArgument("DescribeTaskQueue stats are only supported for the root partition")
+        if request.api_mode == DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED:
+            return await self._by_version(namespace, request)
+        key = self._key(namespace, request.task_queue.name, request.task_queue_type)
         response = DescribeTaskQueueResponse(
-            pollers=[
-                PollerInfo(
-                    last_access_time=timestamp(seen.at), identity=seen.identity, rate_per_second=100000
-                )
-                for seen in self._runtime.queues.pollers_of(key)
-            ]
+            pollers=self._pollers(key),
+            versioning_info=TaskQueueVersioningInfo(current_version=_UNVERSIONED, update_time=_NEVER),
         )
         if request.report_stats or request.include_task_queue_status:
-            count, oldest = await self._runtime.database.scan(
-                lambda c: count_tasks(c, key.namespace_id, key.name, key.kind)
-            )
-            age = max(self._runtime.clock.now() - oldest, 0) if oldest else 0
+            backlog = await self._backlog(key)
             if request.report_stats:
-                response.stats.CopyFrom(
-                    TaskQueueStats(
-                        approximate_backlog_count=count,
-                        approximate_backlog_age=duration(age) if age else Duration(),
-                    )
-                )
+                response.stats.CopyFrom(_stats(backlog))
+                response.stats_by_priority_key[PRIORITY].CopyFrom(_stats(backlog))
             if request.include_task_queue_status:
                 response.task_queue_status.CopyFrom(
                     TaskQueueStatus(
-                        backlog_count_hint=count,
-                        rate_per_second=100000,
-                        task_id_block=TaskIdBlock(start_id=1, end_id=100000),
+                        backlog_count_hint=backlog.count,
+                        rate_per_second=RATE_PER_SECOND,
+                        task_id_block=TaskIdBlock(start_id=1, end_id=100_000),
                     )
                 )
         return response
+
+    async def _by_version(
+        self, namespace: Namespace, request: DescribeTaskQueueRequest
+    ) -> DescribeTaskQueueResponse:
+        """The mode that the `temporal` CLI reads: each version by itself. Here all tasks are unversioned."""
+        asked = request.versions
+        build_ids = set(asked.build_ids)
+        if len(build_ids) > BUILD_IDS_MAX:
+            raise InvalidArgument(f"Too many build ids: {len(build_ids)}, the limit is {BUILD_IDS_MAX}.")
+        if asked.unversioned or asked.all_active or not build_ids:
+            build_ids.add("")
+        response = DescribeTaskQueueResponse()
+        for build_id in build_ids:
+            info = TaskQueueVersionInfo()
+            for task_type in sorted(set(request.task_queue_types)) or (
+                TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+                TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+            ):
+                key = None if build_id else self._key(namespace, request.task_queue.name, task_type)
+                of_type = TaskQueueTypeInfo()
+                if request.report_pollers:
+                    of_type.pollers.extend(self._pollers(key))
+                if request.report_stats:
+                    of_type.stats.CopyFrom(_stats(await self._backlog(key)))
+                info.types_info[task_type].CopyFrom(of_type)
+            if request.report_task_reachability:
+                info.task_reachability = (
+                    BuildIdTaskReachability.BUILD_ID_TASK_REACHABILITY_UNREACHABLE
+                    if build_id
+                    else BuildIdTaskReachability.BUILD_ID_TASK_REACHABILITY_REACHABLE
+                )
+            response.versions_info[build_id].CopyFrom(info)
+        return response
+
+    def _key(self, namespace: Namespace, name: str, task_type: int) -> QueueKey | None:
+        """The queue, None for a type of which there are no tasks here."""
+        kind = _KINDS.get(TaskQueueType.ValueType(task_type))
+        return None if kind is None else QueueKey(namespace.namespace_id, name, kind)
+
+    def _pollers(self, key: QueueKey | None) -> list[PollerInfo]:
+        if key is None:
+            return []
+        return [
+            PollerInfo(
+                last_access_time=timestamp(seen.at), identity=seen.identity, rate_per_second=RATE_PER_SECOND
+            )
+            for seen in self._runtime.queues.pollers_of(key)
+        ]
+
+    async def _backlog(self, key: QueueKey | None) -> Backlog:
+        if key is None:
+            return Backlog(count=0, age=0)
+        count, oldest = await self._runtime.database.scan(
+            lambda c: count_tasks(c, key.namespace_id, key.name, key.kind)
+        )
+        return Backlog(count=count, age=max(self._runtime.clock.now() - oldest, 0) if oldest else 0)
 
     async def list_task_queue_partitions(
         self, request: ListTaskQueuePartitionsRequest, context: CallContext
@@ -86,13 +174,66 @@ class TaskQueueMethods:
             activity_task_queue_partitions=[partition], workflow_task_queue_partitions=[partition]
         )
 
+    # --- a worker stops ---
+
     async def shutdown_worker(
         self, request: ShutdownWorkerRequest, context: CallContext
     ) -> ShutdownWorkerResponse:
-        """A worker stops: its sticky queue is not waited for any more."""
+        """A worker stops: nobody waits for its sticky queue any more, and what waited there goes to the normal queues."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         if request.sticky_task_queue:
-            self._runtime.queues.worker_left(
-                QueueKey(namespace.namespace_id, request.sticky_task_queue, WORKFLOW_TASK)
-            )
+            checks.check_length(request.sticky_task_queue, "StickyTaskQueue", self._runtime.limits)
+            key = QueueKey(namespace.namespace_id, request.sticky_task_queue, WORKFLOW_TASK)
+            self._runtime.queues.worker_left(key)
+            await self._empty(key)
         return ShutdownWorkerResponse()
+
+    async def _empty(self, key: QueueKey) -> None:
+        """Send the tasks of a sticky queue to their runs' normal queues.
+
+        The name comes from the caller: at the first task that is not there as a sticky one, this is none of its business.
+        """
+        queues = self._runtime.queues
+        queue = queues.get(key)
+        while (row := await queues.next_stored(queue)) is not None:
+            sent = False
+            try:
+                sent = await self._send_to_normal_queue(row)
+            finally:
+                if not sent:
+                    queue.backlog.appendleft(row)
+            if not sent:
+                return
+
+    async def _send_to_normal_queue(self, row: TaskRow) -> bool:
+        """Whether the row is done with: its task is moved, or it is nobody's any more."""
+        runtime = self._runtime
+        try:
+            hot = await runtime.runs.get(row.run_id)
+        except NoSuchRun:
+            runtime.commits.touch().finish_task(row.task_id)
+            return True
+        execution = hot.execution
+        task = execution.workflow_task
+        waits = (
+            execution.running
+            and (task.scheduled_event_id, task.attempt) == (row.scheduled_event_id, row.stamp)
+            and not task.started_event_id
+        )
+        if waits:
+            if not task.sticky or execution.volatile.sticky.queue != row.queue:
+                return False
+            try:
+                with runtime.transition(hot) as turn:
+                    workflow_task.leave_sticky(turn)
+            except Unflushed:
+                return False
+        runtime.commits.touch().finish_task(row.task_id)
+        return True
+
+
+def _stats(backlog: Backlog) -> TaskQueueStats:
+    return TaskQueueStats(
+        approximate_backlog_count=backlog.count,
+        approximate_backlog_age=duration(backlog.age) if backlog.age else Duration(),
+    )

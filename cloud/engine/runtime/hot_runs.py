@@ -111,6 +111,8 @@ class HotRuns:
             if stored is None or self._is_being_deleted(run_id):
                 return None
             row = stored.row
+            if not self._namespaces.serves(row.namespace_id):
+                return None
             execution = machine.rebuild(
                 RunKey(row.namespace_id, row.workflow_id, row.run_id),
                 stored.events,

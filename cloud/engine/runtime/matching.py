@@ -233,7 +233,7 @@ class Matching:
                 if not isinstance(given, PendingQuery):
                     await self._runtime.durable(given.hot)
                 return given
-            if loop.time() >= ends_at:
+            if loop.time() >= ends_at or queue.left:
                 return None
 
     def _take_query(self, queue: TaskQueue) -> PendingQuery | None:

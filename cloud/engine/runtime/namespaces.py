@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -47,11 +48,15 @@ class NamespaceExists(Exception):
 
 
 class Namespaces:
-    """Reads from memory, writes through to the store."""
+    """Reads from memory, writes through to the store.
+
+    Who changes a record by what it says now holds `changing` from the look to the change: else one of two loses.
+    """
 
     def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
         self.limits = limits
+        self.changing = asyncio.Lock()
         self._by_name: dict[str, Namespace] = {}
         self._by_id: dict[str, Namespace] = {}
 
@@ -88,6 +93,11 @@ class Namespaces:
         if found is None:
             raise NoSuchNamespace(namespace_id)
         return found
+
+    def serves(self, namespace_id: str) -> bool:
+        """Whether runs of the namespace may be in memory: it is there, and it is not being deleted."""
+        found = self._by_id.get(namespace_id)
+        return found is not None and found.state != DELETED
 
     def all(self) -> list[Namespace]:
         """All namespaces, by name."""

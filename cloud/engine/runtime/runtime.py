@@ -337,8 +337,14 @@ class Runtime:
         return batch
 
     def add_run(self, hot: HotRun, request_id: str) -> None:
-        """A new run enters memory and becomes the newest of its workflow id; its first transition follows at once."""
+        """A new run enters memory and becomes the newest of its workflow id; its first transition follows at once.
+
+        Raises:
+            Unflushed: its namespace began to be deleted meanwhile.
+        """
         key = hot.execution.key
+        if not self.namespaces.serves(key.namespace_id):
+            raise Unflushed("the namespace is being deleted; try again")
         self.runs.add(hot)
         self._set_current(
             self.touch(hot),

@@ -71,6 +71,7 @@ class TaskQueue:
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     seen: dict[str, int] = field(default_factory=dict)
     last_poll_at: int = 0
+    left: bool = False  # the worker of this sticky queue said that it stops, and did not poll again
     added: int = 0
     dispatched: int = 0
     max_tasks_per_second: float = 0.0
@@ -123,7 +124,7 @@ class TaskQueues:
     def has_live_worker(self, key: QueueKey) -> bool:
         """Whether someone polls this (sticky) queue."""
         queue = self._queues.get(key)
-        if queue is None:
+        if queue is None or queue.left:
             return False
         return bool(queue.pollers) or self._clock.now() - queue.last_poll_at < STICKY_POLLER_LOST_NS
 
@@ -131,7 +132,7 @@ class TaskQueues:
         """The worker of a sticky queue says that it stops: nobody polls this queue any more."""
         queue = self._queues.get(key)
         if queue is not None:
-            queue.last_poll_at = 0
+            queue.left = True
             while (poller := queue.next_poller()) is not None:
                 poller.matched.set_result(None)
 
@@ -193,6 +194,7 @@ class TaskQueues:
     def note_poll(self, queue: TaskQueue, identity: str) -> None:
         """A worker polls."""
         queue.last_poll_at = self._clock.now()
+        queue.left = False
         if identity:
             queue.seen[identity] = queue.last_poll_at
 

@@ -1,0 +1,60 @@
+"""Deletes what is stored of a namespace, in pages, so that no transaction holds up the cell's writer for long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, select
+
+from cloud.engine.store import schema as s
+from cloud.engine.store.writing import check_epoch
+
+PAGE_RUNS = 100
+"""Runs of one transaction: a run may have a history of many megabytes."""
+
+PAGE_ROWS = 5_000
+"""Small rows of one transaction."""
+
+
+def runs_of_namespace(connection: Connection, namespace_id: str) -> list[str]:
+    """Ids of some runs of a namespace, none once it has none.
+
+    Found by the index of lists, since each run has a row there; what could be without one is looked for in the end.
+    """
+    for table in (s.metadata.tables["visibility"], s.runs):
+        found = connection.execute(
+            select(table.c.run_id).where(table.c.namespace_id == namespace_id).limit(PAGE_RUNS)
+        ).scalars()
+        run_ids = list(found)
+        if run_ids:
+            return run_ids
+    return []
+
+
+def delete_runs(connection: Connection, run_ids: Sequence[str], epoch: int) -> None:
+    """Delete runs with all that is stored of them but their usage.
+
+    Raises:
+        LeaseLost: the lease is another's; nothing is deleted.
+    """
+    check_epoch(connection, epoch)
+    for table in (s.history, s.activity_progress, s.buffered_events, s.runs):
+        connection.execute(delete(table).where(table.c.run_id.in_(run_ids)))
+    s.visibility.delete(connection, run_ids)
+
+
+def delete_rest(connection: Connection, namespace_id: str, epoch: int) -> int:
+    """Delete a page of a namespace's rows that belong to no run. Returns how many; 0 when none are left.
+
+    Raises:
+        LeaseLost: the lease is another's; nothing is deleted.
+    """
+    check_epoch(connection, epoch)
+    count = 0
+    for table, key in ((s.current_runs, s.current_runs.c.workflow_id), (s.tasks, s.tasks.c.task_id)):
+        of_namespace = table.c.namespace_id == namespace_id
+        page = list(connection.execute(select(key).where(of_namespace).limit(PAGE_ROWS)).scalars())
+        if page:
+            connection.execute(delete(table).where(of_namespace, key.in_(page)))
+        count += len(page)
+    return count
