@@ -34,6 +34,10 @@ THREAD_THRESHOLD_BYTES = 128 * 1024
 """Above it a thread does the work (zstandard releases the interpreter's lock); the event loop stays free."""
 
 _LEVEL = 3
+_OVERHEAD_BYTES = (
+    Payload(metadata={"encoding": ENCODING}, data=bytes(SIZE_MIN_BYTES)).ByteSize() - SIZE_MIN_BYTES + 4
+)
+"""What a compressed payload weighs besides its frame, the longest length field included."""
 _SKIPPED = frozenset({ENCODING, b"binary/encrypted", b"binary/tacit-encrypted"})
 
 
@@ -59,38 +63,37 @@ class CompressionCodec(PayloadCodec):
         return [await self._decode(payload) for payload in payloads]
 
     async def _encode(self, payload: Payload) -> Payload:
-        size = payload.ByteSize()
-        if not SIZE_MIN_BYTES <= size <= self._expansion_max_bytes:
-            return payload
         if payload.metadata.get("encoding", b"") in _SKIPPED:
             return payload
-        if size < THREAD_THRESHOLD_BYTES:
-            return self._compress(payload, size)
-        return await asyncio.to_thread(self._compress, payload, size)
+        plain = payload.SerializeToString()
+        if not SIZE_MIN_BYTES <= len(plain) <= self._expansion_max_bytes:
+            return payload
+        if len(plain) < THREAD_THRESHOLD_BYTES:
+            compressed = self._compress(plain)
+        else:
+            compressed = await asyncio.to_thread(self._compress, plain)
+        if len(compressed) + _OVERHEAD_BYTES >= len(plain):
+            return payload
+        return Payload(metadata={"encoding": ENCODING}, data=compressed)
 
     async def _decode(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding", b"") != ENCODING:
             return payload
-        if len(payload.data) < THREAD_THRESHOLD_BYTES:
-            size = self._content_size(payload.data)
-            if size < THREAD_THRESHOLD_BYTES:
-                return self._decompress(payload)
-        return await asyncio.to_thread(self._decompress, payload)
+        data = payload.data
+        size = self._content_size(data)
+        if size < THREAD_THRESHOLD_BYTES:
+            return self._decompress(data, size)
+        return await asyncio.to_thread(self._decompress, data, size)
 
-    def _compress(self, payload: Payload, size: int) -> Payload:
+    def _compress(self, plain: bytes) -> bytes:
         compressor: zstandard.ZstdCompressor | None = getattr(self._local, "compressor", None)
         if compressor is None:
             compressor = self._local.compressor = zstandard.ZstdCompressor(
                 level=_LEVEL, write_content_size=True
             )
-        packed = Payload(
-            metadata={"encoding": ENCODING}, data=compressor.compress(payload.SerializeToString())
-        )
-        return packed if packed.ByteSize() < size else payload
+        return compressor.compress(plain)
 
-    def _decompress(self, payload: Payload) -> Payload:
-        data = payload.data
-        size = self._content_size(data)
+    def _decompress(self, data: bytes, size: int) -> Payload:
         decompressor: zstandard.ZstdDecompressor | None = getattr(self._local, "decompressor", None)
         if decompressor is None:
             decompressor = self._local.decompressor = zstandard.ZstdDecompressor()

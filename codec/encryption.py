@@ -25,7 +25,7 @@ import enum
 import os
 import struct
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -41,11 +41,11 @@ ENCODING = b"binary/tacit-encrypted"
 SAMPLES_ENCODING = b"binary/encrypted"
 KEY_ID_FIELD = "encryption-key-id"
 
-THREAD_THRESHOLD_BYTES = 512 * 1024
-"""Above it a payload is worked on in a thread (the cipher releases the interpreter's lock): on the event loop
-it would hold up everything else for about a millisecond per two mebibytes; below, the hand-over costs
-more."""
+THREAD_THRESHOLD_BYTES = 2 * 1024 * 1024
+"""Above it a payload is worked on in a thread (the cipher releases the interpreter's lock): on the event loop it
+would hold up everything else for a millisecond or more. Below it the hand-over costs more than it saves."""
 
+_D = TypeVar("_D", bytes, memoryview)
 _VERSION = b"\x01"
 _SAMPLES_NONCE_BYTES = 12
 _REFUSED = (
@@ -109,13 +109,15 @@ class EncryptionCodec(PayloadCodec):
         self._binding = binding
         self._write_format = write_format
         self._refuse_plaintext = refuse_plaintext
-        self._ciphers: dict[str, tuple[Key, XAES256GCM]] = {}
+        self._ciphers: dict[str, _BoundCipher] = {}
+        self._sealing: tuple[KeyRing, _BoundCipher] | None = None
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload encrypted, in the same order."""
         ring = self._keys.current()
-        write = self._seal if self._write_format is WriteFormat.TACIT else _seal_as_samples
-        return [await _run(payload, lambda one: write(one, ring)) for payload in payloads]
+        if self._write_format is WriteFormat.SAMPLES:
+            return [await _seal_as_samples(ring.active, payload) for payload in payloads]
+        return [await self._seal(ring, payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload decrypted, in the same order; what is not encrypted as it came.
@@ -126,24 +128,19 @@ class EncryptionCodec(PayloadCodec):
             InvalidPayload: a payload does not authenticate.
             PlaintextRefused: a payload is not encrypted, and `refuse_plaintext` is set.
         """
-        return [await _run(payload, self._open) for payload in payloads]
+        return [await self._decode(payload) for payload in payloads]
 
-    def _seal(self, payload: Payload, ring: KeyRing) -> Payload:
-        key = ring.active
-        nonce = fresh_nonce()
-        associated = _associated(key.id, self._binding or ring.binding)
-        sealed = self._cipher(key).encrypt(nonce, payload.SerializeToString(), associated)
-        return Payload(
-            metadata={"encoding": ENCODING, KEY_ID_FIELD: key.id.encode()},
-            data=b"".join((_VERSION, nonce, sealed)),
-        )
-
-    def _open(self, payload: Payload) -> Payload:
+    async def _decode(self, payload: Payload) -> Payload:
         encoding = payload.metadata.get("encoding", b"")
         if encoding == ENCODING:
-            return self._open_ours(payload)
+            return await self._open(self._keys.decrypting(_key_id(payload)), payload)
         if encoding == SAMPLES_ENCODING:
-            return self._open_samples(payload)
+            if "encryption-dek" in payload.metadata:
+                raise InvalidPayload(
+                    "The payload is envelope-encrypted with a data key of its own (encryption-dek), as "
+                    "temporal-proxy writes it; its key service is needed to read it."
+                )
+            return await _open_samples(self._keys.decrypting(_key_id(payload)), payload)
         if self._refuse_plaintext:
             raise PlaintextRefused(
                 f"A payload with the encoding {_shown(encoding)} is not encrypted, but refuse-plaintext is "
@@ -151,10 +148,18 @@ class EncryptionCodec(PayloadCodec):
             )
         return payload
 
-    def _open_ours(self, payload: Payload) -> Payload:
-        key = self._keys.decrypting(_key_id(payload))
+    async def _seal(self, ring: KeyRing, payload: Payload) -> Payload:
+        sealing = self._sealing
+        if sealing is None or sealing[0] is not ring:
+            sealing = self._sealing = (ring, self._cipher(ring.active, ring))
+        cipher = sealing[1]
+        nonce = fresh_nonce()
+        sealed = await _run(cipher.aead.encrypt, nonce, payload.SerializeToString(), cipher.associated)
+        return Payload(metadata=cipher.metadata, data=b"".join((_VERSION, nonce, sealed)))
+
+    async def _open(self, key: Key, payload: Payload) -> Payload:
         # The binding is the ring's of now: rings of one file share it, whichever key is meant.
-        associated = _associated(key.id, self._binding or self._keys.current().binding)
+        cipher = self._cipher(key, self._keys.current())
         data = payload.data
         if data[:1] not in (b"", _VERSION):
             raise InvalidPayload(
@@ -163,39 +168,32 @@ class EncryptionCodec(PayloadCodec):
             )
         if len(data) < 1 + NONCE_BYTES + TAG_BYTES:
             raise InvalidPayload(_REFUSED.format(key_id=key.id))
-        view = memoryview(data)
-        nonce = bytes(view[1 : 1 + NONCE_BYTES])
+        nonce, sealed = data[1 : 1 + NONCE_BYTES], memoryview(data)[1 + NONCE_BYTES :]
         try:
-            plain = self._cipher(key).decrypt(nonce, view[1 + NONCE_BYTES :], associated)
+            return _parse(await _run(cipher.aead.decrypt, nonce, sealed, cipher.associated))
         except InvalidTag:
             raise InvalidPayload(_REFUSED.format(key_id=key.id)) from None
-        return _parse(plain)
 
-    def _open_samples(self, payload: Payload) -> Payload:
-        if "encryption-dek" in payload.metadata:
-            raise InvalidPayload(
-                "The payload is envelope-encrypted with a data key of its own (encryption-dek), as "
-                "temporal-proxy writes it; its key service is needed to read it."
-            )
-        key = self._keys.decrypting(_key_id(payload))
-        view = memoryview(payload.data)
-        if len(view) < _SAMPLES_NONCE_BYTES + TAG_BYTES:
-            raise InvalidPayload(_REFUSED.format(key_id=key.id))
-        try:
-            plain = AESGCM(key.material.reveal()).decrypt(
-                bytes(view[:_SAMPLES_NONCE_BYTES]), view[_SAMPLES_NONCE_BYTES:], None
-            )
-        except InvalidTag:
-            raise InvalidPayload(_REFUSED.format(key_id=key.id)) from None
-        return _parse(plain)
-
-    def _cipher(self, key: Key) -> XAES256GCM:
-        """The key's cipher, whose subkey is worked out once; another key under a known id gets its own."""
+    def _cipher(self, key: Key, ring: KeyRing) -> _BoundCipher:
+        """The key's cipher, worked out once for each key and binding."""
+        binding = self._binding or ring.binding
         known = self._ciphers.get(key.id)
-        if known is None or known[0] is not key:
-            known = (key, XAES256GCM(key.material.reveal()))
-            self._ciphers[key.id] = known
-        return known[1]
+        if known is None or known.key is not key or known.binding != binding:
+            known = self._ciphers[key.id] = _BoundCipher(key, binding)
+        return known
+
+
+class _BoundCipher:
+    """All that one key and one binding have in common for every payload."""
+
+    __slots__ = ("aead", "associated", "binding", "key", "metadata")
+
+    def __init__(self, key: Key, binding: str) -> None:
+        self.key = key
+        self.binding = binding
+        self.aead = XAES256GCM(key.material.reveal())
+        self.associated = _associated(key.id, binding)
+        self.metadata = {"encoding": ENCODING, KEY_ID_FIELD: key.id.encode()}
 
 
 def is_encrypted(payload: Payload) -> bool:
@@ -203,13 +201,23 @@ def is_encrypted(payload: Payload) -> bool:
     return payload.metadata.get("encoding", b"") in (ENCODING, SAMPLES_ENCODING)
 
 
-def _seal_as_samples(payload: Payload, ring: KeyRing) -> Payload:
-    key = ring.active
+async def _seal_as_samples(key: Key, payload: Payload) -> Payload:
     nonce = os.urandom(_SAMPLES_NONCE_BYTES)
-    sealed = AESGCM(key.material.reveal()).encrypt(nonce, payload.SerializeToString(), None)
+    sealed = await _run(AESGCM(key.material.reveal()).encrypt, nonce, payload.SerializeToString(), b"")
     return Payload(
         metadata={"encoding": SAMPLES_ENCODING, KEY_ID_FIELD: key.id.encode()}, data=nonce + sealed
     )
+
+
+async def _open_samples(key: Key, payload: Payload) -> Payload:
+    data = payload.data
+    if len(data) < _SAMPLES_NONCE_BYTES + TAG_BYTES:
+        raise InvalidPayload(_REFUSED.format(key_id=key.id))
+    nonce, sealed = data[:_SAMPLES_NONCE_BYTES], memoryview(data)[_SAMPLES_NONCE_BYTES:]
+    try:
+        return _parse(await _run(AESGCM(key.material.reveal()).decrypt, nonce, sealed, b""))
+    except InvalidTag:
+        raise InvalidPayload(_REFUSED.format(key_id=key.id)) from None
 
 
 def _associated(key_id: str, binding: str) -> bytes:
@@ -238,7 +246,7 @@ def _shown(encoding: bytes) -> str:
     return repr(encoding[:80].decode(errors="replace"))
 
 
-async def _run(payload: Payload, work: Callable[[Payload], Payload]) -> Payload:
-    if payload.ByteSize() < THREAD_THRESHOLD_BYTES:
-        return work(payload)
-    return await asyncio.to_thread(work, payload)
+async def _run(work: Callable[[bytes, _D, bytes], bytes], nonce: bytes, data: _D, associated: bytes) -> bytes:
+    if len(data) < THREAD_THRESHOLD_BYTES:
+        return work(nonce, data, associated)
+    return await asyncio.to_thread(work, nonce, data, associated)

@@ -11,9 +11,10 @@ Names follow the specification: K1 is CMAC's subkey, M1 and M2 are the two block
 from __future__ import annotations
 
 import os
+import threading
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
@@ -40,6 +41,8 @@ class XAES256GCM:
             raise ValueError(f"a key has {KEY_BYTES} bytes, not {len(key)}")
         # ECB here is the bare block cipher that CMAC is made of: it never sees a message.
         self._block_cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305
+        # ECB carries nothing from block to block, so one context serves every message of a thread.
+        self._contexts = threading.local()
         block = self._encrypt_blocks(bytes(_BLOCK_BYTES))
         doubled = int.from_bytes(block) << 1
         if doubled >> (8 * _BLOCK_BYTES):
@@ -79,8 +82,10 @@ class XAES256GCM:
         return AESGCM(self._encrypt_blocks(blocks.to_bytes(2 * _BLOCK_BYTES)))
 
     def _encrypt_blocks(self, blocks: bytes) -> bytes:
-        encryptor = self._block_cipher.encryptor()
-        return encryptor.update(blocks) + encryptor.finalize()
+        context: CipherContext | None = getattr(self._contexts, "encryptor", None)
+        if context is None:
+            context = self._contexts.encryptor = self._block_cipher.encryptor()
+        return context.update(blocks)
 
 
 def fresh_nonce() -> bytes:
