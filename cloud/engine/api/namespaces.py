@@ -64,9 +64,11 @@ class NamespaceMethods:
         self, request: RegisterNamespaceRequest, context: CallContext
     ) -> RegisterNamespaceResponse:
         """Make a namespace."""
-        _check_name(request.namespace)
+        if not request.namespace:
+            raise InvalidArgument(NOT_SET)
         retention = to_ns(request.workflow_execution_retention_period)
         _check_retention(retention)
+        _check_name(request.namespace)
         if request.is_global_namespace:
             raise InvalidArgument("Cannot register global namespace when not enabled")
         _check_clusters(request.active_cluster_name, request.clusters)
@@ -198,8 +200,6 @@ class NamespaceMethods:
 
 def _check_name(name: str) -> None:
     """The real server takes any characters; these are what headers, file names and certificates can carry."""
-    if not name:
-        raise InvalidArgument(NOT_SET)
     if len(name.encode()) > NAME_BYTES_MAX:
         raise InvalidArgument("Namespace length exceeds limit.")
     if not _NAME.fullmatch(name):

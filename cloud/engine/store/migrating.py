@@ -1,19 +1,23 @@
 """Brings a cell's database to this release's schema, at start.
 
 The migrations are Alembic's, in ``migrations/versions``. Alembic is imported only when there is something to do, so an ordinary
-start asks the database one question.
+start asks the database one question. A standby migrates while another process of the release before still holds the lease:
+each migration must leave the tables such that the release before can go on with them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, func, inspect, select, text
 
 from cloud.engine.store.database import Database, StoreUnavailable
 
 HEAD = "0001"
 """The newest migration; a test holds it against the files."""
+
+_LOCK = 0x7461636974
+"""Postgres's advisory lock of those who migrate ("tacit"): of two processes that start at once, one waits for the other."""
 
 _FOLDER = Path(__file__).parent / "migrations"
 
@@ -33,6 +37,10 @@ def migrate(connection: Connection) -> None:
     Raises:
         StoreUnavailable: a newer release wrote the database.
     """
+    if _version(connection) == HEAD:
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     version = _version(connection)
     if version == HEAD:
         return
