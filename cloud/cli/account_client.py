@@ -14,13 +14,10 @@ from google.protobuf.message import Message
 from temporalio.api.cloud.cloudservice.v1 import request_response_pb2 as pb
 from temporalio.api.cloud.operation.v1 import message_pb2 as operation_pb
 
+from cloud.cli.cloud_client import CLOUD_PROFILE
 from cloud.cli.output import fail
 from cloud.cli.usage_client import Connection, UsageUnavailable, connection_from
 from cloud.rpc import Method
-from sdk import ProfileError, load_profile
-
-CONTROL_PROFILE = "cloud"
-"""The profile that `tacit signup` writes for the control plane; workers have profiles of their own."""
 
 CALL_TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 120.0
@@ -42,7 +39,7 @@ ServerCaOption = Annotated[
 ]
 ProfileOption = Annotated[
     str | None,
-    typer.Option("--profile", help="Profile to call the control plane with.", show_default=CONTROL_PROFILE),
+    typer.Option("--profile", help="Profile to call the control plane with.", show_default=CLOUD_PROFILE),
 ]
 
 
@@ -124,9 +121,7 @@ def control_plane(
 ) -> Iterator[AccountClient]:
     """A client of the control plane for one command; a failed call ends the command with its sentence."""
     try:
-        connection = connection_from(
-            address=address, api_key=api_key, server_ca=server_ca, profile=profile or _control_profile()
-        )
+        connection = connection_from(address=address, api_key=api_key, server_ca=server_ca, profile=profile)
     except UsageUnavailable as error:
         fail(str(error))
     if not connection.api_key:
@@ -155,15 +150,6 @@ def channel_to(connection: Connection) -> Iterator[grpc.Channel]:
         yield channel
     finally:
         channel.close()
-
-
-def _control_profile() -> str | None:
-    """The control plane's profile if there is one; else the default, which the environment may fill."""
-    try:
-        load_profile(CONTROL_PROFILE, environment=None)
-    except ProfileError:
-        return None
-    return CONTROL_PROFILE
 
 
 # What to do where the service's own sentence does not say it.

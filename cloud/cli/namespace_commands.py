@@ -21,6 +21,7 @@ from cloud.cli.account_client import (
     ServerCaOption,
     control_plane,
 )
+from cloud.cli.cloud_client import cloud_profile_name
 from cloud.cli.namespace_setup import (
     confirm,
     default_directory,
@@ -30,7 +31,7 @@ from cloud.cli.namespace_setup import (
     refuse_taken_profile,
     write_worker_profile,
 )
-from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note
+from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note, warn
 from sdk import ProfileError, load_profile
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, change and delete namespaces.")
@@ -107,7 +108,7 @@ def create(
         Path | None,
         typer.Option("--ca", help="PEM bundle of your own CA; then no certificates are made here."),
     ] = None,
-    api_keys: Annotated[bool, typer.Option("--api-keys", help="Let API keys in, too.")] = False,
+    api_keys: Annotated[bool, typer.Option("--api-keys/--no-api-keys", help="Let API keys in, too.")] = True,
     certificates: Annotated[
         bool, typer.Option("--certificates/--no-certificates", help="Let client certificates in.")
     ] = True,
@@ -187,9 +188,9 @@ def create_namespace(
     namespace = _get(client, made.namespace)
     shown = _fields(namespace)
     if files is not None and worker_profile is not None:
-        address = worker_address or namespace.endpoints.mtls_grpc_address
-        if not address:
-            fail(f"the namespace {full_name} is made; give --worker-address for its profile, and --replace")
+        address = (
+            worker_address or namespace.endpoints.mtls_grpc_address or _beside(client.connection.address)
+        )
         write_worker_profile(
             worker_profile,
             files,
@@ -380,11 +381,19 @@ def _set_filters(spec: namespace_pb.NamespaceSpec, given: list[str] | None) -> N
 def _profile_server_ca(profile: str | None) -> Path | None:
     """The CA of the service's certificate, as the control plane's profile has it."""
     try:
-        tls = load_profile(profile or "cloud").connection.tls
+        tls = load_profile(cloud_profile_name(profile)).connection.tls
     except ProfileError:
         return None
     root = tls.server_root_ca_cert if tls is not None else None
     return root if isinstance(root, Path) else None
+
+
+def _beside(api_address: str) -> str:
+    """The certificate port where the service doesn't say it: by default the one before that for API keys."""
+    host, _, port = api_address.rpartition(":")
+    guess = f"{host}:{int(port) - 1}" if port.isdigit() else api_address
+    warn(f"the service does not say where it takes certificates; the profile says {guess}")
+    return guess
 
 
 def _row(namespace: namespace_pb.Namespace) -> dict[str, object]:

@@ -9,6 +9,7 @@ What is there already is used and never replaced, so that a command that broke o
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,9 +134,12 @@ def read_file(path: Path, what: str) -> bytes:
         fail(f"the {what} {path} can't be read: {error.strerror}", EXIT_MISUSED)
 
 
-def keep_copy(directory: Path, name: str, content: bytes) -> Path:
-    """A copy beside the other files, so that the profile holds when the original moves."""
-    path = directory / name
+def keep_server_ca(directory: Path, content: bytes) -> Path:
+    """A copy of the service's CA beside the other files, so that the profile holds when the original moves.
+
+    Named by its content: another service's CA in the same directory stays what it is.
+    """
+    path = directory / f"server-ca-{hashlib.sha256(content).hexdigest()[:8]}.pem"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.write_bytes(content)

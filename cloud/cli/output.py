@@ -57,8 +57,7 @@ def emit(data: Row | Sequence[Row], output: Output, *, empty: str = "Nothing to 
         typer.echo(json.dumps(plain(data), indent=2, ensure_ascii=False))
         return
     if isinstance(data, Mapping):
-        # One thing may hold a key or a path to be copied: the terminal wraps it, rich would cut it in pieces.
-        _console(wide=True).print(_fields(data))
+        _print_fields(data)
     elif data:
         _console(wide=not sys.stdout.isatty()).print(_rows(data))
     else:
@@ -121,13 +120,15 @@ def _console(*, stderr: bool = False, wide: bool = False) -> Console:
     return Console(stderr=stderr, soft_wrap=True, highlight=False, width=_WIDE if wide else None)
 
 
-def _fields(row: Row) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+def _print_fields(row: Row) -> None:
+    # Lines and not a table: a value may be a key or a path to be copied, which the terminal may wrap but nothing cut.
+    console = _console()
+    width = max((len(key) for key in row), default=0)
     for key, value in row.items():
-        table.add_row(Text(_words(key)), _cell(value))
-    return table
+        first, *more = _cell(value).split("\n") or [Text()]
+        console.print(Text.assemble((_words(key).ljust(width), "bold"), "  ", first))
+        for line in more:
+            console.print(Text.assemble(" " * (width + 2), line))
 
 
 def _rows(rows: Sequence[Row]) -> Table:
@@ -146,12 +147,12 @@ def _words(key: str) -> str:
 
 def _cell(value: object) -> Text:
     simple = plain(value)
-    if simple is None:
+    if simple is None or simple in ([], {}):
         return Text("-", style="dim")
     if isinstance(simple, bool):
         return Text("yes" if simple else "no")
     if isinstance(simple, list):
-        return Text("\n".join(_inline(item) for item in simple)) if simple else Text("-", style="dim")
+        return Text("\n".join(_inline(item) for item in simple))
     return Text(_inline(simple))
 
 

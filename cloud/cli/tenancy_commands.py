@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,6 @@ from temporalio.service import TLSConfig
 
 from cloud.cli import apikey_commands, cert_commands, namespace_commands
 from cloud.cli.account_client import (
-    CONTROL_PROFILE,
     AccountClient,
     AddressOption,
     ApiKeyOption,
@@ -24,6 +24,7 @@ from cloud.cli.account_client import (
     channel_to,
     control_plane,
 )
+from cloud.cli.cloud_client import CLOUD_PROFILE
 from cloud.cli.namespace_commands import (
     DirectoryOption,
     GuardOption,
@@ -33,14 +34,14 @@ from cloud.cli.namespace_commands import (
 )
 from cloud.cli.namespace_setup import (
     default_directory,
-    keep_copy,
+    keep_server_ca,
     read_file,
     refuse_bad_name,
     refuse_taken_profile,
 )
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note
 from cloud.cli.usage_client import Connection
-from cloud.controlplane.signup_call import SIGNUP_METHOD, decode_response, encode_request
+from cloud.controlplane.signup_call import SIGNUP_METHOD, NewAccount, decode_response, encode_request
 from sdk import SdkError, default_config_file, write_profile
 
 SIGNUP_TOKEN_VARIABLE = "TACIT_SIGNUP_TOKEN"  # noqa: S105 - a variable's name
@@ -57,10 +58,15 @@ app.add_typer(apikey_commands.app, name="apikey")
 )
 def signup(
     email: Annotated[str, typer.Option("--email", help="Your e-mail; you become the account's owner.")],
-    address: Annotated[str, typer.Option("--address", help="HOST:PORT of the service for API keys.")],
+    address: Annotated[
+        str, typer.Option("--address", help="HOST:PORT of the service for API keys.")
+    ] = "localhost:7234",
     namespace: Annotated[
-        str | None, typer.Option("--namespace", help="Name of a first namespace to make.")
-    ] = None,
+        str, typer.Option("--namespace", help="Name of the first namespace, without the account.")
+    ] = "default",
+    retention_days: Annotated[
+        int, typer.Option("--retention-days", help="1-90, for closed workflows.", min=1, max=90)
+    ] = 30,
     organization: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +82,7 @@ def signup(
     server_ca: ServerCaOption = None,
     profile: Annotated[
         str, typer.Option("--profile", help="Profile to write for the control plane.")
-    ] = CONTROL_PROFILE,
+    ] = CLOUD_PROFILE,
     worker_profile: Annotated[
         str, typer.Option("--worker-profile", help="Profile to write for workers and clients.")
     ] = "default",
@@ -87,7 +93,7 @@ def signup(
     replace: Annotated[bool, typer.Option("--replace", help="Replace profiles of these names.")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Make an account, and with it (--namespace) an encrypted namespace that is ready to use.
+    """Make an account and in it an encrypted namespace that is ready to use.
 
     The CA, the client certificate and the key ring are made on this machine; private keys never leave it.
     """
@@ -95,68 +101,74 @@ def signup(
     folder = directory or default_directory()
     if profile == worker_profile:
         fail("--profile and --worker-profile name the same profile; give two", EXIT_MISUSED)
+    refuse_bad_name(namespace, "--namespace")
     refuse_taken_profile(profile, "--profile", replace=replace)
-    if namespace is not None:
-        refuse_bad_name(namespace, "--namespace")
-        refuse_taken_profile(worker_profile, "--worker-profile", replace=replace)
+    refuse_taken_profile(worker_profile, "--worker-profile", replace=replace)
     token = _token(token_file)
     roots = read_file(server_ca, "CA of the service") if server_ca is not None else None
-    kept_ca = keep_copy(folder, "server-ca.pem", roots) if roots is not None else None
+    kept_ca = keep_server_ca(folder, roots) if roots is not None else None
     connection = Connection(address=address, tls=TLSConfig(server_root_ca_cert=roots))
     account_name = organization or email.partition("@")[0]
     with channel_to(connection) as channel:
+        made = _sign_up(AccountClient(channel, connection), email, account_name, token)
+        _keep_api_key(made, profile, address, f"{namespace}.{made.account_id}", kept_ca)
+        client = AccountClient(channel, dataclasses.replace(connection, api_key=made.api_key))
+        spec = namespace_pb.NamespaceSpec(name=namespace, retention_days=retention_days)
+        spec.mtls_auth.enabled = True
+        spec.api_key_auth.enabled = True
         try:
-            request = encode_request(email=email, display_name=account_name, token=token)
-            made = decode_response(AccountClient(channel, connection).call_method(SIGNUP_METHOD, request))
+            shown = create_namespace(
+                client,
+                spec,
+                guard=guard,
+                worker_profile=worker_profile,
+                worker_address=worker_address,
+                directory=folder,
+                server_ca=kept_ca,
+                object_store=object_store,
+                organization=account_name,
+            )
         except CallFailed as error:
-            fail(str(error))
-        except ValueError as error:
-            fail(f"{address}: {error}; is this a Tacit service?")
-        try:
-            write_profile(
-                default_config_file(),
-                profile,
-                address=address,
-                namespace=f"{namespace}.{made.account_id}" if namespace else "default",
-                server_ca_pem_path=kept_ca,
-                api_key=made.api_key,
-            )
-        except SdkError as error:
-            fail(
-                f"the account {made.account_id} is made, but its API key could not be kept: {error} Sign up again."
-            )
-        shown: dict[str, object] = {
-            "account": made.account_id,
-            "email": email,
-            "control_profile": profile,
-            "api_key_id": made.api_key_id,
-            "api_key_expires_at": made.api_key_expires_at,
-        }
-        note(
-            f"Account {made.account_id} is yours; its API key is in profile {profile!r} of {default_config_file()}."
+            again = f"tacit namespace create NAME --profile {profile} --worker-profile {worker_profile}"
+            fail(f"the account is made, the namespace is not: {error}; go on with `{again}`")
+    account = {
+        "account": made.account_id,
+        "email": email,
+        "control_profile": profile,
+        "api_key_id": made.api_key_id,
+        "api_key_expires_at": made.api_key_expires_at,
+    }
+    emit(account | shown, output)
+
+
+def _sign_up(client: AccountClient, email: str, account_name: str, token: str) -> NewAccount:
+    request = encode_request(email=email, display_name=account_name, token=token)
+    try:
+        return decode_response(client.call_method(SIGNUP_METHOD, request))
+    except CallFailed as error:
+        fail(str(error))
+    except ValueError as error:
+        fail(f"{client.connection.address}: {error}; is this a Tacit service?")
+
+
+def _keep_api_key(
+    made: NewAccount, profile: str, address: str, namespace: str, server_ca: Path | None
+) -> None:
+    path = default_config_file()
+    try:
+        write_profile(
+            path,
+            profile,
+            address=address,
+            namespace=namespace,
+            server_ca_pem_path=server_ca,
+            api_key=made.api_key,
         )
-        if namespace is not None:
-            client = AccountClient(
-                channel, Connection(address=address, api_key=made.api_key, tls=connection.tls)
-            )
-            spec = namespace_pb.NamespaceSpec(name=namespace)
-            spec.mtls_auth.enabled = True
-            try:
-                shown |= create_namespace(
-                    client,
-                    spec,
-                    guard=guard,
-                    worker_profile=worker_profile,
-                    worker_address=worker_address,
-                    directory=folder,
-                    server_ca=kept_ca,
-                    object_store=object_store,
-                    organization=account_name,
-                )
-            except CallFailed as error:
-                again = f"tacit namespace create NAME --profile {profile} --worker-profile {worker_profile}"
-                fail(f"the account is made, the namespace is not: {error}; go on with `{again}`")
-    emit(shown, output)
+    except SdkError as error:
+        fail(
+            f"the account {made.account_id} is made, but its API key could not be kept: {error} Sign up again."
+        )
+    note(f"Account {made.account_id} is yours; its API key is in profile {profile!r} of {path}.")
 
 
 @app.command(epilog="Example: tacit whoami")
