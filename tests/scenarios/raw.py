@@ -21,7 +21,7 @@ from .histories import history_text
 from .rendering import IDENTITY, Names, error, render
 from .snapshots import expect
 
-POLL_SECONDS = 15.0
+POLL_SECONDS = 30.0
 """How long a poll waits for the task that the scenario knows to come."""
 
 CLOSE_SECONDS = 15.0

@@ -27,7 +27,7 @@ VOLATILE = {
 """Fields that differ between two equal runs, or tell of the worker's make."""
 
 BACKOFFS = {"first_workflow_task_backoff", "backoff_start_interval"}
-"""Counted from the moment of the run's end, so they are shown rounded up to whole seconds."""
+"""Counted from the moment of the run's end, so they are shown in whole seconds, up to one not at all."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -114,7 +114,8 @@ def _walk(message: Message, names: Names, hide: frozenset[str], path: str) -> It
             continue
         if field.name in BACKOFFS:
             whole = math.ceil(value.ToMilliseconds() / 1000)
-            yield key, f"{whole}s" if whole < 3600 else "long"
+            if whole > 1:
+                yield key, f"{whole}s" if whole < 3600 else "long"
             continue
         yield key, _text(field, value, names)
 

@@ -114,7 +114,7 @@ async def test_cancel_with_first_execution_run_id(s: Scenario) -> None:
     await s.request_cancel(first_execution_run_id=first.run_id)
     await s.expect_history("""
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowExecutionCancelRequested
         3 WorkflowTaskScheduled
     """)

@@ -1,3 +1,5 @@
+import asyncio
+
 import temporalio.api.enums.v1 as enums
 from temporalio.api.common.v1 import Memo
 from temporalio.api.enums.v1 import ParentClosePolicy
@@ -236,8 +238,8 @@ async def test_continues_as_new_and_completes(s: Scenario) -> None:
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
                   continued_execution_run_id=run2 initiator=WORKFLOW original_execution_run_id=run3
-                  first_execution_run_id=run2 first_workflow_task_backoff=1s parent_workflow_namespace_id=run4
-                  workflow_id=child root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+                  first_execution_run_id=run2 parent_workflow_namespace_id=run4 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -419,13 +421,13 @@ async def test_default_queue_and_timeouts_come_from_the_parent(s: Scenario) -> N
     """)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run1 parent_initiated_event_id=5
-              parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-              root_workflow_execution.run_id=run1
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+        """,
         workflow_id=child,
     )
 
@@ -555,7 +557,7 @@ async def test_policy_is_applied_when_the_parent_continues_as_new(s: Scenario) -
     await s.step(c.complete())
     await s.expect_history("""
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -572,7 +574,7 @@ async def test_abandoned_child_of_a_parent_that_continues_as_new_reports_to_nobo
     await s.step(c.complete())
     await s.expect_history("""
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -613,7 +615,7 @@ async def test_child_completion_while_the_parents_task_is_started(s: Scenario) -
     await s.signal("two")
     await s.closed(s.id("child"))
     while (await s.describe()).pending_children:
-        pass
+        await asyncio.sleep(0.02)
     await s.complete(held)
     await s.expect_history("""
         1 WorkflowExecutionStarted

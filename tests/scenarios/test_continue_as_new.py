@@ -24,7 +24,7 @@ async def test_new_run_follows(s: Scenario) -> None:
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted input=['second'] continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -58,6 +58,7 @@ async def test_options_can_change(s: Scenario) -> None:
         c.continue_as_new(
             "other",
             s.id("other-tq"),
+            backoff_start_interval=60,
             input=c.payloads(2),
             workflow_run_timeout=30,
             workflow_task_timeout=3,
@@ -72,7 +73,7 @@ async def test_options_can_change(s: Scenario) -> None:
               initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
               retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
               retry_policy.maximum_interval=100s retry_policy.maximum_attempts=5
-              first_workflow_task_backoff=1s memo.fields={n: 2}
+              first_workflow_task_backoff=60s memo.fields={n: 2}
               search_attributes.indexed_fields={ScenarioKeyword: 'new'}
     """)
 
@@ -86,11 +87,11 @@ async def test_memo_attributes_and_retry_policy_are_not_inherited(s: Scenario) -
         workflow_execution_timeout=100,
         workflow_run_timeout=50,
     )
-    await s.step(c.continue_as_new())
+    await s.step(c.continue_as_new(backoff_start_interval=60))
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_execution_timeout=100s workflow_run_timeout=50s
               continued_execution_run_id=run1 initiator=WORKFLOW original_execution_run_id=run2
-              first_execution_run_id=run1 first_workflow_task_backoff=1s
+              first_execution_run_id=run1 first_workflow_task_backoff=60s
     """)
 
 
@@ -103,12 +104,12 @@ async def test_backoff_delays_the_first_task(s: Scenario) -> None:
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1
     """)
     await s.step(c.complete())
     await s.expect_history("""
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -129,7 +130,7 @@ async def test_quick_chain_is_slowed_down(s: Scenario) -> None:
 async def test_signals_before_it_stay_with_the_old_run(s: Scenario) -> None:
     first = await s.start()
     await s.signal("old")
-    await s.step(c.continue_as_new())
+    await s.step(c.continue_as_new(backoff_start_interval=60))
     await s.signal("new")
     await s.expect_history(
         """
@@ -139,13 +140,13 @@ async def test_signals_before_it_stay_with_the_old_run(s: Scenario) -> None:
             4 WorkflowTaskStarted scheduled_event_id=2
             5 WorkflowTaskCompleted scheduled_event_id=2
             6 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 workflow_task_timeout=10s
-                  workflow_task_completed_event_id=5
+                  workflow_task_completed_event_id=5 backoff_start_interval=60s
         """,
         run_id=first.run_id,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=60s
         2 WorkflowExecutionSignaled signal_name=new
     """)
 
@@ -182,7 +183,7 @@ async def test_timers_and_activities_do_not_survive(s: Scenario) -> None:
     await s.complete(task, c.complete())
     await s.expect_history("""
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -196,7 +197,7 @@ async def test_request_cancel_reaches_only_the_current_run(s: Scenario) -> None:
     await s.step(c.continue_as_new())
     await s.expect_history("""
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1
     """)
     try:
         await s.request_cancel(run_id=first.run_id)

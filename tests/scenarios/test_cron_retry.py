@@ -10,7 +10,6 @@ async def test_cron_runs_again_after_completion(s: Scenario) -> None:
     await s.expect_history(
         """
             1 WorkflowExecutionStarted input=['in'] initiator=CRON_SCHEDULE cron_schedule="@every 1s"
-                  first_workflow_task_backoff=1s
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -23,7 +22,7 @@ async def test_cron_runs_again_after_completion(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted input=['in'] continued_execution_run_id=run1 initiator=CRON_SCHEDULE
                   last_completion_result=['result 1'] original_execution_run_id=run2
-                  first_execution_run_id=run1 cron_schedule="@every 1s" first_workflow_task_backoff=1s
+                  first_execution_run_id=run1 cron_schedule="@every 1s"
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -45,7 +44,7 @@ async def test_cron_runs_again_after_failure(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=CRON_SCHEDULE
                   last_completion_result=['good'] original_execution_run_id=run2 first_execution_run_id=run1
-                  cron_schedule="@every 1s" first_workflow_task_backoff=1s
+                  cron_schedule="@every 1s"
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -60,7 +59,7 @@ async def test_cron_runs_again_after_failure(s: Scenario) -> None:
             1 WorkflowExecutionStarted continued_execution_run_id=run2 initiator=CRON_SCHEDULE
                   continued_failure.message=boom continued_failure.application_failure_info.type=Boom
                   last_completion_result=['good'] original_execution_run_id=run3 first_execution_run_id=run1
-                  cron_schedule="@every 1s" first_workflow_task_backoff=1s
+                  cron_schedule="@every 1s"
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
         """,
@@ -104,7 +103,7 @@ async def test_cron_continues_after_a_run_timeout(s: Scenario) -> None:
     await s.expect_history(
         """
             1 WorkflowExecutionStarted workflow_run_timeout=1s workflow_task_timeout=1s
-                  initiator=CRON_SCHEDULE cron_schedule="@every 1s" first_workflow_task_backoff=1s
+                  initiator=CRON_SCHEDULE cron_schedule="@every 1s"
             2 WorkflowTaskScheduled start_to_close_timeout=1s
             3 WorkflowExecutionTimedOut retry_state=RETRY_POLICY_NOT_SET new_execution_run_id=run2
         """,
@@ -116,7 +115,6 @@ async def test_cron_continues_after_a_run_timeout(s: Scenario) -> None:
               timeout" continued_failure.source=Server
               continued_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
               original_execution_run_id=run2 first_execution_run_id=run1 cron_schedule="@every 1s"
-              first_workflow_task_backoff=1s
     """)
     await s.terminate()
 
@@ -146,7 +144,6 @@ async def test_retry_chain(s: Scenario) -> None:
                   original_execution_run_id=run2 first_execution_run_id=run1
                   retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2 attempt=2
-                  first_workflow_task_backoff=1s
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -166,7 +163,6 @@ async def test_retry_completes(s: Scenario) -> None:
               continued_failure.message=boom continued_failure.application_failure_info.type=Boom
               original_execution_run_id=run2 first_execution_run_id=run1 retry_policy.initial_interval=0.1s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s attempt=2
-              first_workflow_task_backoff=1s
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -230,7 +226,6 @@ async def test_retry_uses_the_failures_delay(s: Scenario) -> None:
               continued_failure.application_failure_info.next_retry_delay=0.1s original_execution_run_id=run2
               first_execution_run_id=run1 retry_policy.initial_interval=60s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s attempt=2
-              first_workflow_task_backoff=1s
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -239,13 +234,13 @@ async def test_retry_uses_the_failures_delay(s: Scenario) -> None:
 
 
 async def test_retry_after_a_run_timeout(s: Scenario) -> None:
-    first = await s.start(retry_policy=c.retry(initial=0.1), workflow_run_timeout=1)
+    first = await s.start(retry_policy=c.retry(initial=60), workflow_run_timeout=1)
     await s.closed(run_id=first.run_id)
     await s.expect_history(
         """
             1 WorkflowExecutionStarted workflow_run_timeout=1s workflow_task_timeout=1s
-                  retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=10s
+                  retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
             2 WorkflowTaskScheduled start_to_close_timeout=1s
             3 WorkflowExecutionTimedOut retry_state=IN_PROGRESS new_execution_run_id=run2
         """,
@@ -256,9 +251,9 @@ async def test_retry_after_a_run_timeout(s: Scenario) -> None:
               continued_execution_run_id=run1 initiator=RETRY continued_failure.message="workflow timeout"
               continued_failure.source=Server
               continued_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
-              original_execution_run_id=run2 first_execution_run_id=run1 retry_policy.initial_interval=0.1s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s attempt=2
-              first_workflow_task_backoff=1s
+              original_execution_run_id=run2 first_execution_run_id=run1 retry_policy.initial_interval=60s
+              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s attempt=2
+              first_workflow_task_backoff=60s
     """)
 
 
@@ -280,9 +275,9 @@ async def test_one_attempt_means_no_retry(s: Scenario) -> None:
     s.expect_events(
         [await s.closed()],
         """
-        5 WorkflowExecutionFailed failure.message=boom failure.application_failure_info.type=Boom
-              retry_state=MAXIMUM_ATTEMPTS_REACHED workflow_task_completed_event_id=4
-    """,
+            5 WorkflowExecutionFailed failure.message=boom failure.application_failure_info.type=Boom
+                  retry_state=MAXIMUM_ATTEMPTS_REACHED workflow_task_completed_event_id=4
+        """,
     )
 
 
@@ -293,17 +288,17 @@ async def test_wait_for_the_close_of_a_chained_run_tells_of_the_continuation(s: 
     s.expect_events(
         [await s.closed(s.id("cron"), cron.run_id)],
         """
-        5 WorkflowExecutionContinuedAsNew new_execution_run_id=run1 last_completion_result=['one']
-    """,
+            5 WorkflowExecutionContinuedAsNew new_execution_run_id=run1 last_completion_result=['one']
+        """,
     )
     retried = await s.start(retry_policy=c.retry(initial=60))
     await s.step(c.fail())
     s.expect_events(
         [await s.closed(run_id=retried.run_id)],
         """
-        5 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 failure.message=boom
-              failure.application_failure_info.type=Boom
-    """,
+            5 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 failure.message=boom
+                  failure.application_failure_info.type=Boom
+        """,
     )
 
 

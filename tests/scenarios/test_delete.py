@@ -29,16 +29,16 @@ async def test_closed_run(s: Scenario) -> None:
     await s.expect_refusal(
         s.history(run_id=run.run_id),
         """
-        NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.describe(),
         """
-        NOT_FOUND: workflow not found for ID: wf
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow not found for ID: wf
+              NotFoundFailure
+        """,
     )
 
 

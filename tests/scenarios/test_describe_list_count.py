@@ -45,37 +45,38 @@ async def test_describe_of_a_running_workflow(s: Scenario) -> None:
     s.expect_message(
         described.execution_config,
         """
-        task_queue=tq default_workflow_task_timeout=10s
-    """,
+            task_queue=tq default_workflow_task_timeout=10s
+        """,
     )
     s.expect_message(
         described.workflow_execution_info,
         """
-        execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=10
-              memo.fields={m: 1} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
-              root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
-    """,
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=10
+                  memo.fields={m: 1} search_attributes.indexed_fields={BuildIds: ['unversioned']}
+                  task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
+        """,
     )
     s.expect_message(
         described.pending_workflow_task,
         """
-        state=STARTED attempt=1
-    """,
+            state=STARTED attempt=1
+        """,
     )
     s.expect_message(
         described.pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=SCHEDULED attempt=1 activity_options.task_queue=tq
-              activity_options.start_to_close_timeout=10s activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_id=a activity_type.name=act state=SCHEDULED attempt=1 activity_options.task_queue=tq
+                  activity_options.start_to_close_timeout=10s
+                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
     s.expect_message(
         described.pending_children[0],
         """
-        workflow_id=child run_id=run2 workflow_type_name=demo initiated_id=7 parent_close_policy=TERMINATE
-    """,
+            workflow_id=child run_id=run2 workflow_type_name=demo initiated_id=7 parent_close_policy=TERMINATE
+        """,
     )
 
 
@@ -86,10 +87,10 @@ async def test_describe_of_a_closed_workflow(s: Scenario) -> None:
     s.expect_message(
         info,
         """
-        execution.workflow_id=wf execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
-              memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
-              root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
-    """,
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
+                  memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
+                  root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
+        """,
         hide=["execution_duration"],
     )
     assert info.close_time.ToNanoseconds() >= info.start_time.ToNanoseconds() > 0
@@ -102,29 +103,29 @@ async def test_describe_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.describe(s.id("missing")),
         """
-        NOT_FOUND: workflow not found for ID: missing
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow not found for ID: missing
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.describe(run_id=str(uuid.uuid4())),
         """
-        NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
-          NotFoundFailure
-    """,
+            NOT_FOUND: workflow execution not found for workflow ID "wf" and run ID "run1"
+              NotFoundFailure
+        """,
     )
     await s.expect_refusal(
         s.describe(run_id="no uuid"),
         """
-        INVALID_ARGUMENT: Invalid RunId.
-    """,
+            INVALID_ARGUMENT: Invalid RunId.
+        """,
     )
     empty = ws.DescribeWorkflowExecutionRequest(namespace=s.namespace)
     await s.expect_refusal(
         s.service.describe_workflow_execution(empty),
         """
-        INVALID_ARGUMENT: Execution is not set on request.
-    """,
+            INVALID_ARGUMENT: Execution is not set on request.
+        """,
     )
 
 
@@ -138,10 +139,10 @@ async def test_started_workflow_is_listed_and_counted(s: Scenario) -> None:
     s.expect_message(
         reply.executions[0],
         """
-        execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING memo.fields={m: 1}
-              search_attributes.indexed_fields={ScenarioKeyword: 'key'} task_queue=tq
-              root_execution.workflow_id=wf root_execution.run_id=run1
-    """,
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING memo.fields={m: 1}
+                  search_attributes.indexed_fields={ScenarioKeyword: 'key'} task_queue=tq
+                  root_execution.workflow_id=wf root_execution.run_id=run1
+        """,
     )
     assert (await _count(s, query)).count == 1
 
@@ -155,10 +156,10 @@ async def test_filters_see_every_change_of_status(s: Scenario) -> None:
     s.expect_message(
         reply.executions[0],
         """
-        execution.workflow_id=wf execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
-              memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
-              root_execution.workflow_id=wf root_execution.run_id=run1
-    """,
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
+                  memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
+                  root_execution.workflow_id=wf root_execution.run_id=run1
+        """,
         hide=["execution_duration"],
     )
     await _until_listed(s, query % "Running", 0)
@@ -215,39 +216,39 @@ async def test_filters(s: Scenario) -> None:
     expect(
         "\n".join(lines),
         """
-        ScenarioInt > 1: 2, 3
-        ScenarioInt >= 1 AND ScenarioInt < 3: 1, 2
-        ScenarioInt BETWEEN 1 AND 2: 1, 2
-        ScenarioInt != 2: 0, 1, 3
-        ScenarioInt IN (0, 3): 0, 3
-        ScenarioInt NOT IN (0, 3): 1, 2
-        ScenarioDouble = 0.5: 1
-        ScenarioBool = true: 0, 2
-        ScenarioTime > '2026-01-02T12:00:00Z': 2, 3
-        ScenarioText = 'word2': 2
-        ScenarioText = 'shared': 0, 1, 2, 3
-        ScenarioKeyword STARTS_WITH 'k': 0, 1, 2, 3
-        ScenarioKeyword IN ('k1', 'k2'): 1, 2
-        ScenarioWords = 'w3': 3
-        WorkflowId = '1' OR WorkflowId = '2': 1, 2
-        WorkflowType = 'demo': 0, 1, 2, 3
-        WorkflowType = 'other':
-        TaskQueue = 'tq': 0, 1, 2, 3
-        NOT (ScenarioInt = 1): 0, 2, 3
-        ScenarioInt IS NULL:
-        ScenarioInt IS NOT NULL: 0, 1, 2, 3
-        CloseTime IS NULL: 0, 1, 2, 3
-        ExecutionStatus = 'Running': 0, 1, 2, 3
-        ExecutionStatus IN ('Running', 'Completed'): 0, 1, 2, 3
-        StartTime > '2020-01-01T00:00:00Z': 0, 1, 2, 3
-        (ScenarioInt = 0 OR ScenarioInt = 1) AND ScenarioBool = false: 1
-    """,
+            ScenarioInt > 1: 2, 3
+            ScenarioInt >= 1 AND ScenarioInt < 3: 1, 2
+            ScenarioInt BETWEEN 1 AND 2: 1, 2
+            ScenarioInt != 2: 0, 1, 3
+            ScenarioInt IN (0, 3): 0, 3
+            ScenarioInt NOT IN (0, 3): 1, 2
+            ScenarioDouble = 0.5: 1
+            ScenarioBool = true: 0, 2
+            ScenarioTime > '2026-01-02T12:00:00Z': 2, 3
+            ScenarioText = 'word2': 2
+            ScenarioText = 'shared': 0, 1, 2, 3
+            ScenarioKeyword STARTS_WITH 'k': 0, 1, 2, 3
+            ScenarioKeyword IN ('k1', 'k2'): 1, 2
+            ScenarioWords = 'w3': 3
+            WorkflowId = '1' OR WorkflowId = '2': 1, 2
+            WorkflowType = 'demo': 0, 1, 2, 3
+            WorkflowType = 'other':
+            TaskQueue = 'tq': 0, 1, 2, 3
+            NOT (ScenarioInt = 1): 0, 2, 3
+            ScenarioInt IS NULL:
+            ScenarioInt IS NOT NULL: 0, 1, 2, 3
+            CloseTime IS NULL: 0, 1, 2, 3
+            ExecutionStatus = 'Running': 0, 1, 2, 3
+            ExecutionStatus IN ('Running', 'Completed'): 0, 1, 2, 3
+            StartTime > '2020-01-01T00:00:00Z': 0, 1, 2, 3
+            (ScenarioInt = 0 OR ScenarioInt = 1) AND ScenarioBool = false: 1
+        """,
     )
     s.expect_message(
         await _count(s, f"{mine} GROUP BY ExecutionStatus"),
         """
-        count=4 groups=[{group_values=['Running'] count=4}]
-    """,
+            count=4 groups=[{group_values=['Running'] count=4}]
+        """,
     )
 
 
@@ -301,9 +302,9 @@ async def test_bad_filters(s: Scenario) -> None:
     await s.expect_refusal(
         _count(s, "WorkflowId = 'x' GROUP BY WorkflowId"),
         """
-        INVALID_ARGUMENT: invalid query: operation is not supported: 'GROUP BY' clause is not supported for
-              search attribute WorkflowId
-    """,
+            INVALID_ARGUMENT: invalid query: operation is not supported: 'GROUP BY' clause is not supported
+                  for search attribute WorkflowId
+        """,
     )
 
 

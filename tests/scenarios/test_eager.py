@@ -10,18 +10,18 @@ async def test_eager_start_gives_the_first_task_in_the_reply(s: Scenario) -> Non
     s.expect_message(
         reply.eager_workflow_task,
         """
-        workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-              started_event_id=3 attempt=1 workflow_execution_task_queue=tq
-    """,
+            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
+                  started_event_id=3 attempt=1 workflow_execution_task_queue=tq
+        """,
         hide=["history"],
     )
     s.expect_events(
         reply.eager_workflow_task.history.events,
         """
-        1 WorkflowExecutionStarted input=[1] eager_execution_accepted=true
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted input=[1] eager_execution_accepted=true
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+        """,
     )
     await s.complete(reply.eager_workflow_task, c.complete())
     await s.expect_history("""
@@ -72,11 +72,11 @@ async def test_eager_activity_comes_with_the_completion(s: Scenario) -> None:
     s.expect_message(
         reply.activity_tasks[0],
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a input=['in'] attempt=1 start_to_close_timeout=10s
-              retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=100s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a input=['in'] attempt=1 start_to_close_timeout=10s
+                  retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
+        """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
@@ -89,12 +89,12 @@ async def test_eager_activity_comes_with_the_completion(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-        activity_id=a activity_type.name=act state=STARTED attempt=1 last_worker_identity=tester
-              activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-              activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_id=a activity_type.name=act state=STARTED attempt=1 last_worker_identity=tester
+                  activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
+                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
     answer = ws.PollActivityTaskQueueResponse(task_token=reply.activity_tasks[0].task_token)
     await s.complete_activity(answer, "out")

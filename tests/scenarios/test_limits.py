@@ -167,8 +167,8 @@ async def test_activity_result_too_large_fails_the_activity(s: Scenario) -> None
     await s.expect_refusal(
         s.complete_activity(task, TOO_LARGE),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
     await s.step(c.complete())
     await s.expect_history("""
@@ -195,8 +195,8 @@ async def test_activity_failure_too_large_is_truncated(s: Scenario) -> None:
     await s.expect_refusal(
         s.fail_activity(task, c.failure("m" * (2 * 1024 * 1024 + 1))),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
     await s.step(c.complete())
     await s.expect_history("""
@@ -225,8 +225,8 @@ async def test_heartbeat_too_large(s: Scenario) -> None:
     await s.expect_refusal(
         s.heartbeat(task, TOO_LARGE),
         """
-        accepted
-    """,
+            accepted
+        """,
     )
     await s.step(c.complete())
     await s.expect_history("""

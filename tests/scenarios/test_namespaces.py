@@ -27,15 +27,15 @@ async def test_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.service.describe_namespace(ws.DescribeNamespaceRequest(namespace="nowhere")),
         """
-        NOT_FOUND: Namespace nowhere is not found.
-          NamespaceNotFoundFailure namespace=nowhere
-    """,
+            NOT_FOUND: Namespace nowhere is not found.
+              NamespaceNotFoundFailure namespace=nowhere
+        """,
     )
     await s.expect_refusal(
         s.service.describe_namespace(ws.DescribeNamespaceRequest()),
         """
-        INVALID_ARGUMENT: Namespace not set on request.
-    """,
+            INVALID_ARGUMENT: Namespace not set on request.
+        """,
     )
     await s.expect_refusal(
         s.service.register_namespace(
@@ -55,8 +55,8 @@ async def test_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.service.register_namespace(ws.RegisterNamespaceRequest(namespace=s.id("n"))),
         """
-        INVALID_ARGUMENT: A valid retention period is not set on request.
-    """,
+            INVALID_ARGUMENT: A valid retention period is not set on request.
+        """,
     )
     await s.expect_refusal(
         s.service.register_namespace(
@@ -133,13 +133,13 @@ async def test_same_workflow_id_in_two_namespaces(s: Scenario, server: Server) -
     other.expect_events(
         [await other.closed()],
         """
-        5 WorkflowExecutionCompleted result=['there'] workflow_task_completed_event_id=4
-    """,
+            5 WorkflowExecutionCompleted result=['there'] workflow_task_completed_event_id=4
+        """,
     )
     s.expect_events(
         [await s.closed()],
         """
-        5 WorkflowExecutionCompleted result=['here'] workflow_task_completed_event_id=4
-    """,
+            5 WorkflowExecutionCompleted result=['here'] workflow_task_completed_event_id=4
+        """,
     )
     await s.client.operator_service.delete_namespace(operator.DeleteNamespaceRequest(namespace=name))

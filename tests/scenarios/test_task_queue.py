@@ -49,16 +49,16 @@ async def test_refusals(s: Scenario) -> None:
     await s.expect_refusal(
         s.service.describe_task_queue(empty),
         """
-        INVALID_ARGUMENT: taskQueue is not set
-    """,
+            INVALID_ARGUMENT: taskQueue is not set
+        """,
     )
     named = ws.DescribeTaskQueueRequest(namespace="nowhere", task_queue=TaskQueue(name=s.tq))
     await s.expect_refusal(
         s.service.describe_task_queue(named),
         """
-        NOT_FOUND: Namespace nowhere is not found.
-          NamespaceNotFoundFailure namespace=nowhere
-    """,
+            NOT_FOUND: Namespace nowhere is not found.
+              NamespaceNotFoundFailure namespace=nowhere
+        """,
     )
 
 
