@@ -44,6 +44,9 @@ from cloud.engine.runtime.tokens import ACTIVITY_TASK, ActivityTaskToken
 from cloud.engine.store import rows
 from cloud.rpc import CallContext, InvalidArgument
 
+FAILURE_MESSAGE_MAX = 512 * 1024 - 16
+"""What is kept of the message of a failure that is too large (observed on the real server)."""
+
 _GONE = "invalid activityID or activity already timed out or invoking workflow is completed"
 
 
@@ -120,7 +123,6 @@ class ActivityTasks:
         self, request: RecordActivityTaskHeartbeatRequest, context: CallContext
     ) -> RecordActivityTaskHeartbeatResponse:
         """A worker is alive; the reply says whether the activity is to be cancelled."""
-        checks.check_blob(request.details, "heartbeat details", self._runtime.limits)
         hot, pending = await self._by_token(request)
         cancelled = await self._heartbeat(hot, pending, _payloads(request, "details"))
         return RecordActivityTaskHeartbeatResponse(cancel_requested=cancelled)
@@ -129,14 +131,16 @@ class ActivityTasks:
         self, request: RecordActivityTaskHeartbeatByIdRequest, context: CallContext
     ) -> RecordActivityTaskHeartbeatByIdResponse:
         """The same, by ids."""
-        checks.check_blob(request.details, "heartbeat details", self._runtime.limits)
         hot, pending = await self._by_id(request)
         cancelled = await self._heartbeat(hot, pending, _payloads(request, "details"))
         return RecordActivityTaskHeartbeatByIdResponse(cancel_requested=cancelled)
 
     async def _heartbeat(self, hot: HotRun, pending: Activity, details: Payloads | None) -> bool:
         with self._runtime.transition(hot) as turn:
-            activity.heartbeat(turn, pending, details)
+            if details is not None and details.ByteSize() > self._runtime.limits.blob_size_error:
+                _give_up(turn, pending, "Heartbeat details exceed size limit.")
+            else:
+                activity.heartbeat(turn, pending, details)
         await self._runtime.durable(hot)
         return pending.cancel_requested_event_id != 0
 
@@ -146,18 +150,16 @@ class ActivityTasks:
         self, request: RespondActivityTaskCompletedRequest, context: CallContext
     ) -> RespondActivityTaskCompletedResponse:
         """An activity succeeded."""
-        checks.check_blob(request.result, "result", self._runtime.limits)
         hot, pending = await self._by_token(request)
-        await self._end(hot, lambda turn: _complete(turn, pending, request))
+        await self._end(hot, lambda turn: self._complete(turn, pending, request))
         return RespondActivityTaskCompletedResponse()
 
     async def respond_activity_task_completed_by_id(
         self, request: RespondActivityTaskCompletedByIdRequest, context: CallContext
     ) -> RespondActivityTaskCompletedByIdResponse:
         """The same, by ids."""
-        checks.check_blob(request.result, "result", self._runtime.limits)
         hot, pending = await self._by_id(request)
-        await self._end(hot, lambda turn: _complete(turn, pending, request))
+        await self._end(hot, lambda turn: self._complete(turn, pending, request))
         return RespondActivityTaskCompletedByIdResponse()
 
     # --- failed ---
@@ -180,13 +182,27 @@ class ActivityTasks:
         await self._end(hot, lambda turn: _fail(turn, pending, request, failure))
         return RespondActivityTaskFailedByIdResponse()
 
+    def _complete(
+        self,
+        turn: Turn,
+        pending: Activity,
+        request: RespondActivityTaskCompletedRequest | RespondActivityTaskCompletedByIdRequest,
+    ) -> None:
+        activity.assume_started(turn, pending, request.identity)
+        if request.result.ByteSize() > self._runtime.limits.blob_size_error:
+            _give_up(turn, pending, "Complete result exceeds size limit.")
+        else:
+            activity.complete(turn, pending, result=_payloads(request, "result"), identity=request.identity)
+
     def _bounded(self, failure: Failure) -> Failure:
         """A failure too large to keep is replaced by one that says so: the attempt failed all the same."""
         limit = self._runtime.limits.blob_size_error
         if failure.ByteSize() <= limit:
             return failure
-        replaced = Failure(message="Failure exceeds size limit.", source="Server")
-        replaced.server_failure_info.non_retryable = True
+        replaced = _final_failure("Failure exceeds size limit.")
+        replaced.cause.message = failure.message[:FAILURE_MESSAGE_MAX]
+        if failure.HasField("application_failure_info"):
+            replaced.cause.application_failure_info.type = failure.application_failure_info.type
         return replaced
 
     # --- cancelled ---
@@ -260,13 +276,15 @@ def _payloads(request: Message, name: str) -> Payloads | None:
     return getattr(request, name) if request.HasField(name) else None
 
 
-def _complete(
-    turn: Turn,
-    pending: Activity,
-    request: RespondActivityTaskCompletedRequest | RespondActivityTaskCompletedByIdRequest,
-) -> None:
-    activity.assume_started(turn, pending, request.identity)
-    activity.complete(turn, pending, result=_payloads(request, "result"), identity=request.identity)
+def _final_failure(message: str) -> Failure:
+    failure = Failure(message=message)
+    failure.server_failure_info.non_retryable = True
+    return failure
+
+
+def _give_up(turn: Turn, pending: Activity, message: str) -> None:
+    """What a worker sends is too large to keep: the activity fails, and is not tried again."""
+    activity.fail(turn, pending, failure=_final_failure(message), identity="")
 
 
 def _fail(

@@ -107,6 +107,12 @@ def check_poll_time(context: CallContext) -> None:
         raise FailedPrecondition("Context timeout is too short.")
 
 
+def check_memo(memo: Message, limits: Limits) -> None:
+    """Raise InvalidArgument if a memo is larger than it may be."""
+    if memo.ByteSize() > limits.memo_size_error:
+        raise InvalidArgument("Memo size exceeds limit.")
+
+
 def check_duration(value: Duration, what: str) -> None:
     """Raise InvalidArgument for a negative duration."""
     if to_ns(value) < 0:

@@ -33,7 +33,7 @@ from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.visible import attribute_types, search_attributes
 from cloud.engine.store.search_attribute_values import described
-from cloud.rpc import CallContext
+from cloud.rpc import CallContext, InvalidArgument
 
 _A = PendingActivityState
 
@@ -49,6 +49,8 @@ class Descriptions:
     ) -> DescribeWorkflowExecutionResponse:
         """A run as it is now."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
+        if not request.HasField("execution"):
+            raise InvalidArgument("Execution is not set on request.")
         checks.check_execution(request.execution)
         hot = await self._runtime.find(namespace, request.execution.workflow_id, request.execution.run_id)
         response = _describe(hot)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.enums.v1 import EventType, HistoryEventFilterType, TimeoutType
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.api import checks
 from cloud.engine.core import workflow_task
+from cloud.engine.core.close import new_run_id_of
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.polling import HISTORY_POLL_S, long_poll_timeout_s
@@ -105,7 +106,7 @@ class Histories:
     async def _close_event(
         self, hot: HotRun, request: GetWorkflowExecutionHistoryRequest, context: CallContext
     ) -> GetWorkflowExecutionHistoryResponse:
-        if hot.execution.running and request.wait_new_event:
+        if hot.execution.running:
             ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
             namespace = hot.namespace
             while hot.execution.running:
@@ -113,16 +114,12 @@ class Histories:
                     break
                 hot = await self._refreshed(namespace, hot)
         if hot.execution.running:
-            if not request.wait_new_event:
-                last = hot.execution.next_event_id - 1
-                events = await self._read(hot, last, last, count_max=1)
-                return GetWorkflowExecutionHistoryResponse(history=History(events=events))
             return GetWorkflowExecutionHistoryResponse(
                 history=History(), next_page_token=self._token(hot, 0, 0, waiting=True)
             )
         last = hot.execution.close_event_id
         events = await self._read(hot, last, last, count_max=1)
-        return GetWorkflowExecutionHistoryResponse(history=History(events=events))
+        return GetWorkflowExecutionHistoryResponse(history=History(events=[_told_as_continued(events[0])]))
 
     async def get_workflow_execution_history_reverse(
         self, request: GetWorkflowExecutionHistoryReverseRequest, context: CallContext
@@ -186,6 +183,29 @@ class Histories:
             timer.cancel()
             hot.watchers.discard(watcher)
         return True
+
+
+def _told_as_continued(event: HistoryEvent) -> HistoryEvent:
+    """A close that another run follows (cron, retry), as those who wait for results are told of it: go on there."""
+    run_id = new_run_id_of(event)
+    if not run_id or event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
+        return event
+    told = HistoryEvent(
+        event_id=event.event_id,
+        event_time=event.event_time,
+        task_id=event.task_id,
+        event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW,
+    )
+    attributes = told.workflow_execution_continued_as_new_event_attributes
+    attributes.new_execution_run_id = run_id
+    if event.workflow_execution_completed_event_attributes.HasField("result"):
+        attributes.last_completion_result.CopyFrom(event.workflow_execution_completed_event_attributes.result)
+    if event.HasField("workflow_execution_failed_event_attributes"):
+        attributes.failure.CopyFrom(event.workflow_execution_failed_event_attributes.failure)
+    if event.HasField("workflow_execution_timed_out_event_attributes"):
+        attributes.failure.message = "workflow timeout"
+        attributes.failure.timeout_failure_info.timeout_type = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+    return told
 
 
 def _all_seen(hot: HotRun, next_event_id: int) -> bool:

@@ -216,6 +216,15 @@ class WorkflowTasks:
             return None
         return self._start(hot, identity, "", as_sticky=False)
 
+    def eager_again(self, hot: HotRun) -> StartedWorkflowTask | None:
+        """The first workflow task once more, if the client that it was given to has not answered it."""
+        execution = hot.execution
+        if execution.completed_workflow_tasks or not execution.started.eager_execution_accepted:
+            return None
+        if not execution.workflow_task_in_flight or execution.workflow_task.attempt > 1:
+            return None
+        return self._matching.as_started(hot)
+
     def _answer_queries(self, hot: HotRun, request: RespondWorkflowTaskCompletedRequest) -> None:
         for query in list(hot.queries):
             result = request.query_results.get(query.query_id)

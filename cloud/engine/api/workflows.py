@@ -87,7 +87,7 @@ class Workflows:
             current = await runtime.runs.current(namespace.namespace_id, request.workflow_id)
             if current is not None:
                 if current.request_id == request_id:
-                    return await self._same_start(namespace, current)
+                    return await self._same_start(namespace, current, request)
                 used = await self._resolve(namespace, current, request, run_id)
                 if used is not None:
                     return await self._attach(used, request, request_id)
@@ -109,16 +109,23 @@ class Workflows:
             response.eager_workflow_task.CopyFrom(await self._workflow_tasks.describe_task(eager))
         return response
 
-    async def _same_start(self, namespace: Namespace, current: CurrentRun) -> StartWorkflowExecutionResponse:
+    async def _same_start(
+        self, namespace: Namespace, current: CurrentRun, request: StartWorkflowExecutionRequest
+    ) -> StartWorkflowExecutionResponse:
+        """The reply to a start may have been lost: give it again, with its eager task if that is still out."""
         hot = await self._runtime.find(namespace, current.workflow_id, current.run_id)
+        eager = self._workflow_tasks.eager_again(hot) if request.request_eager_execution else None
         await self._runtime.durable(hot)
-        return StartWorkflowExecutionResponse(
+        response = StartWorkflowExecutionResponse(
             run_id=current.run_id,
             started=True,
             first_execution_run_id=current.first_run_id,
             status=WorkflowExecutionStatus.ValueType(current.status),
             link=_start_link(namespace, hot),
         )
+        if eager is not None:
+            response.eager_workflow_task.CopyFrom(await self._workflow_tasks.describe_task(eager))
+        return response
 
     async def _attach(
         self, hot: HotRun, request: StartWorkflowExecutionRequest, request_id: str
@@ -255,7 +262,7 @@ class Workflows:
                 raise InvalidArgument("invalid CronSchedule.") from None
         _check_policies(request)
         checks.check_blob(request.input, "input", limits)
-        checks.check_blob(request.memo, "memo", limits)
+        checks.check_memo(request.memo, limits)
         check_search_attributes(namespace, request.search_attributes)
 
     # --- signals ---

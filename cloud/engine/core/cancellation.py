@@ -55,4 +55,4 @@ def request(
     )
     event.links.extend(links)
     turn.add(event)
-    workflow_task.schedule(turn)
+    workflow_task.schedule(turn, early=True)

@@ -117,8 +117,8 @@ def _check_length(
 
 
 def _check_size(plan: Plan, message: Message, cause: WorkflowTaskFailedCause.ValueType, what: str) -> None:
-    size, limit = message.ByteSize(), plan.turn.around.limits.blob_size_error
-    _require(size <= limit, cause, f"{what} exceeds size limit: {size} bytes, the limit is {limit} bytes.")
+    if message.ByteSize() > plan.turn.around.limits.blob_size_error:
+        raise BadCommand(cause, f"{what} exceeds size limit", terminates=True)
 
 
 def _not_negative(
@@ -334,9 +334,10 @@ def _check_modify_properties(plan: Plan, command: Command) -> None:
         cause,
         "UpsertedMemo.Fields is not set on ModifyWorkflowPropertiesCommand.",
     )
-    limit = plan.turn.around.limits.memo_size_error
-    size = wanted.upserted_memo.ByteSize()
-    _require(size <= limit, cause, f"memo exceeds size limit: {size} bytes, the limit is {limit} bytes.")
+    if wanted.upserted_memo.ByteSize() > plan.turn.around.limits.memo_size_error:
+        raise BadCommand(
+            cause, "ModifyWorkflowPropertiesCommandAttributes exceeds size limit", terminates=True
+        )
 
 
 def _check_marker(plan: Plan, command: Command) -> None:

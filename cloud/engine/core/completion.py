@@ -99,7 +99,9 @@ def _refuse(turn: Turn, error: BadCommand, identity: str) -> Completed:
     cause = _C.ValueType(error.cause)
     failure = Failure(message=refusal_message(error))
     failure.server_failure_info.SetInParent()
-    workflow_task.fail(turn, cause=cause, failure=failure, identity=identity)
+    workflow_task.fail(turn, cause=cause, failure=failure, identity=identity, reschedule=not error.terminates)
+    if error.terminates:
+        close.terminate(turn, reason=failure.message, details=None, identity="history-service")
     return Completed(refusal=error, new_task=turn.execution.has_pending_workflow_task)
 
 

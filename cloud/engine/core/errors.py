@@ -44,13 +44,14 @@ class LimitExceeded(CoreRefusal):
 class BadCommand(CoreRefusal):
     """A command in a workflow task's completion is wrong.
 
-    `cause` is a WorkflowTaskFailedCause. With `terminates` the whole run is to be ended instead (size limits).
+    `cause` is a WorkflowTaskFailedCause. With `terminates` no later attempt can mend it (size limits): the run ends too.
     """
 
-    def __init__(self, cause: int, message: str) -> None:
+    def __init__(self, cause: int, message: str, *, terminates: bool = False) -> None:
         super().__init__(message)
         self.cause = cause
         self.message = message
+        self.terminates = terminates
 
 
 class CoreDefect(Exception):

@@ -114,13 +114,16 @@ def queue_of(execution: Execution) -> str:
     return normal_queue(execution)
 
 
-def schedule(turn: Turn, *, attempt: int = 1, heartbeat_since: int = 0) -> None:
+def schedule(turn: Turn, *, attempt: int = 1, heartbeat_since: int = 0, early: bool = False) -> None:
     """Schedule a workflow task unless one is pending; transient if `attempt` is above 1.
 
+    `early` does not wait for the end of the backoff before the first task.
     `heartbeat_since` is the first scheduling time of a chain of heartbeating tasks (ns), which its task inherits.
     """
     execution = turn.execution
-    if execution.has_pending_workflow_task or not execution.running or due_first(execution, 0) > turn.now:
+    if execution.has_pending_workflow_task or not execution.running:
+        return
+    if due_first(execution, 0) > turn.now and not early:
         return
     execution.volatile.had_workflow_task = True
     sticky = execution.volatile.sticky

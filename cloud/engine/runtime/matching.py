@@ -152,11 +152,21 @@ class Matching:
                 identity=identity,
                 build_id=build_id,
             )
+        started = self.as_started(hot, sticky=sticky)
+        for query in hot.queries:
+            started.queries[query.query_id] = query.query
+            query.taken.set()
+        return started
+
+    @staticmethod
+    def as_started(hot: HotRun, *, sticky: bool = False) -> StartedWorkflowTask:
+        """The workflow task in flight, as its worker is to see it."""
+        execution = hot.execution
         task = execution.workflow_task
         suffix = workflow_task.transient_events(execution)
         last_event_id = execution.next_event_id - 1
         first = execution.previous_started_event_id + 1 if sticky else 1
-        started = StartedWorkflowTask(
+        return StartedWorkflowTask(
             hot=hot,
             scheduled_event_id=task.scheduled_event_id,
             started_event_id=task.started_event_id,
@@ -169,10 +179,6 @@ class Matching:
             tail=hot.tail_from(first, last_event_id),
             suffix=suffix,
         )
-        for query in hot.queries:
-            started.queries[query.query_id] = query.query
-            query.taken.set()
-        return started
 
     def start_activity(
         self, hot: HotRun, scheduled_event_id: int, stamp: int, identity: str, build_id: str
