@@ -114,9 +114,8 @@ class Histories:
                     break
                 hot = await self._refreshed(namespace, hot)
         if hot.execution.running:
-            return GetWorkflowExecutionHistoryResponse(
-                history=History(), next_page_token=self._token(hot, 0, 0, waiting=True)
-            )
+            token = self._token(hot, 0, 0, waiting=True) if request.wait_new_event else b""
+            return GetWorkflowExecutionHistoryResponse(history=History(), next_page_token=token)
         last = hot.execution.close_event_id
         events = await self._read(hot, last, last, count_max=1)
         return GetWorkflowExecutionHistoryResponse(history=History(events=[_told_as_continued(events[0])]))
