@@ -45,7 +45,10 @@ class NamespaceMethods:
     async def list(self, request: pb.GetNamespacesRequest, call: Call) -> pb.GetNamespacesResponse:
         """GetNamespaces: those in which the caller has a permission."""
         page = page_request(request.page_size, request.page_token)
-        found = await self._namespaces.list(call.principal, page, request.name)
+        name = request.name
+        if name and "." not in name:
+            name = full_name(name, call.principal.account_id)
+        found = await self._namespaces.list(call.principal, page, name)
         return pb.GetNamespacesResponse(
             namespaces=[self._message(one) for one in found.items], next_page_token=page_token(found.next)
         )
