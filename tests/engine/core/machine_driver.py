@@ -160,9 +160,7 @@ class Driver:
     def signal(self, request_id: str = "") -> bool:
         return self.transition(
             lambda turn: _none(
-                signal.receive(
-                    turn, name="s", input=payloads("x"), identity="me", request_id=request_id
-                )
+                signal.receive(turn, name="s", input=payloads("x"), identity="me", request_id=request_id)
             )
         )
 
@@ -384,9 +382,7 @@ class RandomWalk:
         ]
         if chance.random() < 0.05:
             actions.append(
-                lambda: driver.transition(
-                    lambda turn: cancellation.request(turn, reason="", identity="me")
-                )
+                lambda: driver.transition(lambda turn: cancellation.request(turn, reason="", identity="me"))
             )
         if chance.random() < 0.02:
             actions.append(
