@@ -12,7 +12,7 @@ LONG_POLL_S = 60.0
 HISTORY_POLL_S = 20.0
 """The longest wait of a read of history."""
 
-_MARGIN_S = 0.5
+_MARGIN_S = 1.0
 """An empty answer leaves this long before the caller's deadline, so that it arrives."""
 
 
@@ -25,4 +25,4 @@ def long_poll_timeout_s(context: CallContext, longest_s: float = LONG_POLL_S) ->
     if context.deadline_s is None:
         return longest_s
     remaining = context.deadline_s - asyncio.get_running_loop().time()
-    return max(min(longest_s, remaining - min(_MARGIN_S, remaining / 4)), 0.0)
+    return max(min(longest_s, remaining - min(_MARGIN_S, remaining / 2)), 0.0)
