@@ -6,6 +6,7 @@ Only the group that is asked for is imported: a start of the server pays for no 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import typer
@@ -29,6 +30,8 @@ _NAMED = frozenset({"keys"})
 
 def main() -> None:
     """Run the command line; exit 0 done, 1 failed, 2 misused."""
+    # gRPC's own lines would stand before our one sentence; GRPC_VERBOSITY brings them back.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     root = typer.Typer(
         help="Tacit: an open, self-hostable durable-execution cloud.",
