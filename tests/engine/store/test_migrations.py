@@ -132,7 +132,8 @@ async def test_processes_that_start_at_once_migrate_once(postgres_url: str) -> N
         processes = [open_database(url) for _ in range(4)]
         for process in processes:
             stack.push_async_callback(process.close)
-        await asyncio.gather(*(prepare(process) for process in processes))
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(prepare(process) for process in processes))
         versions = await processes[0].write(
             lambda c: list(c.execute(text("SELECT version_num FROM alembic_version")).scalars())
         )
