@@ -42,7 +42,7 @@ async def test_reverse(s: Scenario) -> None:
 
 async def test_close_event_of_a_running_workflow_is_waited_for_until_the_deadline(s: Scenario) -> None:
     await s.start()
-    page = await s.history_page(history_event_filter_type=CLOSE_EVENT, timeout=2)
+    page = await s.history_page(history_event_filter_type=CLOSE_EVENT, timeout=6)
     assert list(page.history.events) == []
     assert not page.next_page_token
 
