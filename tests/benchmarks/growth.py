@@ -10,14 +10,16 @@ from tests.benchmarks.run import Run, Running
 EVENTS_PER_ACTIVITY = 6
 EVENTS = 10_000
 SIGNALS = 10_000  # the real server takes no more in one run
-WINDOW_EVENTS = 900
+TURNS = 12
+ACTIVITIES_A_TURN = 17  # a fresh history grows to about 100 events by it
+SIGNALS_A_TURN = 100
 FAN_OUT = 2_000  # the real server takes no more pending activities in one run
 FAN_OUT_NARROW = 20
 QUICK = 4
 
 
 def history(run: Run) -> list[Figure]:
-    """CPU per activity and per signal, at about event 500 of a history and at its end."""
+    """CPU per activity and per signal, on a history of 10,000 events and on histories of 100, taking turns."""
     scale = QUICK if run.quick else 1
 
     def measure(running: Running) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -26,15 +28,17 @@ def history(run: Run) -> list[Figure]:
             running,
             "in-turn",
             f"{name}: history of {EVENTS // scale:,} events",
-            count=EVENTS // EVENTS_PER_ACTIVITY // scale,
-            window=WINDOW_EVENTS // EVENTS_PER_ACTIVITY,
+            count=EVENTS // EVENTS_PER_ACTIVITY // scale - TURNS * ACTIVITIES_A_TURN,
+            window=ACTIVITIES_A_TURN,
+            turns=TURNS,
         )
         signals = run.load(
             running,
             "signals",
             f"{name}: {SIGNALS // scale:,} signals",
-            count=SIGNALS // scale,
-            window=WINDOW_EVENTS,
+            count=SIGNALS // scale - TURNS * SIGNALS_A_TURN,
+            window=SIGNALS_A_TURN,
+            turns=TURNS,
             in_flight=20,
         )
         return activities, signals
@@ -48,30 +52,24 @@ def history(run: Run) -> list[Figure]:
     figures = []
     for what, index in (("activity", 0), ("signal", 1)):
         mine, other = ours[index], peer[index] if peer else {}
-        note = f"history of {mine['events']:,} events"
-        figures += [
-            Figure(
-                name=f"CPU per {what}, early in its history",
-                unit="ms",
-                ours=mine["first_cpu_ms"],
-                peer=other.get("first_cpu_ms"),
-            ),
-            Figure(
-                name=f"CPU per {what}, late in its history",
-                unit="ms",
-                ours=mine["last_cpu_ms"],
-                peer=other.get("last_cpu_ms"),
-                note=note,
-            ),
+        for length, key in (("100", "short_cpu_ms"), (f"{mine['events']:,}", "long_cpu_ms")):
+            figures.append(
+                Figure(
+                    name=f"CPU per {what}, history of {length} events",
+                    unit="ms",
+                    ours=mine[key],
+                    peer=other.get(key),
+                )
+            )
+        figures.append(
             Figure(
                 name=f"growth of the cost of one {what}",
                 unit="x",
                 ours=_growth(mine),
                 peer=_growth(other) if other else None,
                 target=Target(bound=1.3, of_ratio=False),
-                note=note,
-            ),
-        ]
+            )
+        )
     return figures
 
 
@@ -112,4 +110,4 @@ def fan_out(run: Run) -> list[Figure]:
 
 
 def _growth(measured: dict[str, Any]) -> float:
-    return float(measured["last_cpu_ms"] / measured["first_cpu_ms"])
+    return float(measured["long_cpu_ms"] / measured["short_cpu_ms"])

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.service import TLSConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from tests.benchmarks.workload import FanOut, InTurn, Listener, OneActivity, Tick, greet
+from tests.benchmarks.workload import Bursts, FanOut, Listener, OneActivity, Tick, greet
 from tests.processes import cpu_seconds, rss_bytes
 
 QUEUE = "benchmarks"
@@ -55,6 +55,7 @@ class Spec:
     seconds: float = 5
     count: int = 0
     window: int = 0
+    turns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,62 +137,95 @@ async def _greet(client: Client) -> None:
         raise AssertionError(f"a workflow answered {answer!r}")
 
 
-async def in_turn(client: Client, spec: Spec, tick: Tick) -> dict[str, Any]:
-    """One workflow of `count` activities in turn: CPU per activity in its first and in its last window."""
-    bounds = {spec.window // 8: "a", spec.window // 8 + spec.window: "b"}
-    bounds |= {spec.count - 1 - spec.window: "c", spec.count - 1: "d"}
-    samples: dict[str, Sample] = {}
+async def _take_turns(
+    spec: Spec,
+    long: Callable[[], Awaitable[None]],
+    short: Callable[[], Awaitable[Callable[[], Awaitable[None]]]],
+) -> dict[str, float]:
+    """CPU per unit of a slice of work on a long history, and of the same on short ones made for it.
 
-    def on_tick(number: int) -> None:
-        if number in bounds:
-            samples[bounds[number]] = _sample(spec.pids)
-        if number % 50 == 0:
-            _say(done=number / spec.count)
+    They take turns, so that a machine that is busy for a while slows both alike. `short` prepares a fresh history
+    and returns its slice of work.
+    """
+    cost = {"long": 0.0, "short": 0.0}
+    for turn in range(spec.turns):
+        for name, work in (("short", await short()), ("long", long)):
+            before = _sample(spec.pids).servers
+            await work()
+            cost[name] += _sample(spec.pids).servers - before
+        _say(done=0.5 + 0.5 * (turn + 1) / spec.turns)
+    units = spec.turns * spec.window
+    return {"short_cpu_ms": cost["short"] / units * 1000, "long_cpu_ms": cost["long"] / units * 1000}
+
+
+async def in_turn(client: Client, spec: Spec, tick: Tick) -> dict[str, Any]:
+    """Activities one after another, `window` a slice, on a history that had `count` before, and on fresh ones."""
+    left = 0
+    ended = asyncio.Event()
+
+    def on_tick(_number: int) -> None:
+        nonlocal left
+        left -= 1
+        if left % 50 == 0:
+            _say(done=0.5 * (1 - left / spec.count) if left > spec.window else 0.5)
+        if not left:
+            ended.set()
 
     tick.on_tick = on_tick
-    handle = await client.start_workflow(
-        InTurn.run, spec.count, id=f"in-turn-{uuid.uuid4()}", task_queue=QUEUE
-    )
-    await handle.result()
-    events = (await handle.describe()).history_length
-    return {
-        "events": events,
-        "first_cpu_ms": (samples["b"].servers - samples["a"].servers) / spec.window * 1000,
-        "last_cpu_ms": (samples["d"].servers - samples["c"].servers) / spec.window * 1000,
-    }
+
+    async def burst(handle: WorkflowHandle[Bursts, None], count: int) -> None:
+        nonlocal left
+        left = count
+        ended.clear()
+        await handle.signal(Bursts.go, count)
+        await ended.wait()
+
+    async def fresh() -> WorkflowHandle[Bursts, None]:
+        return await client.start_workflow(Bursts.run, id=f"bursts-{uuid.uuid4()}", task_queue=QUEUE)
+
+    async def short() -> Callable[[], Awaitable[None]]:
+        handle = await fresh()
+        await burst(handle, 1)
+        return lambda: burst(handle, spec.window)
+
+    grown = await fresh()
+    await burst(grown, spec.count)
+    costs = await _take_turns(spec, lambda: burst(grown, spec.window), short)
+    await grown.signal(Bursts.finish)
+    await grown.result()
+    return {"events": (await grown.describe()).history_length, **costs}
 
 
 async def signals(client: Client, spec: Spec) -> dict[str, Any]:
-    """`count` signals to one workflow, `in_flight` at a time: CPU per signal in the first and last window.
+    """Signals, `in_flight` at a time, `window` a slice, to a workflow that had `count` before, and to fresh ones.
 
-    No worker serves its queue: what is measured is one event's way into the history, and nothing that varies.
+    No worker serves their queue: what is measured is one event's way into the history, and nothing that varies.
     """
-    handle = await client.start_workflow(
-        Listener.run, id=f"listener-{uuid.uuid4()}", task_queue=UNSERVED_QUEUE
-    )
 
-    async def send(count: int) -> float:
-        before = _sample(spec.pids)
-        for _ in range(count // spec.in_flight):
-            await asyncio.gather(*[handle.signal(Listener.say, "word") for _ in range(spec.in_flight)])
-        return _sample(spec.pids).servers - before.servers
+    async def send(handle: WorkflowHandle[Listener, None], count: int) -> None:
+        for sent in range(0, count, spec.in_flight):
+            together = min(spec.in_flight, count - sent)
+            await asyncio.gather(*[handle.signal(Listener.say, "word") for _ in range(together)])
+            if sent % 500 == 0 and count == spec.count:
+                _say(done=0.5 * sent / count)
 
-    windows: list[float] = []
-    sent = spec.in_flight * 5
-    await send(sent)
-    while sent + spec.window <= spec.count:
-        windows.append(await send(spec.window))
-        sent += spec.window // spec.in_flight * spec.in_flight
-        _say(done=sent / spec.count)
-    events = (await handle.describe()).history_length
+    async def fresh() -> WorkflowHandle[Listener, None]:
+        return await client.start_workflow(
+            Listener.run, id=f"listener-{uuid.uuid4()}", task_queue=UNSERVED_QUEUE
+        )
+
+    async def short() -> Callable[[], Awaitable[None]]:
+        handle = await fresh()
+        await send(handle, 1)
+        return lambda: send(handle, spec.window)
+
+    grown = await fresh()
+    await send(grown, spec.count)
+    costs = await _take_turns(spec, lambda: send(grown, spec.window), short)
+    events, sent = (await grown.describe()).history_length, spec.count + spec.turns * spec.window
     if events < sent:
         raise AssertionError(f"{sent} signals were sent and the history has {events} events")
-    await handle.terminate("measured")
-    return {
-        "events": events,
-        "first_cpu_ms": windows[0] / spec.window * 1000,
-        "last_cpu_ms": windows[-1] / spec.window * 1000,
-    }
+    return {"events": events, **costs}
 
 
 async def fan_out(client: Client, spec: Spec) -> dict[str, Any]:
@@ -221,7 +255,7 @@ async def _main(spec: Spec) -> None:
     async with Worker(
         client,
         task_queue=QUEUE,
-        workflows=[OneActivity, InTurn, FanOut, Listener],
+        workflows=[OneActivity, Bursts, FanOut, Listener],
         activities=[greet, tick.tick],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from tests.benchmarks.figures import Figure, Target
@@ -26,31 +27,30 @@ UNITS = {
 }
 
 
-def measure(run: Run, running: Running) -> dict[str, float]:
-    """All figures of one server, by name."""
-    figures = {"memory at rest": running.rest_rss_bytes / MIB}
-    result: dict[str, Any] = {}
-    for in_flight, seconds in LEVELS.items():
-        label = f"{running.server.name}: {in_flight} in flight"
-        result = run.load(running, "one-activity", label, in_flight=in_flight, seconds=run.seconds(seconds))
-        for name, (_, key) in UNITS.items():
-            figures[f"{name}, {in_flight} in flight"] = result[key]
-    figures["memory under load"] = result["rss_max_bytes"] / MIB
-    return figures
-
-
 def figures(run: Run) -> list[Figure]:
-    """Ours on SQLite beside the real server on SQLite, in turn."""
-    with run.ours() as running:
-        ours = measure(run, running)
-    peer: dict[str, float] = {}
-    if run.peer:
-        with run.real() as running:
-            peer = measure(run, running)
+    """Ours on SQLite beside the real server on SQLite, level by level in turn."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(run.ours())]
+        if run.peer:
+            servers.append(stack.enter_context(run.real()))
+        taken = [_at_rest(running) for running in servers]
+        for in_flight, seconds in LEVELS.items():
+            for running, values in zip(servers, taken, strict=True):
+                label = f"{running.server.name}: {in_flight} in flight"
+                length = run.seconds(seconds)
+                result = run.load(running, "one-activity", label, in_flight=in_flight, seconds=length)
+                for name, (_, key) in UNITS.items():
+                    values[f"{name}, {in_flight} in flight"] = result[key]
+                values["memory under load"] = result["rss_max_bytes"] / MIB
+    ours, peer = taken[0], taken[1] if run.peer else {}
     return [
         Figure(name=name, unit=_unit(name), ours=ours[name], peer=peer.get(name), target=TARGETS.get(name))
         for name in sorted(ours, key=_order)
     ]
+
+
+def _at_rest(running: Running) -> dict[str, float]:
+    return {"memory at rest": running.rest_rss_bytes / MIB}
 
 
 def on_postgres(run: Run) -> list[Figure]:

@@ -40,17 +40,31 @@ def _ignore(_number: int) -> None:
 
 
 @workflow.defn
-class InTurn:
-    """Runs `count` activities one after another: six events each."""
+class Bursts:
+    """Each `go` runs that many activities one after another, six events each; `finish` ends it."""
+
+    def __init__(self) -> None:
+        self._wanted = 0
+        self._done = 0
+        self._finished = False
 
     @workflow.run
-    async def run(self, count: int) -> int:
-        total = 0
-        for number in range(count):
-            total += await workflow.execute_activity_method(
-                Tick.tick, number, start_to_close_timeout=ACTIVITY_TIMEOUT
-            )
-        return total
+    async def run(self) -> None:
+        while not self._finished:
+            while self._done < self._wanted:
+                await workflow.execute_activity_method(
+                    Tick.tick, self._done, start_to_close_timeout=ACTIVITY_TIMEOUT
+                )
+                self._done += 1
+            await workflow.wait_condition(lambda: self._finished or self._wanted > self._done)
+
+    @workflow.signal
+    def go(self, count: int) -> None:
+        self._wanted += count
+
+    @workflow.signal
+    def finish(self) -> None:
+        self._finished = True
 
 
 @workflow.defn
