@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
 from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from temporalio.api.cloud.cloudservice.v1 import request_response_pb2 as pb
 
 from billing import (
     Invoice,
@@ -37,8 +39,9 @@ from billing import (
     load_plan,
     preview_invoice,
 )
+from cloud.cli.account_client import AccountClient, CallFailed, channel_to
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note
-from cloud.cli.usage_client import UsageUnavailable, connection_from, read_usage
+from cloud.cli.usage_client import Connection, UsageUnavailable, connection_from, read_usage
 
 LOCAL_ACCOUNT = "local"
 """The account of namespaces whose names have none, as in `tacit dev`."""
@@ -113,7 +116,7 @@ def usage(
             f"the period is empty: --to {last:%Y-%m-%dT%H} is not after --from {first:%Y-%m-%dT%H}",
             EXIT_MISUSED,
         )
-    rows = _read(address, api_key, server_ca, profile, first, last, namespaces)
+    rows = _read(_connection(address, api_key, server_ca, profile), first, last, namespaces)
     tallies = _tallies(rows, by)
     actions = sum(tally.actions for tally in tallies.values())
     if output is Output.JSON:
@@ -143,9 +146,7 @@ def invoice(
     ] = None,
     account: Annotated[
         str | None,
-        typer.Option(
-            "--account", help="Account to preview for; needed if the key sees several, or nothing was used."
-        ),
+        typer.Option("--account", help="Account to preview for; else the one of your API key."),
     ] = None,
     address: AddressOption = None,
     api_key: ApiKeyOption = None,
@@ -159,8 +160,9 @@ def invoice(
     chosen = _plan(plan)
     if period.start > now:
         fail(f"{period.start:%Y-%m} has not begun, so it has no usage; name an earlier --month", EXIT_MISUSED)
-    rows = _read(address, api_key, server_ca, profile, period.start, period.end, None)
-    owner = account or _only_account(rows)
+    connection = _connection(address, api_key, server_ca, profile)
+    rows = _read(connection, period.start, period.end, None)
+    owner = account or _own_account(connection) or _only_account(rows)
     counts = counts_by_kind(row for row in rows if _account_of(row.namespace) == owner)
     try:
         preview = preview_invoice(account=owner, period=period, usage_until=now, counts=counts, plan=chosen)
@@ -226,17 +228,19 @@ def plan_check(
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
+def _connection(
+    address: str | None, api_key: str | None, server_ca: Path | None, profile: str | None
+) -> Connection:
+    try:
+        return connection_from(address=address, api_key=api_key, server_ca=server_ca, profile=profile)
+    except UsageUnavailable as error:
+        fail(str(error))
+
+
 def _read(
-    address: str | None,
-    api_key: str | None,
-    server_ca: Path | None,
-    profile: str | None,
-    start: datetime,
-    end: datetime,
-    namespaces: list[str] | None,
+    connection: Connection, start: datetime, end: datetime, namespaces: list[str] | None
 ) -> list[UsageCount]:
     try:
-        connection = connection_from(address=address, api_key=api_key, server_ca=server_ca, profile=profile)
         return read_usage(connection, start=start, end=end, namespaces=namespaces or ())
     except UsageUnavailable as error:
         fail(str(error))
@@ -291,11 +295,27 @@ def _account_of(namespace: str) -> str:
     return namespace.rpartition(".")[2] if "." in namespace else LOCAL_ACCOUNT
 
 
+def _own_account(connection: Connection) -> str | None:
+    """The account whose API key this is; None where no key says it, or the service has no accounts."""
+    if not connection.api_key:
+        return None
+    with channel_to(connection) as channel:
+        try:
+            found = AccountClient(channel, connection).call("GetAccount", pb.GetAccountRequest())
+        except CallFailed as error:
+            if error.code is grpc.StatusCode.UNIMPLEMENTED:
+                return None
+            fail(str(error))
+    account: str = found.account.id
+    return account
+
+
 def _only_account(rows: list[UsageCount]) -> str:
     accounts = sorted({_account_of(row.namespace) for row in rows})
     if not accounts:
         fail(
-            "nothing was used in this month, so nothing says whose it is: name the account with --account",
+            "nothing was used in this month, and without an API key nothing says whose it is: "
+            "name the account with --account",
             EXIT_MISUSED,
         )
     if len(accounts) > 1:

@@ -16,6 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.struct_pb2 import Struct
+from temporalio.api.cloud.account.v1 import message_pb2 as account_pb
+from temporalio.api.cloud.cloudservice.v1 import request_response_pb2 as pb
 
 from billing import UsageCount
 from cloud.controlplane.usage_by_kind import GET_USAGE_BY_KIND, SERVICE, usage_by_kind_handler
@@ -48,16 +50,27 @@ def context() -> CallContext:
 
 @contextlib.contextmanager
 def serving(
-    source: FixedUsage, visible: Sequence[str], tls: tuple[bytes, bytes] | None = None
+    source: FixedUsage,
+    visible: Sequence[str],
+    tls: tuple[bytes, bytes] | None = None,
+    *,
+    account: str = "",
 ) -> Iterator[str]:
-    """Serve in threads and give the address. With `tls` (key, certificate) the API key is asked for."""
+    """Serve in threads and give the address.
+
+    With `tls` (key, certificate) the API key is asked for; with an `account` the service says that it is the
+    key's.
+    """
     handler = usage_by_kind_handler(source, lambda _: visible)
 
-    def answer(request: Struct, call: Any) -> Any:
+    def admit(call: Any) -> None:
         if tls and ("authorization", f"Bearer {KEY}") not in [
             tuple(pair) for pair in call.invocation_metadata()
         ]:
             call.abort(grpc.StatusCode.UNAUTHENTICATED, "Request unauthenticated.")
+
+    def answer(request: Struct, call: Any) -> Any:
+        admit(call)
         try:
             return asyncio.run(handler(request, context()))  # type: ignore[arg-type]
         except RpcError as error:
@@ -67,10 +80,28 @@ def serving(
     method = grpc.unary_unary_rpc_method_handler(
         answer, request_deserializer=Struct.FromString, response_serializer=Struct.SerializeToString
     )
+
+    def own_account(_: pb.GetAccountRequest, call: Any) -> pb.GetAccountResponse:
+        admit(call)
+        return pb.GetAccountResponse(account=account_pb.Account(id=account))
+
     server = grpc.server(futures.ThreadPoolExecutor(2))
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(SERVICE, {GET_USAGE_BY_KIND.name: method}),)
     )
+    if account:
+        get_account = grpc.unary_unary_rpc_method_handler(
+            own_account,
+            request_deserializer=pb.GetAccountRequest.FromString,
+            response_serializer=pb.GetAccountResponse.SerializeToString,
+        )
+        server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    "temporal.api.cloud.cloudservice.v1.CloudService", {"GetAccount": get_account}
+                ),
+            )
+        )
     if tls:
         port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([tls]))
     else:

@@ -217,6 +217,33 @@ def test_the_account_must_be_known(address: str) -> None:
         ]
 
 
+@pytest.mark.parametrize(("month", "total"), [("2026-01", "500.00"), ("2026-10", "500.00")])
+def test_an_invoice_is_for_the_account_of_the_key(tmp_path: Path, month: str, total: str) -> None:
+    key, certificate = self_signed()
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(certificate)
+    seen = FixedUsage([*ROWS, row(0, "start_timer", 7, namespace="x.other")])
+    by_key = ["--server-ca", str(ca), "--api-key", KEY]
+    with serving(seen, ["a.acme", "x.other"], (key, certificate), account="acme") as where:
+        result = run(
+            "invoice", "--address", where, *by_key, "--plan", "business", "--month", month, "-o", "json"
+        )
+    assert result.exit_code == 0, result.stderr
+    invoice = json.loads(result.stdout)
+    assert (invoice["account"], invoice["total"]) == ("acme", total)
+
+
+def test_a_key_for_a_service_without_accounts_needs_the_name(tmp_path: Path) -> None:
+    key, certificate = self_signed()
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(certificate)
+    by_key = ["--server-ca", str(ca), "--api-key", KEY]
+    with serving(FixedUsage(), [], (key, certificate)) as where:
+        result = run("invoice", "--address", where, *by_key, "--plan", "business", "--month", "2026-01")
+    assert result.exit_code == 2
+    assert "--account" in result.stderr
+
+
 @pytest.mark.parametrize("month", ["2026", "2026-13", "november", "9999-01"])
 def test_a_month_that_is_none(month: str) -> None:
     result = run("invoice", "--plan", "business", "--month", month)
