@@ -218,6 +218,9 @@ def _token(file: Path | None) -> str:
     if file is None:
         return os.environ.get(SIGNUP_TOKEN_VARIABLE, "").strip()
     try:
-        return read_file(file, "signup token").decode("ascii").strip()
+        token = read_file(file, "signup token").decode("ascii").strip()
     except UnicodeDecodeError:
         fail(f"{file} is no signup token: it holds other bytes than ASCII", EXIT_MISUSED)
+    if not token:
+        fail(f"the signup token {file} is empty; ask the operator for the service's", EXIT_MISUSED)
+    return token

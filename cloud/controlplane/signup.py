@@ -88,11 +88,17 @@ class Signup:
     def _admit(self, token: str) -> None:
         if self._policy is SignupPolicy.CLOSED:
             raise PermissionDenied("Signup is closed here; ask the operator for an account.")
-        if self._policy is SignupPolicy.TOKEN and not hmac.compare_digest(
-            token.encode(), self._token.encode()
-        ):
+        if self._policy is not SignupPolicy.TOKEN:
+            return
+        if not token:
             raise PermissionDenied(
                 "Signup needs the operator's token: give it with --token-file or in TACIT_SIGNUP_TOKEN."
+            )
+        if not hmac.compare_digest(token.encode(), self._token.encode()):
+            raise PermissionDenied(
+                "The signup token that was given is not accepted: it is cut, out of date or another service's. "
+                "Ask the operator for the present one (the file signup-token in the service's data directory), "
+                "and give it with --token-file or in TACIT_SIGNUP_TOKEN."
             )
 
     def _take(self, peer: str) -> None:

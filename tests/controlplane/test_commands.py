@@ -134,10 +134,13 @@ async def test_from_nothing_to_an_encrypted_namespace(plane: Plane, person: Pers
 
 async def test_signup_finds_what_is_wrong_before_anything_is_made(plane: Plane, person: Person) -> None:
     good = ("--address", person.address, "--server-ca", str(person.server_ca), "--email", "ada@example.com")
+    empty = person.server_ca.with_name("empty-token")
+    empty.write_text("\n")
     for arguments, said in (
         (("--namespace", "Bad"), "2-39"),
         (("--namespace", "orders", "--server-ca", "nowhere.pem"), "nowhere.pem"),
         (("--namespace", "orders", "--token-file", "nowhere"), "nowhere"),
+        (("--namespace", "orders", "--token-file", str(empty)), "is empty"),
         (("--namespace", "orders", "--profile", "default"), "same profile"),
     ):
         result = await person.run("signup", *good, *arguments)
@@ -157,17 +160,21 @@ async def test_signup_refusals_are_one_sentence(plane: Plane, person: Person) ->
         "--namespace",
         "orders",
     )
-    refused = await person.run(*arguments, "--email", "ada@example.com", TACIT_SIGNUP_TOKEN="wrong")
+    by_ada = (*arguments, "--email", "ada@example.com")
+    refused = await person.run(*by_ada, TACIT_SIGNUP_TOKEN="wrong")
     assert refused.exit_code == 1
-    assert "--token-file" in refused.stderr
+    assert "not accepted" in refused.stderr
     assert "wrong" not in refused.stderr
+    missing = await person.run(*by_ada, TACIT_SIGNUP_TOKEN="")
+    assert missing.exit_code == 1
+    assert "Signup needs the operator's token" in missing.stderr
     bad = await person.run(*arguments, "--email", "ada")
     assert bad.exit_code == 1
     assert "ada@example.com" in bad.stderr
-    nobody = await person.run(*arguments, "--email", "ada@example.com", "--address", "127.0.0.1:1")
+    nobody = await person.run(*by_ada, "--address", "127.0.0.1:1")
     assert nobody.exit_code == 1
     assert "is it running" in nobody.stderr
-    for result in (refused, bad, nobody):
+    for result in (refused, missing, bad, nobody):
         assert result.stderr.count("\n") == 1
         assert result.stdout == ""
     assert plane.tenancy.directory.version == 0

@@ -43,20 +43,21 @@ async def test_an_account_with_its_owners_key(plane: Plane) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "token"),
+    ("policy", "token", "said"),
     [
-        (SignupPolicy.CLOSED, "right"),
-        (SignupPolicy.TOKEN, ""),
-        (SignupPolicy.TOKEN, "wrong"),
-        (SignupPolicy.TOKEN, "righ"),
-        (SignupPolicy.TOKEN, "ríght"),
+        (SignupPolicy.CLOSED, "right", "Signup is closed here"),
+        (SignupPolicy.TOKEN, "", "needs the operator's token"),
+        (SignupPolicy.TOKEN, "wrong", "given is not accepted.*Ask the operator for the present one"),
+        (SignupPolicy.TOKEN, "righ", "given is not accepted"),
+        (SignupPolicy.TOKEN, "ríght", "given is not accepted"),
     ],
 )
-async def test_refused_by_policy(plane: Plane, policy: SignupPolicy, token: str) -> None:
+async def test_refused_by_policy(plane: Plane, policy: SignupPolicy, token: str, said: str) -> None:
     service = Signup(plane.tenancy, policy, token="right", clock=Ticks())
-    with pytest.raises(PermissionDenied) as refusal:
+    with pytest.raises(PermissionDenied, match=said) as refusal:
         await service.handle(request(token), context())
     assert "right" not in refusal.value.message
+    assert not token or token not in refusal.value.message
     assert plane.tenancy.directory.version == 0
 
 
