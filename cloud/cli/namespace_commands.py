@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,7 @@ from cloud.cli.namespace_setup import (
 )
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note, warn
 from sdk import ProfileError, load_profile
+from sdk.profile import DEFAULT_PROFILE
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, change and delete namespaces.")
 
@@ -162,6 +164,7 @@ def create(
             organization=organization,
         )
     emit(shown, output)
+    say_what_to_do(shown)
 
 
 def create_namespace(
@@ -205,11 +208,18 @@ def create_namespace(
             "client_certificate": files.client_certificate,
             "key_ring": files.key_ring,
         }
-        note(
-            f"Profile {worker_profile!r} connects to {full_name}. Keep a copy of {files.key_ring}: "
-            "without it nobody, the service included, can read what it encrypted."
-        )
     return shown
+
+
+def say_what_to_do(shown: Mapping[str, object]) -> None:
+    """After all else, where it is read: what the owner of a new namespace must keep, and how to go on."""
+    if "key_ring" not in shown:
+        return
+    profile = "" if shown["profile"] == DEFAULT_PROFILE else repr(shown["profile"])
+    note(
+        f"\nKeep a copy of {shown['key_ring']}: without it nobody, the service included, can read what it "
+        f"encrypted.\nNext: `await sdk.connect({profile})` in a worker or client connects to {shown['namespace']}."
+    )
 
 
 @app.command("list", epilog="Example: tacit namespace list --output json")

@@ -31,6 +31,7 @@ from cloud.cli.namespace_commands import (
     ObjectStoreOption,
     WorkerAddressOption,
     create_namespace,
+    say_what_to_do,
 )
 from cloud.cli.namespace_setup import (
     default_directory,
@@ -39,7 +40,7 @@ from cloud.cli.namespace_setup import (
     refuse_bad_name,
     refuse_taken_profile,
 )
-from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note
+from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail
 from cloud.cli.usage_client import Connection
 from cloud.controlplane.signup_call import SIGNUP_METHOD, NewAccount, decode_response, encode_request
 from sdk import SdkError, default_config_file, write_profile
@@ -130,15 +131,19 @@ def signup(
             )
         except CallFailed as error:
             again = f"tacit namespace create NAME --profile {profile} --worker-profile {worker_profile}"
-            fail(f"the account is made, the namespace is not: {error}; go on with `{again}`")
+            fail(
+                f"the account {made.account_id} is made, the namespace is not: {error}; go on with `{again}`"
+            )
     account = {
         "account": made.account_id,
         "email": email,
+        "config_file": default_config_file(),
         "control_profile": profile,
         "api_key_id": made.api_key_id,
         "api_key_expires_at": made.api_key_expires_at,
     }
     emit(account | shown, output)
+    say_what_to_do(shown)
 
 
 def _sign_up(client: AccountClient, email: str, account_name: str, token: str) -> NewAccount:
@@ -168,7 +173,6 @@ def _keep_api_key(
         fail(
             f"the account {made.account_id} is made, but its API key could not be kept: {error} Sign up again."
         )
-    note(f"Account {made.account_id} is yours; its API key is in profile {profile!r} of {path}.")
 
 
 @app.command(epilog="Example: tacit whoami")

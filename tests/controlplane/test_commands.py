@@ -132,6 +132,38 @@ async def test_from_nothing_to_an_encrypted_namespace(plane: Plane, person: Pers
     assert identity["namespaces"] == {made["namespace"]: "admin"}
 
 
+@pytest.mark.parametrize(("worker_profile", "named"), [("default", ""), ("work", "'work'")])
+async def test_what_to_keep_and_what_to_do_stand_last(
+    person: Person, worker_profile: str, named: str
+) -> None:
+    signed_up = await person.run(
+        *(
+            "signup",
+            "--email",
+            "ada@example.com",
+            "--namespace",
+            "orders",
+            "--worker-profile",
+            worker_profile,
+        ),
+        *("--address", person.address, "--server-ca", str(person.server_ca)),
+    )
+    assert signed_up.exit_code == 0, signed_up.stderr
+    # The two streams as a terminal shows them.
+    *table, keep, following = signed_up.output.rstrip("\n").split("\n")
+    ring = next((person.config.parent).glob("orders.*/keyring.json"))
+    assert keep.startswith(f"Keep a copy of {ring}: ")
+    assert (
+        following
+        == f"Next: `await sdk.connect({named})` in a worker or client connects to {ring.parent.name}."
+    )
+    assert table[0].startswith("account")
+    assert any(line.startswith("config file") and str(person.config) in line for line in table)
+
+    created = await person.run("namespace", "create", "stock")
+    assert created.output.rstrip("\n").split("\n")[-1].startswith("Next: `await sdk.connect('stock')`")
+
+
 async def test_signup_finds_what_is_wrong_before_anything_is_made(plane: Plane, person: Person) -> None:
     good = ("--address", person.address, "--server-ca", str(person.server_ca), "--email", "ada@example.com")
     empty = person.server_ca.with_name("empty-token")
