@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 from temporalio.api.enums.v1 import IndexedValueType
 
+from cloud.app.ended import Ended
 from cloud.cells.native import NativeCell
 from cloud.gateway.development import DevelopmentDirectory
 from cloud.gateway.gateway import Gateway
@@ -37,8 +37,8 @@ class Development:
 
     def __init__(self, options: DevelopmentOptions) -> None:
         self._options = options
-        self.lease_lost = asyncio.Event()
-        self.cell = NativeCell(CELL, options.database, on_lease_lost=self.lease_lost.set)
+        self.ended = Ended()
+        self.cell = NativeCell(CELL, options.database, on_ended=self.ended.because)
         gateway = Gateway(DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL)
         self._listener: Listener = development_listener(gateway, host=options.host, port=options.port)
         self.port = options.port

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from billing import UsageCount, actions_of
+from cloud.app.ended import Ended
 from cloud.cells.native import NativeCell
 from cloud.controlplane.call import call_of
 from cloud.controlplane.cell_provisioner import CellProvisioner
@@ -80,8 +80,8 @@ class Cloud:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.lease_lost = asyncio.Event()
-        self.cell = NativeCell(CELL, settings.database_url, on_lease_lost=self.lease_lost.set)
+        self.ended = Ended()
+        self.cell = NativeCell(CELL, settings.database_url, on_ended=self.ended.because)
         self._tenancy: Tenancy | None = None
         self._control_plane: ControlPlane | None = None
         self._listeners: list[Listener] = []

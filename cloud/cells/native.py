@@ -47,14 +47,14 @@ class NativeCell:
         clock: Clock | None = None,
         ids: Ids | None = None,
         limits: Limits | None = None,
-        on_lease_lost: Callable[[], None] = lambda: None,
+        on_ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._name = name
         self._url = database_url
         self._clock = clock or SystemClock()
         self._ids = ids or SystemIds(self._clock)
         self._limits = limits
-        self._on_lease_lost = on_lease_lost
+        self._on_ended = on_ended
         self._runtime: Runtime | None = None
         self._service: EngineService | None = None
 
@@ -88,7 +88,7 @@ class NativeCell:
                 clock=self._clock,
                 ids=self._ids,
                 limits=self._limits,
-                on_lease_lost=self._on_lease_lost,
+                on_ended=self._on_ended,
             )
             self._service = EngineService(runtime)
             await runtime.start()
@@ -127,10 +127,11 @@ class NativeCell:
     async def ensure_search_attributes(self, name: str, types: Mapping[str, int]) -> None:
         """Define the search attributes `types` (IndexedValueTypes) in namespace `name` where they are not."""
         runtime = self.runtime
-        namespace = runtime.namespaces.by_name(name)
-        updated = replace(namespace, search_attributes={**namespace.search_attributes, **types})
-        await runtime.namespaces.update(updated, runtime.lease.epoch)
-        runtime.refresh_namespace(updated)
+        async with runtime.namespaces.changing:
+            namespace = runtime.namespaces.by_name(name)
+            updated = replace(namespace, search_attributes={**namespace.search_attributes, **types})
+            await runtime.namespaces.update(updated, runtime.lease.epoch)
+            runtime.refresh_namespace(updated)
 
     async def usage(
         self, namespaces: Sequence[str] | None, start: datetime, end: datetime

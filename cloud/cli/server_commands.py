@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.app.development import Development, DevelopmentOptions
+from cloud.app.ended import Ended
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
 from cloud.engine.store.database import StoreUnavailable
 from cloud.gateway.listeners import ListenFailed
@@ -41,7 +42,7 @@ _TYPES = {
 class Server(Protocol):
     """What this module runs."""
 
-    lease_lost: asyncio.Event
+    ended: Ended
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -220,11 +221,11 @@ async def _serve_until_stopped(server: Server, announce: Callable[[], Awaitable[
             return
         starting.result()
         await announce()
-        lost = asyncio.create_task(server.lease_lost.wait())
-        await asyncio.wait({lost, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if lost.done():
-            fail("another process took the cell's lease over; this one stops so that it writes nothing more")
-        lost.cancel()
+        ended = asyncio.create_task(server.ended.wait())
+        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            fail(server.ended.reason)
+        ended.cancel()
     finally:
         stopping.cancel()
         await server.stop()

@@ -10,8 +10,9 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import NamespaceState
 from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
 
-from cloud.engine.core.clock import to_ns
+from cloud.engine.core.clock import fit
 from cloud.engine.core.command_checks import RESERVED_QUEUE_PREFIX
+from cloud.engine.core.errors import Invalid
 from cloud.engine.core.limits import Limits
 from cloud.engine.runtime.namespaces import DELETED, Namespace
 from cloud.engine.runtime.polling import MIN_TASK_POLL_S
@@ -114,9 +115,11 @@ def check_memo(memo: Message, limits: Limits) -> None:
 
 
 def check_duration(value: Duration, what: str) -> None:
-    """Raise InvalidArgument for a negative duration."""
-    if to_ns(value) < 0:
-        raise InvalidArgument(f"An invalid {what} is set on request. cause: negative duration")
+    """Cap a duration in place. Raise InvalidArgument if it is none."""
+    try:
+        fit(value)
+    except Invalid as error:
+        raise InvalidArgument(f"An invalid {what} is set on request. cause: {error}") from None
 
 
 def check_task_queue(request: Message, limits: Limits) -> None:

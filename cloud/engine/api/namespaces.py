@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import ArchivalState, NamespaceState, ReplicationState
 from temporalio.api.errordetails.v1 import NamespaceAlreadyExistsFailure
 from temporalio.api.namespace.v1 import BadBinaries, NamespaceConfig, NamespaceInfo
@@ -24,7 +25,8 @@ from temporalio.api.workflowservice.v1 import (
     UpdateNamespaceResponse,
 )
 
-from cloud.engine.core.clock import SECOND, duration, to_ns
+from cloud.engine.core.clock import SECOND, duration, fit, to_ns
+from cloud.engine.core.errors import Invalid
 from cloud.engine.runtime.namespaces import (
     DELETED,
     DEPRECATED,
@@ -66,8 +68,8 @@ class NamespaceMethods:
         """Make a namespace."""
         if not request.namespace:
             raise InvalidArgument(NOT_SET)
+        _check_retention(request.workflow_execution_retention_period)
         retention = to_ns(request.workflow_execution_retention_period)
-        _check_retention(retention)
         _check_name(request.namespace)
         if request.is_global_namespace:
             raise InvalidArgument("Cannot register global namespace when not enabled")
@@ -208,9 +210,14 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_retention(retention: int) -> None:
-    if retention < RETENTION_MIN:
-        raise InvalidArgument("A valid retention period is not set on request.")
+def _check_retention(retention: Duration) -> None:
+    refusal = InvalidArgument("A valid retention period is not set on request.")
+    try:
+        fit(retention)
+    except Invalid:
+        raise refusal from None
+    if to_ns(retention) < RETENTION_MIN:
+        raise refusal
 
 
 def _check_texts(namespace: Namespace) -> None:
@@ -246,7 +253,7 @@ def _check_update(request: UpdateNamespaceRequest) -> None:
             "Search attributes have no aliases here: define them by their names with OperatorService.AddSearchAttributes."
         )
     if request.config.HasField("workflow_execution_retention_ttl"):
-        _check_retention(to_ns(request.config.workflow_execution_retention_ttl))
+        _check_retention(request.config.workflow_execution_retention_ttl)
 
 
 def _updated(found: Namespace, request: UpdateNamespaceRequest) -> Namespace:

@@ -16,7 +16,7 @@ from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 
 from cloud.engine.core import retry
-from cloud.engine.core.clock import to_ns
+from cloud.engine.core.clock import fit, to_ns
 from cloud.engine.core.errors import BadCommand, Invalid, OtherNamespace
 from cloud.engine.core.state import Execution
 from cloud.engine.core.turn import Turn
@@ -121,10 +121,12 @@ def _check_size(plan: Plan, message: Message, cause: WorkflowTaskFailedCause.Val
         raise BadCommand(cause, f"{what} exceeds size limit", terminates=True)
 
 
-def _not_negative(
-    value: Duration, cause: WorkflowTaskFailedCause.ValueType, what: str, command: str, where: str
-) -> None:
-    _require(to_ns(value) >= 0, cause, f"Invalid {what} on {command}: negative duration.{where}")
+def _fit(value: Duration, cause: WorkflowTaskFailedCause.ValueType, before: str, behind: str = "") -> None:
+    """Cap a duration in place; the sentence of one that is none stands between `before` and `behind`."""
+    try:
+        fit(value)
+    except Invalid as error:
+        raise BadCommand(cause, f"{before}: {error}{behind}") from None
 
 
 def _check_retry(
@@ -184,8 +186,7 @@ def _check_schedule_activity(plan: Plan, command: Command) -> None:
         "StartToCloseTimeout",
         "HeartbeatTimeout",
     ):
-        value = getattr(wanted, _snake_case(name))
-        _require(to_ns(value) >= 0, cause, f"invalid {name}: negative duration")
+        _fit(getattr(wanted, _snake_case(name)), cause, f"invalid {name}")
     _require(
         to_ns(wanted.start_to_close_timeout) or to_ns(wanted.schedule_to_close_timeout),
         cause,
@@ -244,11 +245,11 @@ def _check_start_timer(plan: Plan, command: Command) -> None:
     wanted = command.start_timer_command_attributes
     _require(wanted.timer_id, cause, "TimerId is not set on StartTimerCommand.")
     _check_length(plan, wanted.timer_id, cause, "TimerId", "StartTimerCommand")
-    _require(
-        to_ns(wanted.start_to_fire_timeout) >= 0,
+    _fit(
+        wanted.start_to_fire_timeout,
         cause,
-        "An invalid StartToFireTimeout is set on StartTimerCommand: negative duration."
-        + _where(TimerId=wanted.timer_id),
+        "An invalid StartToFireTimeout is set on StartTimerCommand",
+        "." + _where(TimerId=wanted.timer_id),
     )
     pending = wanted.timer_id in plan.execution.timers and wanted.timer_id not in plan.timers_cancelled
     _require(
@@ -306,7 +307,7 @@ def _check_continue_as_new(plan: Plan, command: Command) -> None:
         TaskQueue=f'name:"{queue}"  kind:TASK_QUEUE_KIND_NORMAL',
     )
     for what in ("WorkflowRunTimeout", "WorkflowTaskTimeout", "BackoffStartInterval"):
-        _not_negative(getattr(wanted, _snake_case(what)), cause, what, name, where)
+        _fit(getattr(wanted, _snake_case(what)), cause, f"Invalid {what} on {name}", f".{where}")
     _check_retry(wanted, cause, name, where)
     _check_size(plan, wanted.input, cause, f"{name}Attributes.Input")
     _check_size(plan, wanted.memo, cause, f"{name}Attributes.Memo")
@@ -376,7 +377,7 @@ def _check_start_child(plan: Plan, command: Command) -> None:
     _check_length(plan, workflow_type, cause, "WorkflowType", name, where)
     _check_length(plan, wanted.task_queue.name, cause, "TaskQueue", name, where)
     for what in ("WorkflowExecutionTimeout", "WorkflowRunTimeout", "WorkflowTaskTimeout"):
-        _not_negative(getattr(wanted, _snake_case(what)), cause, what, name, where)
+        _fit(getattr(wanted, _snake_case(what)), cause, f"Invalid {what} on {name}", f".{where}")
     _check_retry(wanted, cause, name, where)
     if wanted.cron_schedule:
         try:

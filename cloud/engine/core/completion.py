@@ -86,7 +86,7 @@ def _remember_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -
     turn.execution.volatile.sticky = (
         Sticky(
             queue=sticky.worker_task_queue.name,
-            timeout=to_ns(sticky.schedule_to_start_timeout)
+            timeout=max(to_ns(sticky.schedule_to_start_timeout), 0)
             or to_ns(turn.execution.started.workflow_task_timeout),
         )
         if sticky.worker_task_queue.name

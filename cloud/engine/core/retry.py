@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import RetryPolicy
 from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
 
-from cloud.engine.core.clock import duration, to_ns
+from cloud.engine.core.clock import LATEST, duration, fit, to_ns
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.limits import Limits
 
@@ -40,16 +41,21 @@ def check(policy: RetryPolicy) -> None:
     """
     if policy.maximum_attempts == 1:
         return  # no retries: nothing else of it matters
-    if to_ns(policy.initial_interval) < 0:
-        raise Invalid("invalid InitialInterval set on retry policy: negative duration")
-    if policy.backoff_coefficient and policy.backoff_coefficient < 1:
+    _fit(policy.initial_interval, "InitialInterval")
+    if policy.backoff_coefficient and not policy.backoff_coefficient >= 1:  # NaN is no coefficient either
         raise Invalid("BackoffCoefficient cannot be less than 1 on retry policy.")
-    if to_ns(policy.maximum_interval) < 0:
-        raise Invalid("invalid MaximumInterval set on retry policy: negative duration")
+    _fit(policy.maximum_interval, "MaximumInterval")
     if to_ns(policy.maximum_interval) and to_ns(policy.maximum_interval) < to_ns(policy.initial_interval):
         raise Invalid("MaximumInterval cannot be less than InitialInterval on retry policy.")
     if policy.maximum_attempts < 0:
         raise Invalid("MaximumAttempts cannot be negative on retry policy.")
+
+
+def _fit(interval: Duration, what: str) -> None:
+    try:
+        fit(interval)
+    except Invalid as error:
+        raise Invalid(f"invalid {what} set on retry policy: {error}") from None
 
 
 def next_delay(
@@ -72,7 +78,7 @@ def next_delay(
     delay = _backoff(policy, attempt)
     info = failure.application_failure_info
     if failure.HasField("application_failure_info") and info.HasField("next_retry_delay"):
-        delay = to_ns(info.next_retry_delay)
+        delay = max(to_ns(info.next_retry_delay), 0)
     if expires_at and now + delay > expires_at:
         return -1, _S.RETRY_STATE_TIMEOUT
     return delay, _S.RETRY_STATE_IN_PROGRESS
@@ -84,8 +90,8 @@ def _backoff(policy: RetryPolicy, attempt: int) -> int:
     try:
         delay = int(initial * policy.backoff_coefficient ** (attempt - 1))
     except OverflowError:
-        delay = maximum or (1 << 62)
-    return min(delay, maximum) if maximum else delay
+        delay = LATEST
+    return min(delay, maximum or LATEST)
 
 
 def is_retryable(failure: Failure, non_retryable_types: Collection[str]) -> bool:

@@ -22,6 +22,8 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionStartedEventAttributes,
 )
 
+from cloud.engine.core.deadlines import Deadlines
+
 RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 
 
@@ -190,7 +192,7 @@ class Execution:
     volatile: Volatile = field(default_factory=Volatile)
     buffered: list[HistoryEvent] = field(default_factory=list)
     # Derived from the above: never compared, never stored.
-    deadlines: list[tuple[int, int, int | str]] = field(default_factory=list, compare=False, repr=False)
+    deadlines: Deadlines = field(default_factory=Deadlines, compare=False, repr=False)
 
     @property
     def running(self) -> bool:

@@ -2,13 +2,16 @@
 
 While one batch is being flushed the next one fills, so the batch size follows the load without a delay timer. A reply leaves only
 after its batch is on disk. A later transition may build on an earlier one that is not: should a flush fail, `on_failure` drops
-all memory, and everyone who waits for this batch or a later one is told `Unflushed`.
+all memory, and everyone who waits for this batch or a later one is told `Unflushed`. A batch that the database can't take
+because of what is in it has its culprits named, so that the same runs do not spoil one batch after the other. A loop that can't
+go on (the lease is lost, or a defect) says so by `on_ended`, which ends the process; it never just stops.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,8 +20,10 @@ from sqlalchemy import Connection
 from temporalio.api.history.v1 import History, HistoryEvent
 
 from cloud.engine.core import machine
+from cloud.engine.core.clock import LATEST
 from cloud.engine.core.state import ActivityProgress
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.lease import LOST
 from cloud.engine.store.database import Database, StoreUnavailable
 from cloud.engine.store.rows import CurrentRun, HistoryRow, Rows, RunRow, TaskRow, UsageRow, encode
 from cloud.engine.store.visibility import VisibilityRow
@@ -32,6 +37,30 @@ WAKE_AT_ONCE = 1
 
 class Unflushed(Exception):
     """The batch did not become durable; what it held is forgotten."""
+
+
+class HeldUp(Unflushed):
+    """The run can't be stored as it would become, by a defect; it rests for some minutes."""
+
+
+class _Unfreezable(Exception):
+    """A run's state can't be made into rows: a defect."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"the state of run {run_id} can't be made into rows")
+        self.run_id = run_id
+
+
+@contextmanager
+def _blaming(run_id: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _Unfreezable(run_id) from error
+
+
+class _Undone(Exception):
+    """Rolls a trial back."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +77,7 @@ class Batch:
     tasks: dict[int, TaskRow] = field(default_factory=dict)
     tasks_done: list[int] = field(default_factory=list)
     usage: list[UsageRow] = field(default_factory=list)
-    visible: dict[str, HotRun] = field(default_factory=dict)
+    visible: set[str] = field(default_factory=set)
     deleted: list[HotRun] = field(default_factory=list)
     durable: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -73,19 +102,20 @@ class CommitLoop:
         database: Database,
         *,
         visibility_row: Callable[[HotRun], VisibilityRow],
-        on_flushing: Callable[[HotRun, int], None],
-        on_flushed: Callable[[Batch], None],
+        on_flushed: Callable[[Batch, Rows], None],
         on_failure: Callable[[], None],
-        on_lease_lost: Callable[[], None],
+        on_culprits: Callable[[set[str]], None],
+        on_ended: Callable[[str], None],
     ) -> None:
         self._database = database
         self._visibility_row = visibility_row
-        self._on_flushing = on_flushing
         self._on_flushed = on_flushed
         self._on_failure = on_failure
-        self._on_lease_lost = on_lease_lost
+        self._on_culprits = on_culprits
+        self._on_ended = on_ended
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._ended = False
         self.epoch = 0
         self.open = Batch()
         self.flushing: Batch | None = None
@@ -97,20 +127,25 @@ class CommitLoop:
             self._task = asyncio.create_task(self._run(), name="commit-loop")
 
     async def stop(self) -> None:
-        """Flush what is there, then stop."""
-        if self._task is None:
+        """Flush what is there, then stop. Whoever touches the open batch later is told that it is too late."""
+        task = self._task
+        if task is None:
             return
-        while not self.open.empty or self.flushing is not None:
+        while not task.done() and (not self.open.empty or self.flushing is not None):
             self._changed.set()
-            try:
-                await asyncio.shield((self.flushing or self.open).durable)
-            except Unflushed:
-                break
-        self._task.cancel()
-        self._task = None
+            durable = (self.flushing or self.open).durable
+            await asyncio.wait({task, durable}, return_when=asyncio.FIRST_COMPLETED)
+        task.cancel()
+        self._ended = True
 
     def touch(self) -> Batch:
-        """The open batch, which will be flushed soon."""
+        """The open batch, which will be flushed soon.
+
+        Raises:
+            Unflushed: nothing will be flushed any more.
+        """
+        if self._ended:
+            raise Unflushed("this process writes nothing more; try again")
         self._changed.set()
         return self.open
 
@@ -126,6 +161,21 @@ class CommitLoop:
         ]
 
     async def _run(self) -> None:
+        try:
+            await self._flush_as_they_come()
+        except LeaseLost as error:
+            log.error("lease_lost", reason=str(error))
+            self._end(LOST)
+        except Exception:
+            log.exception("commit_loop_broke")
+            self._end("the commit loop broke off by a defect of this program (see the log)")
+
+    def _end(self, reason: str) -> None:
+        self._ended = True
+        self._fail(self.flushing)
+        self._on_ended(reason)
+
+    async def _flush_as_they_come(self) -> None:
         while True:
             await self._changed.wait()
             # Let everything that this turn of the loop woke join the batch.
@@ -135,27 +185,56 @@ class CommitLoop:
                 continue
             batch, self.open = self.open, Batch()
             self.flushing = batch
-            rows = self._freeze(batch)
-            try:
-                await self._database.write(partial(_write, rows, self.epoch))
-            except LeaseLost as error:
-                log.error("lease_lost", reason=str(error))
-                self._fail(batch)
-                self._on_lease_lost()
-                return
-            except Exception as error:
-                if isinstance(error, StoreUnavailable):
-                    log.error("flush_failed", reason=str(error))
-                else:
-                    log.exception("flush_failed_unexpectedly")
+            rows = await self._write(batch)
+            if rows is None:
                 self._fail(batch)
                 continue
             self.flushing = None
             for hot in batch.runs.values():
                 if hot.unflushed is batch:
                     hot.unflushed = None
-            self._on_flushed(batch)
-            batch.durable.set_result(None)
+            try:
+                self._on_flushed(batch, rows)
+            finally:
+                batch.durable.set_result(None)
+
+    async def _write(self, batch: Batch) -> Rows | None:
+        """Make the batch durable. None if it is not, with the reason in the log and the culprits named."""
+        try:
+            rows = self._freeze(batch)
+        except _Unfreezable as error:
+            log.error("run_can_not_be_stored", run_id=error.run_id, exc_info=error.__cause__)
+            self._on_culprits({error.run_id})
+            return None
+        try:
+            await self._database.write(partial(_write, rows, self.epoch))
+        except LeaseLost:
+            raise
+        except StoreUnavailable as error:
+            log.error("flush_failed", reason=str(error))
+            return None
+        except Exception as error:
+            culprits = await self._culprits_of(rows)
+            log.error("batch_can_not_be_stored", run_ids=sorted(culprits), exc_info=error)
+            self._on_culprits(culprits)
+            return None
+        return rows
+
+    async def _culprits_of(self, rows: Rows) -> set[str]:
+        """Runs whose rows the database can't take by themselves. Tried one by one, and never kept."""
+        culprits = set()
+        for run_id in rows.run_ids():
+            try:
+                await self._database.write(partial(_try, rows.of_run(run_id), self.epoch))
+            except _Undone:
+                continue
+            except LeaseLost:
+                raise
+            except StoreUnavailable:
+                break
+            except Exception:
+                culprits.add(run_id)
+        return culprits
 
     def abandon(self) -> None:
         """A defect left a run's state in memory half changed: forget all that is not being flushed yet."""
@@ -164,12 +243,13 @@ class CommitLoop:
         lost.durable.set_exception(Unflushed("a defect undid the change; try again"))
         lost.durable.exception()
 
-    def _fail(self, batch: Batch) -> None:
+    def _fail(self, batch: Batch | None) -> None:
         later, self.open, self.flushing = self.open, Batch(), None
         self._on_failure()
         for lost in (batch, later):
-            lost.durable.set_exception(Unflushed("the change could not be made durable; try again"))
-            lost.durable.exception()  # whether or not anyone waits
+            if lost is not None:
+                lost.durable.set_exception(Unflushed("the change could not be made durable; try again"))
+                lost.durable.exception()  # whether or not anyone waits
 
     def _freeze(self, batch: Batch) -> Rows:
         rows = Rows(
@@ -180,53 +260,63 @@ class CommitLoop:
             tasks_done=batch.tasks_done,
             usage=batch.usage,
         )
-        for hot in batch.runs.values():
-            execution = hot.execution
-            key = execution.key
-            wake_at = self._wake_at(hot)
-            rows.runs.append(
-                RunRow(
-                    key.run_id,
-                    key.namespace_id,
-                    key.workflow_id,
-                    execution.status,
-                    execution.next_event_id,
-                    wake_at,
-                    encode(execution.volatile),
-                )
-            )
-            self._on_flushing(hot, wake_at)
+        for run_id, hot in batch.runs.items():
+            with _blaming(run_id):
+                rows.runs.append(_run_row(hot))
+                if run_id in batch.visible:
+                    rows.visibility.append(self._visibility_row(hot))
         for run_id, events in batch.events.items():
-            rows.history.append(
-                HistoryRow(
-                    run_id,
-                    events[0].event_id,
-                    events[-1].event_id,
-                    History(events=events).SerializeToString(),
+            with _blaming(run_id):
+                rows.history.append(
+                    HistoryRow(
+                        run_id,
+                        events[0].event_id,
+                        events[-1].event_id,
+                        History(events=events).SerializeToString(),
+                    )
                 )
-            )
-        rows.progress = {key: encode(progress) for key, progress in batch.progress.items()}
-        rows.buffered = [
-            (run_id, position, event.SerializeToString())
-            for run_id, waiting in batch.buffered.items()
-            for position, event in waiting
-        ]
-        rows.visibility = [self._visibility_row(hot) for hot in batch.visible.values()]
+        for (run_id, event_id), progress in batch.progress.items():
+            with _blaming(run_id):
+                rows.progress[(run_id, event_id)] = encode(progress)
+        for run_id, waiting in batch.buffered.items():
+            with _blaming(run_id):
+                rows.buffered.extend(
+                    (run_id, position, event.SerializeToString()) for position, event in waiting
+                )
         rows.deleted_runs = [
             (hot.execution.key.namespace_id, hot.execution.key.workflow_id, hot.run_id)
             for hot in batch.deleted
         ]
         return rows
 
-    @staticmethod
-    def _wake_at(hot: HotRun) -> int:
-        if hot.outstanding:
-            return WAKE_AT_ONCE
-        execution = hot.execution
-        if execution.running:
-            return machine.due_at(execution)
-        return execution.close_time + hot.namespace.retention
+
+def _run_row(hot: HotRun) -> RunRow:
+    execution = hot.execution
+    key = execution.key
+    return RunRow(
+        key.run_id,
+        key.namespace_id,
+        key.workflow_id,
+        execution.status,
+        execution.next_event_id,
+        _wake_at(hot),
+        encode(execution.volatile),
+    )
+
+
+def _wake_at(hot: HotRun) -> int:
+    if hot.outstanding:
+        return WAKE_AT_ONCE
+    execution = hot.execution
+    if execution.running:
+        return min(machine.due_at(execution), LATEST)
+    return min(execution.close_time + hot.namespace.retention, LATEST)
 
 
 def _write(rows: Rows, epoch: int, connection: Connection) -> None:
     write_rows(connection, rows, epoch)
+
+
+def _try(rows: Rows, epoch: int, connection: Connection) -> None:
+    write_rows(connection, rows, epoch)
+    raise _Undone

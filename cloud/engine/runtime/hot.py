@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,45 @@ if TYPE_CHECKING:
     from cloud.engine.runtime.queries import PendingQuery
 
 TAIL_EVENTS_MAX = 256
-"""Newest events kept in memory: what a sticky worker's next task, a waiting reader and a closed run's reader need."""
+TAIL_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Tail:
+    """The newest events of a run: what a sticky worker's next task, a waiting reader and a closed run's reader need.
+
+    Bounded by count and by serialized size (`size`, bytes). What is not here is read from the store.
+    """
+
+    __slots__ = ("_events", "_sizes", "size")
+
+    def __init__(self) -> None:
+        self._events: deque[HistoryEvent] = deque()
+        self._sizes: deque[int] = deque()
+        self.size = 0
+
+    def extend(self, events: Iterable[HistoryEvent]) -> None:
+        """Add the history's next events; the oldest go."""
+        for event in events:
+            self._events.append(event)
+            self._sizes.append(event.ByteSize())
+            self.size += self._sizes[-1]
+        while len(self._events) > TAIL_EVENTS_MAX or self.size > TAIL_BYTES_MAX:
+            self._events.popleft()
+            self.size -= self._sizes.popleft()
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self._events.clear()
+        self._sizes.clear()
+        self.size = 0
+
+    def between(self, first_event_id: int, last_event_id: int) -> list[HistoryEvent] | None:
+        """Events `first` to `last` if all of them are here."""
+        if first_event_id > last_event_id:
+            return []
+        if not self._events or self._events[0].event_id > first_event_id:
+            return None
+        return [event for event in self._events if first_event_id <= event.event_id <= last_event_id]
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +65,7 @@ class HotRun:
 
     execution: Execution
     namespace: Namespace
-    tail: deque[HistoryEvent] = field(default_factory=lambda: deque(maxlen=TAIL_EVENTS_MAX))
+    tail: Tail = field(default_factory=Tail)
     unflushed: Batch | None = None
     outstanding: int = 0
     has_progress_rows: bool = False
@@ -42,11 +81,19 @@ class HotRun:
 
     def tail_from(self, first_event_id: int, last_event_id: int) -> list[HistoryEvent] | None:
         """Events `first` to `last` if memory has all of them."""
-        if first_event_id > last_event_id:
-            return []
-        if not self.tail or self.tail[0].event_id > first_event_id:
-            return None
-        return [event for event in self.tail if first_event_id <= event.event_id <= last_event_id]
+        return self.tail.between(first_event_id, last_event_id)
+
+    def drop(self) -> None:
+        """It left memory: whoever holds it asks for it again."""
+        self.dropped = True
+        self.wake_watchers()
+
+    def wake_watchers(self) -> None:
+        """Something became durable, or the run is gone: who waits for it looks again."""
+        for watcher in self.watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+        self.watchers.clear()
 
     @property
     def busy(self) -> bool:

@@ -19,6 +19,8 @@ from cloud.engine.store.rows import CurrentRun
 OPEN_RUNS_MAX = 4_096
 CLOSED_RUNS_MAX = 256
 CURRENT_RUNS_MAX = 16_384
+TAILS_BYTES_MAX = 256 * 1024 * 1024
+"""Newest events of all runs in memory, serialized: a bound against large payloads, which counts do not give."""
 
 
 class HotRuns:
@@ -47,11 +49,12 @@ class HotRuns:
     def forget(self) -> None:
         """Drop everything (a flush failed: memory is ahead of the store)."""
         self.generation += 1
-        for hot in (*self._open.values(), *self._closed.values()):
-            hot.dropped = True
+        dropped = [*self._open.values(), *self._closed.values()]
         self._open.clear()
         self._closed.clear()
         self._current.clear()
+        for hot in dropped:
+            hot.drop()
 
     def add(self, hot: HotRun) -> None:
         """A new run."""
@@ -59,9 +62,9 @@ class HotRuns:
 
     def remove(self, hot: HotRun) -> None:
         """A deleted run."""
-        hot.dropped = True
         self._open.pop(hot.run_id, None)
         self._closed.pop(hot.run_id, None)
+        hot.drop()
 
     def in_memory(self, run_id: str) -> HotRun | None:
         """The run if it is in memory."""
@@ -186,7 +189,13 @@ class HotRuns:
                 if len(runs) <= count_max:
                     break
                 if not runs[run_id].busy:
-                    runs.pop(run_id).dropped = True
+                    runs.pop(run_id).drop()
+        kept = sum(hot.tail.size for hot in (*self._open.values(), *self._closed.values()))
+        for hot in (*self._closed.values(), *self._open.values()):
+            if kept <= TAILS_BYTES_MAX:
+                break
+            kept -= hot.tail.size
+            hot.tail.clear()
         unflushed = {*self._commits.open.current_runs}
         if self._commits.flushing:
             unflushed |= {*self._commits.flushing.current_runs}

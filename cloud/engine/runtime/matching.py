@@ -14,7 +14,7 @@ from cloud.engine.core import activity, workflow_task
 from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
 from cloud.engine.core.errors import NoSuchTask
 from cloud.engine.core.state import Activity
-from cloud.engine.runtime.commits import Unflushed
+from cloud.engine.runtime.commits import HeldUp, Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
@@ -22,6 +22,8 @@ from cloud.engine.runtime.queries import PendingQuery
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueue
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, TaskRow
+
+UNFLUSHED_RETRY_S = 0.05
 
 
 @dataclass(slots=True)
@@ -261,6 +263,11 @@ class Matching:
             except NoSuchRun:
                 runtime.commits.touch().finish_task(row.task_id)
                 continue
+            except (
+                BaseException
+            ):  # the store is away, or this poll's caller: the task is still there for the next
+                runtime.queues.put_back(queue, row)
+                raise
             try:
                 given: Given
                 if queue.key.kind == WORKFLOW_TASK:
@@ -272,7 +279,13 @@ class Matching:
             except NoSuchTask:
                 runtime.commits.touch().finish_task(row.task_id)
                 continue
+            except HeldUp:
+                continue  # its row stays in the store; those behind it do not wait for it
             except Unflushed:
+                # The run left memory: a task whose queue was forgotten with it will be read again.
+                if queue.loaded:
+                    runtime.queues.put_back(queue, row)
+                    await asyncio.sleep(UNFLUSHED_RETRY_S)
                 continue
             runtime.commits.touch().finish_task(row.task_id)
             return given
@@ -290,6 +303,8 @@ class Matching:
             timer.cancel()
             if not poller.matched.done():
                 poller.matched.cancel()
+            if poller in queue.pollers:
+                queue.pollers.remove(poller)
             queue.last_poll_at = self._runtime.clock.now()
 
     # --- queries ---

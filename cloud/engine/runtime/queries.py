@@ -8,6 +8,7 @@ live in memory: their caller waits for the answer, and asks again if the service
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 
 from temporalio.api.query.v1 import WorkflowQuery, WorkflowQueryResult
@@ -27,6 +28,7 @@ class PendingQuery:
     query: WorkflowQuery
     hot: HotRun
     sticky: bool = False
+    waits_in: deque[PendingQuery] | None = None  # the queue in which no worker took it yet
     taken: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Future[WorkflowQueryResult] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -51,6 +53,8 @@ class Queries:
     def forget(self, query: PendingQuery) -> None:
         """Its caller is gone, or has its answer."""
         self._held.pop(query.query_id, None)
+        if query.waits_in is not None and query in query.waits_in:
+            query.waits_in.remove(query)
 
     @staticmethod
     def answer(query: PendingQuery, result: WorkflowQueryResult) -> None:

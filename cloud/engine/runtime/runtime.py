@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from cloud.engine.core import machine
+from cloud.engine.core.clock import LATEST
 from cloud.engine.core.effects import (
     CancelExternal,
     Meter,
@@ -29,7 +32,7 @@ from cloud.engine.core.limits import Limits
 from cloud.engine.core.turn import Ids, Surroundings, Turn
 from cloud.engine.runtime import cron
 from cloud.engine.runtime.clock import Clock
-from cloud.engine.runtime.commits import Batch, CommitLoop, Unflushed
+from cloud.engine.runtime.commits import Batch, CommitLoop, HeldUp, Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.hot_runs import HotRuns
@@ -41,15 +44,26 @@ from cloud.engine.runtime.tokens import Tokens
 from cloud.engine.runtime.visible import visibility_row
 from cloud.engine.runtime.wakeups import Wakeups
 from cloud.engine.store import schema as s
-from cloud.engine.store.database import Database
+from cloud.engine.store.database import Database, StoreUnavailable
+from cloud.engine.store.deleting import delete_dead_tasks
 from cloud.engine.store.reading import read_fact
-from cloud.engine.store.rows import CurrentRun, UsageRow
+from cloud.engine.store.rows import CurrentRun, Rows, UsageRow
 from cloud.engine.store.writing import check_epoch
 
 log = structlog.get_logger(__name__)
 
 _SERIALS_PER_EPOCH_BITS = 40
 HOUSEKEEPING_INTERVAL_S = 5.0
+DEAD_TASKS_INTERVAL_S = 600.0
+HOLD_UP_NS = 300_000_000_000
+
+
+@dataclass(slots=True)
+class _IdLock:
+    """A lock, and how many hold it or wait for it: the last one takes it out of the table."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
 
 
 class Runtime:
@@ -62,31 +76,34 @@ class Runtime:
         clock: Clock,
         ids: Ids,
         limits: Limits | None = None,
-        on_lease_lost: Callable[[], None] = lambda: None,
+        on_ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.database = database
         self.clock = clock
         self.ids = ids
         self.limits = limits or Limits()
         self.namespaces = Namespaces(database, self.limits)
-        self.lease = Lease(database, clock)
+        self._on_ended = on_ended
+        self.lease = Lease(database, clock, self._end)
         self.queues = TaskQueues(database, clock, lambda key: self.commits.unflushed_tasks(key))
         self.queries = Queries()
         self.wakeups = Wakeups(database, clock, self._wake)
         self.commits = CommitLoop(
             database,
             visibility_row=visibility_row,
-            on_flushing=lambda hot, wake_at: self.wakeups.note(hot.run_id, wake_at),
             on_flushed=self._after_flush,
             on_failure=self._forget_all,
-            on_lease_lost=on_lease_lost,
+            on_culprits=self._hold_up,
+            on_ended=self._end,
         )
         self.runs = HotRuns(database, self.namespaces, self.commits, self._after_load)
         self.tokens = Tokens(b"")
         self.cell_id = ""
         self._serial = 0
+        self._ended = False
         self._around: dict[str, Surroundings] = {}
-        self._id_locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._id_locks: dict[tuple[str, str], _IdLock] = {}
+        self._held_up: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._at_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._dispatchers: dict[type, Callable[[HotRun, Any], None]] = {}
@@ -148,10 +165,45 @@ class Runtime:
         return await self.database.write(get_or_make)
 
     async def _housekeeping(self) -> None:
+        dead_tasks_at = time.monotonic() + DEAD_TASKS_INTERVAL_S
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            self.runs.shrink()
-            self.queues.sweep()
+            try:
+                self.runs.shrink()
+                self.queues.sweep()
+                now = self.clock.now()
+                rested = [run_id for run_id, until in self._held_up.items() if until <= now]
+                for run_id in rested:
+                    del self._held_up[run_id]
+                if rested:
+                    self.queues.forget()  # their tasks were passed over
+                if time.monotonic() >= dead_tasks_at:
+                    dead_tasks_at = time.monotonic() + DEAD_TASKS_INTERVAL_S
+                    await self._delete_dead_tasks()
+            except StoreUnavailable as error:
+                log.warning("housekeeping_delayed", reason=str(error))
+            except Exception:
+                log.exception("housekeeping_broke")
+
+    async def _delete_dead_tasks(self) -> None:
+        """Tasks of closed runs on queues that nobody polls any more (a dead worker's own) would stay for ever."""
+        after = 0
+        while True:
+            after = await self.database.write(
+                lambda c, after=after: delete_dead_tasks(c, after, self.lease.epoch)  # type: ignore[misc]
+            )
+            if not after:
+                return
+
+    def _end(self, reason: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_ended(reason)
+
+    def _hold_up(self, run_ids: set[str]) -> None:
+        """These runs can't be stored as they would become: keep them from spoiling one batch after the other."""
+        for run_id in run_ids:
+            self._held_up[run_id] = self.clock.now() + HOLD_UP_NS
 
     # --- runs ---
 
@@ -164,12 +216,16 @@ class Runtime:
     async def id_lock(self, namespace_id: str, workflow_id: str) -> AsyncIterator[None]:
         """Held while it is decided what becomes of a workflow id, so that two starts do not both find it free."""
         key = (namespace_id, workflow_id)
-        lock = self._id_locks.setdefault(key, asyncio.Lock())
+        found = self._id_locks.get(key)
+        if found is None:
+            found = self._id_locks[key] = _IdLock()
+        found.users += 1
         try:
-            async with lock:
+            async with found.lock:
                 yield
         finally:
-            if not lock.locked() and self._id_locks.get(key) is lock:
+            found.users -= 1
+            if not found.users:
                 del self._id_locks[key]
 
     async def find(self, namespace: Namespace, workflow_id: str, run_id: str = "") -> HotRun:
@@ -216,6 +272,8 @@ class Runtime:
         """
         if hot.dropped:
             raise Unflushed("the run was dropped from memory; try again")
+        if self._held_up and hot.run_id in self._held_up:
+            raise HeldUp("the run's last change could not be stored, by a defect: it rests for some minutes")
         turn = machine.open_turn(hot.execution, self.clock.now(), self.around(hot.namespace))
         try:
             yield turn
@@ -312,7 +370,7 @@ class Runtime:
                 )
             )
         elif isinstance(effect, UpdateVisibility):
-            batch.visible[hot.run_id] = hot
+            batch.visible.add(hot.run_id)
         else:
             if isinstance(effect, StartChild | SignalExternal | CancelExternal | PropagateClose):
                 hot.outstanding += 1
@@ -364,8 +422,9 @@ class Runtime:
         key = hot.execution.key
         batch = self.commits.touch()
         batch.deleted.append(hot)
-        for by_run in (batch.runs, batch.events, batch.buffered, batch.visible):
+        for by_run in (batch.runs, batch.events, batch.buffered):
             by_run.pop(hot.run_id, None)
+        batch.visible.discard(hot.run_id)
         for progress in [progress for progress in batch.progress if progress[0] == hot.run_id]:
             del batch.progress[progress]
         self.runs.remove(hot)
@@ -377,13 +436,11 @@ class Runtime:
 
     # --- what happens around flushes, loads and wakes ---
 
-    def _after_flush(self, batch: Batch) -> None:
+    def _after_flush(self, batch: Batch, rows: Rows) -> None:
+        for row in rows.runs:
+            self.wakeups.note(row.run_id, row.wake_at)
         for hot in batch.runs.values():
-            if hot.watchers:
-                for watcher in hot.watchers:
-                    if not watcher.done():
-                        watcher.set_result(None)
-                hot.watchers.clear()
+            hot.wake_watchers()
 
     def _forget_all(self) -> None:
         self.runs.forget()
@@ -410,7 +467,7 @@ class Runtime:
         with self.transition(hot) as turn:
             machine.fire_due(turn)
         if not hot.outstanding:
-            self.wakeups.note(run_id, machine.due_at(hot.execution))
+            self.wakeups.note(run_id, min(machine.due_at(hot.execution), LATEST))
 
     def refresh_namespace(self, namespace: Namespace) -> None:
         """A namespace's record changed: runs in memory see the new one."""

@@ -30,6 +30,9 @@ STICKY_POLLER_LOST_NS = 10_000_000_000
 POLLER_SEEN_NS = 5 * 60_000_000_000
 """How long a worker is listed after its last poll."""
 
+SEEN_MAX = 1_000
+"""Workers of one queue that are remembered."""
+
 QUEUE_IDLE_NS = 10 * 60_000_000_000
 
 
@@ -62,7 +65,7 @@ class TaskQueue:
     """One queue's pollers and the part of its backlog that is in memory."""
 
     key: QueueKey
-    pollers: deque[Poller] = field(default_factory=deque)
+    pollers: deque[Poller] = field(default_factory=deque)  # those that wait: each leaves when its poll ends
     queries: deque[PendingQuery] = field(default_factory=deque)
     backlog: deque[TaskRow] = field(default_factory=deque)
     loaded: bool = False
@@ -170,16 +173,26 @@ class TaskQueues:
         queue.dispatched += 1
         return row
 
+    def put_back(self, queue: TaskQueue, row: TaskRow) -> None:
+        """A task that was taken could not be looked at: it stays the oldest."""
+        queue.dispatched -= 1
+        queue.backlog.appendleft(row)
+        self._prod(queue)
+
     async def _load(self, queue: TaskQueue) -> None:
         key, after = queue.key, queue.last_task_id
         queue.more_stored = False  # what is stored from now on says so itself
         # The store does not show what is still being flushed: that is looked at before and after.
         waiting = {row.task_id: row for row in self._unflushed(key)}
-        rows = await self._database.scan(
-            lambda c: read_tasks(
-                c, key.namespace_id, key.name, key.kind, after=after, count_max=PAGE_TASKS_MAX
+        try:
+            rows = await self._database.scan(
+                lambda c: read_tasks(
+                    c, key.namespace_id, key.name, key.kind, after=after, count_max=PAGE_TASKS_MAX
+                )
             )
-        )
+        except BaseException:  # also a poll whose caller went away: the next one must ask again
+            queue.more_stored = True
+            raise
         queue.loaded = True
         if len(rows) == PAGE_TASKS_MAX:
             queue.more_stored = True
@@ -196,7 +209,10 @@ class TaskQueues:
         queue.last_poll_at = self._clock.now()
         queue.left = False
         if identity:
+            queue.seen.pop(identity, None)
             queue.seen[identity] = queue.last_poll_at
+            if len(queue.seen) > SEEN_MAX:
+                del queue.seen[next(iter(queue.seen))]
 
     def offer_query(self, query: PendingQuery, key: QueueKey, give: Callable[[Poller], None]) -> None:
         """Hand a query to a waiting poller, or let it wait for one."""
@@ -204,6 +220,7 @@ class TaskQueues:
         poller = queue.next_poller()
         if poller is None:
             queue.queries.append(query)
+            query.waits_in = queue.queries
         else:
             give(poller)
 
@@ -212,15 +229,19 @@ class TaskQueues:
         queue = self._queues.get(key)
         if queue is None:
             return []
+        self._forget_unseen(queue)
+        return sorted((Seen(i, at) for i, at in queue.seen.items()), key=lambda seen: -seen.at)
+
+    def _forget_unseen(self, queue: TaskQueue) -> None:
         oldest = self._clock.now() - POLLER_SEEN_NS
         for identity in [identity for identity, at in queue.seen.items() if at < oldest]:
             del queue.seen[identity]
-        return sorted((Seen(i, at) for i, at in queue.seen.items()), key=lambda seen: -seen.at)
 
     def sweep(self) -> None:
-        """Forget queues that nobody used for long (sticky ones of workers that are gone)."""
+        """Forget queues that nobody used for long (sticky ones of workers that are gone), and workers not seen for long."""
         oldest = self._clock.now() - QUEUE_IDLE_NS
         for key, queue in list(self._queues.items()):
+            self._forget_unseen(queue)
             idle = not queue.pollers and not queue.queries and not queue.backlog
             if idle and queue.last_poll_at < oldest and not queue.loading.locked():
                 del self._queues[key]

@@ -35,10 +35,12 @@ from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.starting import Starting, conflict_with_closed
 from cloud.engine.store.database import StoreUnavailable
 from cloud.engine.store.reading import read_events
+from cloud.engine.store.rows import CurrentRun
 
 log = structlog.get_logger(__name__)
 
 RETRY_S = 0.2
+RETRY_S_MAX = 10.0
 IDENTITY = "history-service"
 
 _SignalCause = SignalExternalWorkflowExecutionFailedCause
@@ -72,14 +74,19 @@ class Transfers:
         self, work: Callable[[HotRun, Any], Coroutine[Any, Any, None]], hot: HotRun, effect: Any
     ) -> None:
         """Try until it is done; a run that was dropped from memory asks again when it is loaded."""
+        retry_s = RETRY_S
         while not hot.dropped:
             try:
                 await work(hot, effect)
             except (Unflushed, StoreUnavailable) as error:
                 log.warning("transfer_delayed", run_id=hot.run_id, effect=repr(effect), reason=str(error))
-                await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("transfer_failed", run_id=hot.run_id, effect=repr(effect))
+                retry_s = RETRY_S_MAX
             else:
                 return
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, RETRY_S_MAX)
 
     def _done(self, hot: HotRun) -> None:
         hot.outstanding -= 1
@@ -88,12 +95,20 @@ class Transfers:
     # --- children ---
 
     async def _start_child(self, parent: HotRun, effect: StartChild) -> None:
-        pending = child.awaiting_start(parent.execution, effect.initiated_event_id)
-        if pending is None or not parent.execution.running:
-            self._done(parent)  # what a closed parent still owes its children is done with its close
+        pending = self._child_to_start(parent, effect)
+        if pending is None:
+            self._done(parent)
             return
-        async with self._runtime.id_lock(parent.execution.key.namespace_id, pending.initiated.workflow_id):
-            started = await self._try_start(parent, pending)
+        namespace_id, workflow_id = parent.execution.key.namespace_id, pending.initiated.workflow_id
+        async with self._runtime.id_lock(namespace_id, workflow_id):
+            current = await self._runtime.runs.current(namespace_id, workflow_id)
+            if parent.dropped:
+                raise Unflushed("the parent was dropped from memory")
+            pending = self._child_to_start(parent, effect)
+            if pending is None:
+                self._done(parent)  # the parent closed meanwhile: a child of it would be an orphan
+                return
+            started = self._try_start(parent, pending, current)
             with self._runtime.transition(parent) as turn:
                 if started is not None:
                     child.started(turn, effect.initiated_event_id, started.run_id)
@@ -109,12 +124,16 @@ class Transfers:
                     workflow_task.schedule(turn)
             self._done(parent)
 
-    async def _try_start(self, parent: HotRun, pending: Child) -> HotRun | None:
-        """Start the child, without its first task; None if the workflow id is not free. Awaits nothing after its look."""
+    @staticmethod
+    def _child_to_start(parent: HotRun, effect: StartChild) -> Child | None:
+        """None if there is nothing to start: what a closed parent still owes its children is done with its close."""
+        if not parent.execution.running:
+            return None
+        return child.awaiting_start(parent.execution, effect.initiated_event_id)
+
+    def _try_start(self, parent: HotRun, pending: Child, current: CurrentRun | None) -> HotRun | None:
+        """Start the child, without its first task; None if the workflow id is not free."""
         runtime, intent = self._runtime, pending.initiated
-        current = await runtime.runs.current(parent.execution.key.namespace_id, intent.workflow_id)
-        if parent.dropped:
-            raise Unflushed("the parent was dropped from memory")
         if current is not None and (
             current.status == RUNNING or conflict_with_closed(current, intent.workflow_id_reuse_policy)
         ):

@@ -7,7 +7,7 @@ from typing import cast
 from temporalio.api.common.v1 import Memo, SearchAttributes
 from temporalio.api.enums.v1 import IndexedValueType
 
-from cloud.engine.core.clock import to_ns
+from cloud.engine.core.clock import LATEST, to_ns
 from cloud.engine.core.state import Execution
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.store.search_attribute_values import encode, indexed, listed
@@ -23,7 +23,7 @@ def visibility_row(hot: HotRun) -> VisibilityRow:
     types = attribute_types(hot)
     attributes = search_attributes(execution)
     shown = listed(attributes, types) if attributes.indexed_fields else None
-    execution_time = execution.start_time + to_ns(started.first_workflow_task_backoff)
+    execution_time = min(execution.start_time + to_ns(started.first_workflow_task_backoff), LATEST)
     parent = started.parent_workflow_execution
     root = started.root_workflow_execution
     return VisibilityRow(

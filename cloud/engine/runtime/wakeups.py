@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from cloud.engine.runtime.clock import Clock
+from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.store.database import Database, StoreUnavailable
 from cloud.engine.store.reading import read_due
 
@@ -63,7 +64,7 @@ class Wakeups:
         self._earlier.set()
 
     def note(self, run_id: str, at: int) -> None:
-        """A run is to be woken at `at` (ns); 0 for never, and what is beyond the horizon is left to the store."""
+        """A run, as it is stored now, is to be woken at `at` (ns); 0 for never. What is beyond the horizon is left to the store."""
         if not at or at > max(self._scanned_until, self._clock.now() + HORIZON_NS):
             self._noted.pop(run_id, None)
             return
@@ -78,6 +79,17 @@ class Wakeups:
             self._earlier.set()
 
     async def _run(self) -> None:
+        while True:
+            try:
+                await self._wake_as_they_come()
+            except Exception:
+                log.exception(
+                    "wakeups_broke"
+                )  # a defect: the heap may be short of something, the store is not
+                self.forget()
+                await asyncio.sleep(RETRY_NS / _SECOND)
+
+    async def _wake_as_they_come(self) -> None:
         while True:
             now = self._clock.now()
             if now >= self._scan_at:
@@ -105,6 +117,9 @@ class Wakeups:
     async def _wake_one(self, run_id: str) -> None:
         try:
             await self._wake(run_id)
+        except (Unflushed, StoreUnavailable) as error:
+            log.warning("wake_delayed", run_id=run_id, reason=str(error))
+            self.note(run_id, self._clock.now() + RETRY_NS)
         except Exception:
             log.exception("wake_failed", run_id=run_id)
             self.note(run_id, self._clock.now() + RETRY_NS)
@@ -122,4 +137,7 @@ class Wakeups:
         self._scanned_until = due[-1][1] if full else until
         self._scan_at = max(due[-1][1], now + RETRY_NS) if full else now + HORIZON_NS
         for run_id, at in due:
-            self.note(run_id, at)
+            # What was flushed while the store was read has been noted already, and is newer than what was read.
+            noted = self._noted.get(run_id)
+            if noted is None or at < noted:
+                self.note(run_id, at)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, select
 
+from cloud.engine.core.state import RUNNING
 from cloud.engine.store import schema as s
 from cloud.engine.store.writing import check_epoch
 
@@ -58,3 +59,25 @@ def delete_rest(connection: Connection, namespace_id: str, epoch: int) -> int:
             connection.execute(delete(table).where(of_namespace, key.in_(page)))
         count += len(page)
     return count
+
+
+def delete_dead_tasks(connection: Connection, after: int, epoch: int) -> int:
+    """Delete, of a page of the tasks behind id `after`, those whose run is closed or gone.
+
+    Returns the last id of the page, 0 if it was the last page.
+
+    Raises:
+        LeaseLost: the lease is another's; nothing is deleted.
+    """
+    check_epoch(connection, epoch)
+    page = connection.execute(
+        select(s.tasks.c.task_id, s.runs.c.status)
+        .outerjoin(s.runs, s.runs.c.run_id == s.tasks.c.run_id)
+        .where(s.tasks.c.task_id > after)
+        .order_by(s.tasks.c.task_id)
+        .limit(PAGE_ROWS)
+    ).all()
+    dead = [task_id for task_id, status in page if status != RUNNING]
+    if dead:
+        connection.execute(delete(s.tasks).where(s.tasks.c.task_id.in_(dead)))
+    return page[-1].task_id if len(page) == PAGE_ROWS else 0

@@ -92,6 +92,26 @@ class Rows:
         default_factory=list
     )  # (namespace id, workflow id, run id)
 
+    def run_ids(self) -> list[str]:
+        """The runs that have rows of their own here."""
+        return list({row.run_id for row in self.runs} | {row.run_id for row in self.usage})
+
+    def of_run(self, run_id: str) -> Rows:
+        """What is written of one run alone."""
+        return Rows(
+            runs=[row for row in self.runs if row.run_id == run_id],
+            current_runs={key: row for key, row in self.current_runs.items() if row.run_id == run_id},
+            history=[row for row in self.history if row.run_id == run_id],
+            progress={key: data for key, data in self.progress.items() if key[0] == run_id},
+            progress_cleared=self.progress_cleared & {run_id},
+            buffer_cleared=self.buffer_cleared & {run_id},
+            buffered=[row for row in self.buffered if row[0] == run_id],
+            tasks={key: row for key, row in self.tasks.items() if row.run_id == run_id},
+            usage=[row for row in self.usage if row.run_id == run_id],
+            visibility=[row for row in self.visibility if row.run_id == run_id],
+            deleted_runs=[row for row in self.deleted_runs if row[2] == run_id],
+        )
+
 
 _encoder = msgspec.msgpack.Encoder()
 _volatile = msgspec.msgpack.Decoder(Volatile)

@@ -98,12 +98,12 @@ class Engine:
 
 @asynccontextmanager
 async def engine(
-    database: Database, on_lease_lost: Callable[[], None] = lambda: None
+    database: Database, on_ended: Callable[[str], None] = lambda _: None
 ) -> AsyncIterator[Engine]:
     """A runtime on `database`, stopped at the end; the database stays open."""
     await prepare(database)
     clock = SystemClock()
-    runtime = Runtime(database, clock=clock, ids=SystemIds(clock), on_lease_lost=on_lease_lost)
+    runtime = Runtime(database, clock=clock, ids=SystemIds(clock), on_ended=on_ended)
     service = EngineService(runtime)
     await runtime.start()
     try:
