@@ -29,8 +29,12 @@ def load_key_ring(path: Path) -> KeyRing:
     try:
         content = read_secret_file(path, what=_WHAT)
     except SecretFileError as error:
+        # The copy first: whoever follows the other advice has a worker that starts and can read nothing.
         hint = (
-            "" if path.exists() else f" Make one with `tacit keys init --key-ring {path}`, or copy it here."
+            ""
+            if path.exists()
+            else " Put your copy of it back there: a new key ring can't read what the old one encrypted. Only if "
+            f"there never was one, make it with `tacit keys init --key-ring {path}`."
         )
         raise KeyRingError(f"{error}{hint}") from None
     return KeyRing.from_json(content, source=f"the key ring {path}")

@@ -10,6 +10,7 @@ from temporalio import workflow
 # Workflow modules are loaded anew in the SDK's sandbox, and the libraries beneath cannot be loaded twice. Whoever
 # keeps workflows and this import in one file gets the modules that are loaded already.
 with workflow.unsafe.imports_passed_through():
+    from codec import KeyRingError
     from sdk.certificates import (
         CertificateAuthority,
         ClientCertificate,
@@ -38,6 +39,7 @@ __all__ = [
     "CodecSettings",
     "DataConverterOptions",
     "Encryption",
+    "KeyRingError",
     "Profile",
     "ProfileError",
     "SdkError",

@@ -11,6 +11,7 @@ from temporalio.converter import DefaultPayloadConverter, PayloadConverter
 from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression
 
+from codec import KeyRingError
 from sdk.converter import DataConverterOptions, data_converter, options_of
 from sdk.errors import ProfileError
 from sdk.profile import Profile, load_profile, refuse_key_in_the_clear
@@ -37,7 +38,7 @@ async def connect(
 
     Raises:
         ProfileError: the profile is not usable, or would send payloads or an API key readable by mistake.
-        codec.KeyRingError: its key ring is not usable.
+        KeyRingError: its key ring is missing or not usable.
         codec.OffloadError: its object store is not.
         RuntimeError: the service cannot be reached, or refuses (raised by the SDK).
     """
@@ -56,13 +57,18 @@ async def connect(
     api_key = connection.get("api_key")
     if api_key is not None and tls is False:
         refuse_key_in_the_clear(chosen.address)
+    try:
+        converted = data_converter(options)
+    except KeyRingError as error:
+        # Raised anew, so that a script's traceback ends at its call of this, with one sentence and none of the way.
+        raise KeyRingError(f"Profile {chosen.name!r} can't be used. {error}") from None
     return await Client.connect(
         chosen.address,
         namespace=namespace or chosen.namespace,
         api_key=api_key,
         tls=tls,
         rpc_metadata=connection.get("rpc_metadata", {}),
-        data_converter=data_converter(options),
+        data_converter=converted,
         header_codec_behavior=HeaderCodecBehavior.CODEC,
         grpc_compression=GrpcCompression.NONE if options.key_ring is not None else GrpcCompression.GZIP,
         interceptors=interceptors,

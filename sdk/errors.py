@@ -3,6 +3,8 @@
 SdkError
 ├── ProfileError          the profile's files or variables are missing, wrong or unsafe (operator)
 └── CertificateError      a certificate cannot be made as asked (caller)
+
+KeyRingError, the codec's, is in `sdk` too: the key ring that a profile names is missing or not usable (operator).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,20 @@ class TestConnecting:
         write(config)
         with pytest.raises(ProfileError, match=r"names no key ring.*tacit keys init.*tacit\.toml"):
             await sdk.connect(config_file=config)
+
+    async def test_a_lost_key_ring_is_one_sentence(self, config: Path, tmp_path: Path) -> None:
+        ring = tmp_path / "keyring.json"
+        write(config, codec=CodecSettings(key_ring=ring))
+        with pytest.raises(sdk.KeyRingError) as caught:
+            await sdk.connect(config_file=config)
+        sentence = str(caught.value)
+        assert sentence.startswith(f"Profile 'default' can't be used. There is no key ring at {ring}.")
+        assert 0 < sentence.index("Put your copy of it back") < sentence.index("tacit keys init")
+        # A script that catches nothing shows its own line, the call of connect, and the sentence.
+        told = traceback.TracebackException.from_exception(caught.value)
+        assert [frame.name for frame in told.stack][-1] == "connect"
+        assert not told.stack[-1].filename.endswith("keyring_file.py")
+        assert (told.__cause__, told.__suppress_context__) == (None, True)
 
     async def test_missing_files_are_named(self, config: Path, tmp_path: Path) -> None:
         settings = CodecSettings(encryption=Encryption.OFF)
