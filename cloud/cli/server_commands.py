@@ -22,7 +22,8 @@ from cloud.app.development import Development, DevelopmentOptions
 from cloud.app.ended import Ended
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
 from cloud.engine.store.database import StoreUnavailable
-from cloud.gateway.listeners import ListenFailed
+from cloud.gateway.listeners import ListenFailed, refuse_taken_port
+from cloud.gateway.method_table import ListenerKind
 from cloud.gateway.server_certificate import CertificateUnusable
 from cloud.settings import SettingsError, load
 
@@ -98,6 +99,7 @@ def dev(
         namespaces=tuple(dict.fromkeys(["default", *(namespace or [])])),
         search_attributes=dict(_search_attribute(text) for text in search_attribute or []),
     )
+    _refuse_taken_ports((ListenerKind.DEVELOPMENT, ip, port))
     server: Development
 
     async def serve() -> None:
@@ -149,6 +151,16 @@ def up(
         settings = load(config, os.environ, overrides)
     except SettingsError as error:
         fail(str(error), EXIT_MISUSED)
+    if settings.mtls_port == settings.api_port != 0:
+        fail(
+            f"port {settings.api_port} can't take both certificates and API keys: "
+            "choose another for one of them with --mtls-port or --api-port",
+            EXIT_MISUSED,
+        )
+    _refuse_taken_ports(
+        (ListenerKind.MTLS, settings.host, settings.mtls_port),
+        (ListenerKind.API_KEY, settings.host, settings.api_port),
+    )
     data_directory(settings.data_path)
     from cloud.app.whole import Cloud  # only here: `tacit dev` starts without the control plane
 
@@ -177,6 +189,15 @@ def up(
         sys.stdout.flush()
 
     _run(serve)
+
+
+def _refuse_taken_ports(*wanted: tuple[ListenerKind, str, int]) -> None:
+    """Before databases are made and migrated for a server that then could not listen."""
+    try:
+        for kind, host, port in wanted:
+            refuse_taken_port(kind, host, port)
+    except ListenFailed as error:
+        fail(str(error))
 
 
 def _search_attribute(text: str) -> tuple[str, IndexedValueType.ValueType]:

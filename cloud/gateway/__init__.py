@@ -16,6 +16,7 @@ from cloud.gateway.listeners import (
     api_key_listener,
     development_listener,
     mtls_listener,
+    refuse_taken_port,
 )
 from cloud.gateway.method_table import METHOD_TABLE, LimitClass, ListenerKind, Needs, Poll, Scope
 from cloud.gateway.server_certificate import (
@@ -52,4 +53,5 @@ __all__ = [
     "api_key_listener",
     "development_listener",
     "mtls_listener",
+    "refuse_taken_port",
 ]

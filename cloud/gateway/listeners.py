@@ -74,7 +74,8 @@ class Listener:
         try:
             port = await server.start(f"{host}:{self._port}")
         except PortUnavailable:
-            raise ListenFailed(_why_not(self._host, self._port), host=self._host, port=self._port) from None
+            sentence = _why_not(self.kind, self._host, self._port)
+            raise ListenFailed(sentence, host=self._host, port=self._port) from None
         self._server = server
         return port
 
@@ -160,22 +161,60 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _why_not(host: str, port: int) -> str:
+# What `tacit dev` and `tacit up` call the address and the port of each listener.
+_OPTIONS = {
+    ListenerKind.DEVELOPMENT: ("--ip", "--port"),
+    ListenerKind.MTLS: ("--host", "--mtls-port"),
+    ListenerKind.API_KEY: ("--host", "--api-port"),
+}
+_SURELY_NOT = (errno.EADDRINUSE, errno.EACCES)
+
+
+def refuse_taken_port(kind: ListenerKind, host: str, port: int) -> None:
+    """Look at a port before anything is made for the listener that will want it.
+
+    What only a resolver or gRPC can settle is left to `Listener.start`.
+
+    Raises:
+        ListenFailed: it can't be bound now; the sentence says why, and what to do.
+    """
+    fault = _bind_fault(host, port)
+    if fault is not None and fault.errno in _SURELY_NOT:
+        raise ListenFailed(_sentence(kind, host, port, fault), host=host, port=port)
+
+
+def _why_not(kind: ListenerKind, host: str, port: int) -> str:
     """Bind once more, by hand, to learn the reason that gRPC does not tell."""
-    where = f"{host}:{port}"
+    fault = _bind_fault(host, port)
+    if fault is None:
+        return f"{host}:{port} could not be opened a moment ago and is free now; start again."
+    return _sentence(kind, host, port, fault)
+
+
+def _bind_fault(host: str, port: int) -> OSError | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As gRPC does: connections of a server that just stopped don't hold its port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return (
-                    f"Port {port} on {host} is in use. Stop what listens there (`ss -ltnp` names it), "
-                    "or choose another port."
-                )
-            if error.errno == errno.EACCES:
-                return f"{where} can't be opened without privileges; choose a port from 1024 on."
-            if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-                return f"{host} is no address of this machine; use one that is, 127.0.0.1 or 0.0.0.0."
-            return f"{where} can't be opened: {error.strerror}."
-    return f"{where} could not be opened a moment ago and is free now; start again."
+            return error
+    return None
+
+
+def _sentence(kind: ListenerKind, host: str, port: int, fault: OSError) -> str:
+    host_option, port_option = _OPTIONS[kind]
+    where = f"{host}:{port}"
+    if fault.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} is in use. Stop what listens there (`ss -ltnp` names it), "
+            f"or choose another port with {port_option}."
+        )
+    if fault.errno == errno.EACCES:
+        return f"{where} can't be opened without privileges; choose a port from 1024 on with {port_option}."
+    if fault.errno == errno.EADDRNOTAVAIL or isinstance(fault, socket.gaierror):
+        return (
+            f"{host} is no address of this machine; give one that is with {host_option}, such as 127.0.0.1."
+        )
+    return f"{where} can't be opened: {fault.strerror}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -35,6 +36,7 @@ from cloud.gateway import (
     ListenerKind,
     ListenFailed,
     development_listener,
+    refuse_taken_port,
 )
 from cloud.gateway.limits import MESSAGE_BYTES_MAX
 from cloud.rpc import CallContext, CallerKind, Method, NotFound
@@ -297,14 +299,38 @@ async def test_a_listener_stops_twice_and_starts_again(cell: EchoCell, start: St
 
 
 async def test_a_port_in_use_is_named(development_port: int, gateway: Gateway) -> None:
-    with pytest.raises(ListenFailed, match=f"Port {development_port} on 127.0.0.1 is in use") as caught:
-        await development_listener(gateway, port=development_port).start()
-    assert caught.value.port == development_port
+    for kind, option in (
+        (ListenerKind.DEVELOPMENT, "--port"),
+        (ListenerKind.MTLS, "--mtls-port"),
+        (ListenerKind.API_KEY, "--api-port"),
+    ):
+        listener = Listener(gateway, kind, host="127.0.0.1", port=development_port, tls=None)
+        said = f"Port {development_port} on 127.0.0.1 is in use.* another port with {option}"
+        with pytest.raises(ListenFailed, match=said) as caught:
+            await listener.start()
+        assert caught.value.port == development_port
+        with pytest.raises(ListenFailed, match=said):
+            refuse_taken_port(kind, "127.0.0.1", development_port)
+
+
+def test_a_port_that_only_remembers_its_connections_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            # The server closes first, so the kernel keeps its end of the connection for a minute.
+            listener.accept()[0].close()
+            assert client.recv(1) == b""
+    refuse_taken_port(ListenerKind.DEVELOPMENT, "127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_what_only_the_start_can_tell_is_left_to_it(host: str) -> None:
+    refuse_taken_port(ListenerKind.DEVELOPMENT, host, 0)
 
 
 async def test_an_address_of_another_machine_is_named(gateway: Gateway) -> None:
     listener = Listener(gateway, ListenerKind.DEVELOPMENT, host="192.0.2.1", port=0, tls=None)
-    with pytest.raises(ListenFailed, match="no address of this machine"):
+    with pytest.raises(ListenFailed, match="no address of this machine; give one that is with --ip"):
         await listener.start()
 
 
