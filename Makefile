@@ -9,8 +9,10 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml
+	@echo "Installing everything into $(VENV): a minute or two; pip shows each package as it comes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
+	@echo "Installed: $(BIN)/tacit runs."
 	@touch $@
 
 setup: $(STAMP) ## make .venv with everything installed, so that .venv/bin/tacit runs
