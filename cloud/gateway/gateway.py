@@ -155,7 +155,7 @@ class Gateway:
         needs = row.needs
         namespace = row.namespace_of(request) if row.namespace_of is not None else ""
         if parts.listener is ListenerKind.DEVELOPMENT:
-            access, caller = self._namespace(namespace), DEVELOPMENT_CALLER
+            access, caller = self._namespace(namespace, parts), DEVELOPMENT_CALLER
         else:
             access, caller = self._authorise(needs.permission, namespace, parts)
             limit_class = needs.limit_class
@@ -182,7 +182,7 @@ class Gateway:
             # do.
             cell, caller = self._default_cell, Caller(kind=CallerKind.CERTIFICATE, id="any-namespace")
         else:
-            raise unauthorised()
+            raise unauthorised(parts.listener)
         return _Route(partial(self._cell(cell).call, row.method), _context(caller, parts), None)
 
     def _admit_to_account(self, row: _Row, request: Message, parts: CallParts) -> _Route:
@@ -223,18 +223,18 @@ class Gateway:
                 f"The header {NAMESPACE_HEADER} and the request name different namespaces; "
                 "let them agree, or leave the header out."
             )
-        access = self._namespace(namespace)
+        access = self._namespace(namespace, parts)
         if principal is None:
             principal = self._identities.certificate(parts, access.name)
         if self._directory.permission(principal, access.name) < needed:
-            raise unauthorised()
+            raise unauthorised(parts.listener)
         return access, caller_of(principal)
 
-    def _namespace(self, name: str) -> NamespaceAccess:
+    def _namespace(self, name: str, parts: CallParts) -> NamespaceAccess:
         try:
             return self._directory.namespace(name)
         except NotAllowed:
-            raise unauthorised() from None
+            raise unauthorised(parts.listener) from None
 
     def _cell(self, name: str) -> Cell:
         try:

@@ -15,6 +15,7 @@ from typing import Protocol
 from temporalio.api.errordetails.v1 import PermissionDeniedFailure
 
 from cloud.gateway.calls import CallParts
+from cloud.gateway.method_table import ListenerKind
 from cloud.rpc import Caller, CallerKind, PermissionDenied, Unauthenticated
 from tenancy.access import AccessDirectory, NotAllowed, NotAuthenticated, Principal, PrincipalKind
 
@@ -64,7 +65,7 @@ class Identities:
         """
         leaf = parts.leaf_pem
         if leaf is None:
-            raise unauthorised()
+            raise unauthorised(parts.listener)
 
         def check() -> Principal:
             return self._directory.authenticate_certificate(
@@ -74,7 +75,7 @@ class Identities:
         try:
             return self._remember((leaf, parts.intermediates_pem, namespace), check)
         except (NotAllowed, NotAuthenticated):
-            raise unauthorised() from None
+            raise unauthorised(parts.listener) from None
 
     def api_key(self, parts: CallParts) -> Principal:
         """The owner of the key in ``authorization: Bearer <key>``.
@@ -87,7 +88,8 @@ class Identities:
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated(
                 "No API key was given: send it as the header `authorization: Bearer <key>` "
-                "(TEMPORAL_API_KEY, or api_key in the profile)."
+                "(TEMPORAL_API_KEY, or api_key in the profile). Client certificates are taken on the service's "
+                "other port."
             )
 
         def check() -> Principal:
@@ -121,6 +123,25 @@ def caller_of(principal: Principal) -> Caller:
     return Caller(kind=kind, id=principal.id)
 
 
-def unauthorised() -> PermissionDenied:
-    """The one answer to every caller without a right, whether the namespace exists or not."""
-    return PermissionDenied("Request unauthorized.", PermissionDeniedFailure())
+# What to look at, by how the caller came. A hint follows from the listener alone and never from what was found, so that it
+# is the same for a namespace that is another's and for one that is nobody's.
+_HINTS = {
+    ListenerKind.MTLS: (
+        "The caller showed a client certificate: check that the namespace is named in full, <name>.<account>, and that "
+        "it accepts this certificate (its CAs, certificate filters and dates: `tacit namespace get`, `tacit cert show`)."
+    ),
+    ListenerKind.API_KEY: (
+        "The caller sent an API key: check that the namespace is named in full, <name>.<account>, that it takes API "
+        "keys (`tacit namespace get`), and that the key's owner has the role in it that this call needs (`tacit whoami`)."
+    ),
+}
+
+
+def unauthorised(listener: ListenerKind) -> PermissionDenied:
+    """The one answer on a listener to every caller without a right, whether the namespace exists or not.
+
+    The first sentence is the field's own and stays as it is, as clients and people know it.
+    """
+    return PermissionDenied(
+        f"Request unauthorized. {_HINTS.get(listener, '')}".rstrip(), PermissionDeniedFailure()
+    )

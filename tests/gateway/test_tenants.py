@@ -111,7 +111,10 @@ async def refusal(awaitable: Awaitable[Any]) -> tuple[grpc.StatusCode, str, list
 def assert_unauthorised(seen: tuple[grpc.StatusCode, str, list[Any]]) -> None:
     code, sentence, details = seen
     assert code is grpc.StatusCode.PERMISSION_DENIED
-    assert sentence == "Request unauthorized."
+    first, hint = sentence.split(". ", 1)
+    assert first == "Request unauthorized"
+    assert "<name>.<account>" in hint
+    assert not any(name in hint for name in (ORDERS, STOCK, "acme"))
     assert [detail.Is(PermissionDeniedFailure.DESCRIPTOR) for detail in details] == [True]
 
 
@@ -133,6 +136,8 @@ class TestCertificates:
         for one in seen:
             assert_unauthorised(one)
         assert seen[0] == seen[1]
+        assert "a client certificate" in seen[0][1]
+        assert "its CAs" in seen[0][1]
         assert cell.calls == []
 
     async def test_a_right_certificate_by_another_account_does_not_help(
@@ -278,7 +283,7 @@ class TestCertificates:
         with pytest.raises(RPCError) as caught:
             await other.start_workflow("W", id="w", task_queue="q")
         assert caught.value.status is RPCStatusCode.PERMISSION_DENIED
-        assert caught.value.message == "Request unauthorized."
+        assert caught.value.message.startswith("Request unauthorized. The caller showed a client certificate")
         assert caught.value.grpc_status.details[0].Is(PermissionDeniedFailure.DESCRIPTOR)
 
     async def test_the_handshake_works_with_many_tenants_and_names_none(
@@ -355,8 +360,15 @@ class TestApiKeys:
             await call(port, describe, authorization="Bearer reader")
             assert_unauthorised(await refusal(call(port, start_of(ORDERS), authorization="Bearer reader")))
             await call(port, start_of(ORDERS), authorization="bearer writer")
-            for name in (STOCK, "nothing.acme"):
-                assert_unauthorised(await refusal(call(port, start_of(name), authorization="Bearer writer")))
+            seen = [
+                await refusal(call(port, start_of(name), authorization=f"Bearer {key}"))
+                for name, key in ((STOCK, "writer"), ("nothing.acme", "writer"), (ORDERS, "reader"))
+            ]
+            for one in seen:
+                assert_unauthorised(one)
+                assert one == seen[0]
+            assert "an API key" in seen[0][1]
+            assert "whoami" in seen[0][1]
             code, _, _ = await refusal(
                 call(port, UpdateNamespaceRequest(namespace=ORDERS), authorization="Bearer admin")
             )
@@ -382,6 +394,7 @@ class TestApiKeys:
                 code, sentence, _ = await refusal(call(port, request, **metadata))
                 assert code is grpc.StatusCode.UNAUTHENTICATED
                 assert "forged" not in sentence
+                assert "other port" in sentence or "tacit apikey create" in sentence
         assert cell.calls == []
 
     async def test_a_key_that_is_taken_away_ends_at_once(
