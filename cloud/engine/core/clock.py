@@ -37,7 +37,7 @@ def fit(value: Duration) -> None:
         raise Invalid("duration has seconds and nanos with different signs")
     if value.seconds < 0 or value.nanos < 0:
         raise Invalid("negative duration")
-    if value.seconds >= _LONGEST_S:
+    if to_ns(value) > _LONGEST_S * SECOND:
         value.seconds, value.nanos = _LONGEST_S, 0
 
 

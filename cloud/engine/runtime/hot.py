@@ -73,6 +73,7 @@ class HotRun:
     queries: list[PendingQuery] = field(default_factory=list)
     transfers: set[asyncio.Task[None]] = field(default_factory=set)
     dropped: bool = False
+    warned: bool = False  # of the size of its history
 
     @property
     def run_id(self) -> str:

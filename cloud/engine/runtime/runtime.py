@@ -310,6 +310,8 @@ class Runtime:
         if turn.events:
             batch.events.setdefault(run_id, []).extend(turn.events)
             hot.tail.extend(turn.events)
+            if not hot.warned:
+                self._warn_of_size(hot)
         if turn.flushed:
             batch.buffer_cleared.add(run_id)
             batch.buffered[run_id] = [(self.serial(), event) for event in execution.buffered]
@@ -328,6 +330,22 @@ class Runtime:
             self._closed(hot, batch)
         for effect in turn.effects:
             self._carry_out(hot, turn, batch, effect)
+
+    def _warn_of_size(self, hot: HotRun) -> None:
+        execution, limits = hot.execution, self.limits
+        count, size = execution.next_event_id - 1, execution.history_size
+        if count > limits.history_count_warn or size > limits.history_size_warn:
+            hot.warned = True
+            log.warning(
+                "history_grows_large",
+                namespace=hot.namespace.name,
+                workflow_id=execution.key.workflow_id,
+                run_id=hot.run_id,
+                events=count,
+                events_max=limits.history_count_error,
+                bytes=size,
+                bytes_max=limits.history_size_error,
+            )
 
     def _closed(self, hot: HotRun, batch: Batch) -> None:
         execution, run_id = hot.execution, hot.run_id

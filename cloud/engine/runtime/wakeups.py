@@ -39,6 +39,7 @@ class Wakeups:
         self._earlier = asyncio.Event()
         self._scan_at = 0
         self._scanned_until = 0
+        self._generation = 0
         self._task: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
 
@@ -57,6 +58,7 @@ class Wakeups:
 
     def forget(self) -> None:
         """Drop all from memory and look into the store again."""
+        self._generation += 1
         self._heap.clear()
         self._noted.clear()
         self._scan_at = 0
@@ -126,12 +128,15 @@ class Wakeups:
 
     async def _scan(self, now: int) -> None:
         until = now + HORIZON_NS * 2
+        generation = self._generation
         try:
             due = await self._database.scan(lambda c: read_due(c, until, SCAN_COUNT_MAX))
         except StoreUnavailable as error:
             log.error("wake_scan_failed", reason=str(error))
             self._scan_at = now + RETRY_NS
             return
+        if generation != self._generation:
+            return  # what was noted while the store was read is forgotten: look again
         full = len(due) == SCAN_COUNT_MAX
         # A full page says nothing of what comes after its last moment: look again when that is reached.
         self._scanned_until = due[-1][1] if full else until

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
+from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import WorkflowType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
+    PollWorkflowTaskQueueRequest,
+    PollWorkflowTaskQueueResponse,
+    RespondWorkflowTaskCompletedRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
     service_pb2,
 )
 
@@ -31,6 +39,27 @@ CONTEXT = CallContext(caller=Caller(kind=CallerKind.INTERNAL, id="test"))
 NAMESPACE = "ns"
 
 
+class _Gate:
+    """Holds callers while it is closed. `reached` is set once one waits."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self.reached = asyncio.Event()
+
+    async def passed(self) -> None:
+        if not self._open.is_set():
+            self.reached.set()
+            await self._open.wait()
+
+    def close(self) -> None:
+        self.reached.clear()
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+
 class FaultyDatabase:
     """Passes everything on, but fails or loses the writes that it is told to."""
 
@@ -39,18 +68,28 @@ class FaultyDatabase:
         self.exclusive = inner.exclusive if exclusive is None else exclusive
         self.dialect = inner.dialect
         self.fail_next = 0
-        self.statements = 0
+        self.fail_reads = 0
+        self.fail_scans: list[Exception] = []
+        self.writing = _Gate()
+        self.reading = _Gate()
 
     async def write(self, function: Callable[[Connection], T]) -> T:
         if self.fail_next:
             self.fail_next -= 1
             raise StoreUnavailable("the database refused: a fault of the test")
+        await self.writing.passed()
         return await self._inner.write(function)
 
     async def read(self, function: Callable[[Connection], T]) -> T:
+        if self.fail_reads:
+            self.fail_reads -= 1
+            raise StoreUnavailable("the database refused: a fault of the test")
+        await self.reading.passed()
         return await self._inner.read(function)
 
     async def scan(self, function: Callable[[Connection], T]) -> T:
+        if self.fail_scans:
+            raise self.fail_scans.pop()
         return await self._inner.scan(function)
 
     async def close(self) -> None:
@@ -64,8 +103,11 @@ class Engine:
         self.runtime = runtime
         self._service = service
 
-    async def call(self, name: str, request: object) -> object:
-        return await self._service.call(METHODS[name], request, CONTEXT)  # type: ignore[arg-type]
+    async def call(self, name: str, request: object, timeout_s: float | None = None) -> Any:
+        context = CONTEXT
+        if timeout_s is not None:
+            context = replace(CONTEXT, deadline_s=asyncio.get_running_loop().time() + timeout_s)
+        return await self._service.call(METHODS[name], request, context)  # type: ignore[arg-type]
 
     async def start(self, workflow_id: str, **fields: object) -> str:
         reply = await self.call(
@@ -78,7 +120,41 @@ class Engine:
                 **fields,  # type: ignore[arg-type]
             ),
         )
-        return str(reply.run_id)  # type: ignore[attr-defined]
+        return str(reply.run_id)
+
+    async def poll(self, queue: str = "tq", timeout_s: float = 10) -> PollWorkflowTaskQueueResponse:
+        """A workflow task; empty if none came."""
+        request = PollWorkflowTaskQueueRequest(
+            namespace=NAMESPACE, task_queue=TaskQueue(name=queue), identity="test"
+        )
+        reply: PollWorkflowTaskQueueResponse = await self.call("PollWorkflowTaskQueue", request, timeout_s)
+        return reply
+
+    async def complete(
+        self, task: PollWorkflowTaskQueueResponse, *commands: Command, **fields: object
+    ) -> None:
+        """Answer a workflow task."""
+        await self.call(
+            "RespondWorkflowTaskCompleted",
+            RespondWorkflowTaskCompletedRequest(
+                namespace=NAMESPACE,
+                task_token=task.task_token,
+                commands=commands,
+                **fields,  # type: ignore[arg-type]
+            ),
+        )
+
+    async def terminate(self, workflow_id: str) -> None:
+        request = TerminateWorkflowExecutionRequest(namespace=NAMESPACE)
+        request.workflow_execution.workflow_id = workflow_id
+        await self.call("TerminateWorkflowExecution", request)
+
+    async def status(self, workflow_id: str) -> int:
+        """A WorkflowExecutionStatus."""
+        request = DescribeWorkflowExecutionRequest(namespace=NAMESPACE)
+        request.execution.workflow_id = workflow_id
+        reply = await self.call("DescribeWorkflowExecution", request)
+        return int(reply.workflow_execution_info.status)
 
     async def signal(self, workflow_id: str, name: str = "s") -> None:
         request = SignalWorkflowExecutionRequest(namespace=NAMESPACE, signal_name=name)
@@ -91,7 +167,7 @@ class Engine:
         reply = await self.call("GetWorkflowExecutionHistory", request)
         return [
             event.workflow_execution_signaled_event_attributes.signal_name
-            for event in reply.history.events  # type: ignore[attr-defined]
+            for event in reply.history.events
             if event.HasField("workflow_execution_signaled_event_attributes")
         ]
 
