@@ -119,7 +119,8 @@ class Cloud:
             CellUsageReader(usage),
             utc_now,
             region=settings.region,
-            endpoints=Endpoints(mtls=f"{name}:{settings.mtls_port}", api_key=f"{name}:{settings.api_port}"),
+            # Asked per answer: which ports are taken where 0 was asked for is known once the listeners are open.
+            endpoints=lambda: Endpoints(mtls=f"{name}:{self.mtls_port}", api_key=f"{name}:{self.api_port}"),
         )
         await control_plane.resume()
         own = (account_row(GET_USAGE_BY_KIND), account_row(SIGNUP_METHOD, public=True))

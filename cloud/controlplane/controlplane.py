@@ -40,10 +40,10 @@ class ControlPlane:
         clock: Clock,
         *,
         region: str = "local",
-        endpoints: Endpoints | None = None,
+        endpoints: Callable[[], Endpoints] = Endpoints,
     ) -> None:
         self._provisioning = Provisioning(tenancy, provisioner)
-        namespaces = NamespaceMethods(tenancy, self._provisioning, region, endpoints or Endpoints())
+        namespaces = NamespaceMethods(tenancy, self._provisioning, region, endpoints)
         users = UserMethods(tenancy)
         service_accounts = ServiceAccountMethods(tenancy)
         api_keys = ApiKeyMethods(tenancy)

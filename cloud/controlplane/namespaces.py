@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from temporalio.api.cloud.cloudservice.v1 import request_response_pb2 as pb
 from temporalio.api.cloud.namespace.v1 import message_pb2 as namespace_pb
 
@@ -19,7 +21,7 @@ class NamespaceMethods:
     """Create, read, change and delete namespaces. Writes answer with the operation."""
 
     def __init__(
-        self, tenancy: Tenancy, provisioning: Provisioning, region: str, endpoints: Endpoints
+        self, tenancy: Tenancy, provisioning: Provisioning, region: str, endpoints: Callable[[], Endpoints]
     ) -> None:
         self._namespaces = tenancy.namespaces
         self._provisioning = provisioning
@@ -95,4 +97,4 @@ class NamespaceMethods:
         return await self._provisioning.carry_out(operation)
 
     def _message(self, namespace: Namespace) -> namespace_pb.Namespace:
-        return namespace_message(namespace, self._region, self._endpoints)
+        return namespace_message(namespace, self._region, self._endpoints())

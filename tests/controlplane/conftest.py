@@ -150,7 +150,7 @@ async def open_plane(folder: Path, cell: MemoryCell, usage: MemoryUsage, clock: 
     tenancy = await open_tenancy(f"sqlite:///{folder / 'control.db'}", folder / "signing.pem", clock=clock)
     await tenancy.start()
     endpoints = Endpoints(mtls="cloud.example:7233", api_key="cloud.example:7234")
-    control_plane = ControlPlane(tenancy, cell, usage, clock, endpoints=endpoints)
+    control_plane = ControlPlane(tenancy, cell, usage, clock, endpoints=lambda: endpoints)
     return Plane(tenancy, control_plane, cell, usage, clock, folder)
 
 
