@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -94,6 +94,53 @@ def parse_bundle(bundle_pem: bytes) -> tuple[tuple[x509.Certificate, ...], list[
     if not faults:
         faults.extend(_chain_faults(certificates))
     return certificates, faults
+
+
+def read_bundle(bundle_pem: bytes) -> tuple[x509.Certificate, ...]:
+    """The certificates of a bundle that was checked when it was stored; a fiftieth of the cost of checking it."""
+    return tuple(x509.load_pem_x509_certificates(bundle_pem)) if bundle_pem else ()
+
+
+def subject_faults(
+    bundle: Sequence[x509.Certificate],
+    known: Collection[x509.Certificate],
+    own: Iterable[x509.Certificate],
+    foreign: Iterable[x509.Certificate],
+) -> list[Fault]:
+    """Faults of CAs in `bundle` that TLS would take for another with the same subject and another key.
+
+    One listener serves all tenants, so all their CAs are in one store, in which TLS looks an issuer up by its
+    subject. Where several CAs have it, the presented certificate's authority key identifier decides, and where
+    it has none, or a CA lacks its own, the oldest alone is tried: the clients of the others are turned away in
+    the handshake, where nothing can tell them why.
+
+    `foreign` are other accounts' CAs. There the subject must differ, whatever the identifiers: what certificates
+    hold is up to each account, and none may come to depend on what another uploads. `own` are those of the
+    account's other namespaces. A CA is often made again under its old name, and where both CAs have key
+    identifiers the certificates of both can pass, so that is allowed; without them it could not work.
+    What the namespace accepts already (`known`) is not refused again.
+    """
+    ours, theirs = _by_subject([*bundle, *own]), _by_subject(foreign)
+    faults = []
+    for index, one in enumerate(bundle):
+        if one in known:
+            continue
+        subject = _subject_in_tls(one)
+        place = f"ca_bundle[{index}] ({_label(one)})"
+        if any(_subject_key(other) != _subject_key(one) for other in theirs.get(subject, ())):
+            problem = (
+                "has the subject of a CA that the service accepts elsewhere, with another key, and TLS finds CAs by "
+                "their subjects; make a CA with a subject of its own, such as one with the namespace's full name in "
+                "it: tacit cert ca --name '<name>.<account> CA'"
+            )
+            faults.append(Fault(field=place, problem=problem))
+        elif any(_mistaken_in_tls(one, other) for other in ours[subject]):
+            problem = (
+                "has the subject of another CA of the account, with another key, and no subject key identifiers tell "
+                "TLS which is which; make a CA with another subject, or with that extension (`tacit cert ca` adds it)"
+            )
+            faults.append(Fault(field=place, problem=problem))
+    return faults
 
 
 def normalised_pem(certificates: Iterable[x509.Certificate]) -> bytes:
@@ -303,6 +350,39 @@ def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def _by_subject(certificates: Iterable[x509.Certificate]) -> dict[Hashable, list[x509.Certificate]]:
+    found: dict[Hashable, list[x509.Certificate]] = {}
+    for one in certificates:
+        found.setdefault(_subject_in_tls(one), []).append(one)
+    return found
+
+
+def _subject_in_tls(certificate: x509.Certificate) -> Hashable:
+    """The subject as TLS libraries compare it: neither case nor the number of spaces counts."""
+    return tuple(
+        frozenset(
+            (part.oid, " ".join(part.value.split()).casefold() if isinstance(part.value, str) else part.value)
+            for part in parts
+        )
+        for parts in certificate.subject.rdns
+    )
+
+
+def _mistaken_in_tls(one: x509.Certificate, other: x509.Certificate) -> bool:
+    """Whether TLS can't tell two CAs of the same subject apart, though they are two."""
+    if _subject_key(one) == _subject_key(other):
+        return False
+    identifiers = [_key_identifier(one), _key_identifier(other)]
+    return None in identifiers or identifiers[0] == identifiers[1]
+
+
+def _key_identifier(certificate: x509.Certificate) -> bytes | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return None
 
 
 def _label(certificate: x509.Certificate) -> str:

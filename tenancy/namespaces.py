@@ -10,10 +10,11 @@ cell
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
+from cryptography.x509 import Certificate
 
 from tenancy import certificates, names, store
 from tenancy.access import GuardMode, Permission, Principal
@@ -75,9 +76,9 @@ class Namespaces:
             change.actor.require(Right.CREATE_NAMESPACE)
             guard, plain_tags, faults = _split_tags(tags)
             faults.extend(names.namespace_name_faults(name))
-            checked = _checked(settings, None, faults, change)
             account_id = change.actor.account_id
             full = names.full_name(name, account_id)
+            checked = _checked(settings, full, None, faults, change)
             if store.namespace(change.connection, account_id, full) is not None:
                 raise Exists(f"The namespace {full} exists already.")
             if store.count_namespaces(change.connection, account_id) >= NAMESPACES_MAX:
@@ -148,7 +149,7 @@ class Namespaces:
             before = _governed(change, name)
             expect_version(resource_version, before.version, f"The namespace {name}")
             _refuse_closed(before)
-            checked = _checked(settings, before.settings, [], change)
+            checked = _checked(settings, name, before.settings, [], change)
             cell_follows = before.state is ResourceState.UPDATE_FAILED or _cell_part(checked) != _cell_part(
                 before.settings
             )
@@ -340,7 +341,11 @@ def _cell_part(settings: NamespaceSettings) -> object:
 
 
 def _checked(
-    settings: NamespaceSettings, before: NamespaceSettings | None, faults: list[Fault], change: Change
+    settings: NamespaceSettings,
+    name: str,
+    before: NamespaceSettings | None,
+    faults: list[Fault],
+    change: Change,
 ) -> NamespaceSettings:
     """`settings` with a normalised bundle; every fault of them (and those given) raised at once."""
     if not RETENTION_DAYS_MIN <= settings.retention_days <= RETENTION_DAYS_MAX:
@@ -365,6 +370,8 @@ def _checked(
             faults.append(
                 Fault(field="ca_bundle", problem="every certificate of it is expired; make a new CA")
             )
+        if settings.mtls_enabled:
+            faults.extend(_subject_faults(bundle, name, before, change))
     if not (settings.mtls_enabled or settings.api_key_enabled):
         problem = "neither client certificates nor API keys are enabled, so nobody could connect; enable one"
         faults.append(Fault(field="mtls_auth", problem=problem))
@@ -376,6 +383,24 @@ def _checked(
         )
     refuse_faults(faults)
     return replace(settings, ca_bundle_pem=normalised)
+
+
+def _subject_faults(
+    bundle: Sequence[Certificate], name: str, before: NamespaceSettings | None, change: Change
+) -> list[Fault]:
+    """See `certificates.subject_faults`; the transaction that stores the bundle sees all others' bundles."""
+    accepted = before.ca_bundle_pem if before is not None and before.mtls_enabled else b""
+    known = frozenset(certificates.read_bundle(accepted))
+    if known.issuperset(bundle):
+        return []
+    own: list[Certificate] = []
+    foreign: list[Certificate] = []
+    # All of them are read, 50 us each, where an index would be one more thing to keep true: a new CA is rare, and the
+    # listener reads them all again after it anyway.
+    for account_id, bundle_pem in store.accepted_ca_bundles(change.connection, name):
+        of = own if account_id == change.actor.account_id else foreign
+        of.extend(certificates.read_bundle(bundle_pem))
+    return certificates.subject_faults(bundle, known, own, foreign)
 
 
 def _search_attribute_faults(settings: NamespaceSettings, before: NamespaceSettings | None) -> list[Fault]:

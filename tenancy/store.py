@@ -231,6 +231,13 @@ def count_namespaces(c: sa.Connection, account_id: str) -> int:
     return int(c.execute(sa.select(sa.func.count()).where(t.c.account_id == account_id)).scalar_one())
 
 
+def accepted_ca_bundles(c: sa.Connection, but_of: str) -> list[tuple[str, bytes]]:
+    """Account and CA bundle of each namespace that takes certificates, of all accounts, but of one namespace."""
+    t = tables.namespaces
+    statement = sa.select(t.c.account_id, t.c.ca_bundle_pem).where(t.c.mtls_enabled, t.c.name != but_of)
+    return [(account_id, bundle_pem) for account_id, bundle_pem in c.execute(statement)]
+
+
 # --- API keys ---
 
 

@@ -25,9 +25,14 @@ DirectoryOption = Annotated[
 ]
 
 
-@app.command(epilog="Example: tacit cert ca --name 'orders CA' --organization Acme")
+@app.command(epilog="Example: tacit cert ca --name 'orders.f45a2 CA' --organization Acme")
 def ca(
-    name: Annotated[str, typer.Option("--name", help="The CA's common name.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", help="The CA's common name; with a namespace's full name in it, nobody else has it."
+        ),
+    ],
     organization: Annotated[str, typer.Option("--organization", help="Your organisation.")],
     valid_for: Annotated[str, typer.Option("--valid-for", help="At most a year, such as 365d.")] = "365d",
     file: Annotated[str, typer.Option("--file", help="Name of the two files, without ending.")] = "ca",

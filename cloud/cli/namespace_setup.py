@@ -59,7 +59,8 @@ def make_files(directory: Path, namespace: str, organization: str) -> NamespaceF
         if (folder / "ca.pem").exists():
             authority = read_ca(folder / "ca.pem", folder / "ca.key")
         else:
-            authority = create_ca(f"{bare_name} CA", organization)
+            # The full name, which nobody else's CA has: TLS tells CAs apart by their subjects.
+            authority = create_ca(f"{namespace} CA", organization)
             write_pair(folder, "ca", authority)
         if not (folder / "client.pem").exists():
             write_pair(folder, "client", issue_client(authority, f"{bare_name} worker"))

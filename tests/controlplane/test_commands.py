@@ -1,6 +1,7 @@
 """`tacit signup`, `namespace`, `cert`, `apikey`, `whoami` against a real gateway over TLS."""
 
 import asyncio
+import dataclasses
 import json
 import stat
 import time
@@ -212,6 +213,14 @@ async def test_signup_refusals_are_one_sentence(plane: Plane, person: Person) ->
     assert plane.tenancy.directory.version == 0
 
 
+async def test_two_who_choose_the_same_names_get_cas_of_their_own(person: Person) -> None:
+    neighbour = dataclasses.replace(person, home=person.home.with_name("neighbour"))
+    made = [await one.sign_up("--organization", "Acme") for one in (person, neighbour)]
+    subjects = [one["cas"][0]["subject"] for one in made]
+    assert subjects == [f"CN={one['namespace']} CA,O=Acme" for one in made]
+    assert len(set(subjects)) == 2
+
+
 async def test_a_second_signup_does_not_take_the_first_ones_key(person: Person) -> None:
     await person.sign_up()
     before = person.config.read_text()
@@ -253,7 +262,10 @@ async def test_namespaces_by_command(plane: Plane, person: Person, tmp_path: Pat
         *("--guard", "off", "--no-delete-protection", "--clear-certificate-filters"),
     )
     assert (changed["retention_days"], changed["guard"], changed["delete_protection"]) == (5, "off", False)
-    assert [ca["subject"] for ca in changed["cas"]] == [f"CN=stock CA,O={account}", "CN=new CA,O=Acme"]
+    assert [ca["subject"] for ca in changed["cas"]] == [
+        f"CN=stock.{account} CA,O={account}",
+        "CN=new CA,O=Acme",
+    ]
     assert changed["certificate_filters"] == []
 
     asked = await person.run("namespace", "delete", "stock")

@@ -315,6 +315,21 @@ class TestCertificates:
             await call(own, start_of(ORDERS))
             assert_unauthorised(await refusal(call(own, start_of("thief.rival"))))
 
+    async def test_a_ca_made_again_under_its_old_name_lets_old_and_new_certificates_in(
+        self,
+        tenants: Tenants,
+        directory: MemoryDirectory,
+        start_mtls: StartPort,
+        certificate: OwnCertificate,
+    ) -> None:
+        again = authority(f"CA of {ORDERS}")
+        directory.add(ORDERS, bundle=tenants.ca[ORDERS].pem + again.pem)
+        port = await start_mtls()
+        # By the key identifiers, which all of these have; what else tenancy lets in depends on them.
+        for shown in (tenants.worker[ORDERS], leaf("worker.new", again)):
+            async with channel(port, certificate, shown) as own:
+                await call(own, start_of(ORDERS))
+
 
 def _server_handshake_bytes(port: int, certificate: OwnCertificate) -> bytes:
     """What the server says in a TLS 1.2 handshake up to its request for the client's certificate."""
