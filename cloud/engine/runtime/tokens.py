@@ -1,12 +1,13 @@
 """Task and page tokens: what the service hands out and must recognise when it comes back.
 
-Form 1: one byte 1, sixteen bytes HMAC-SHA-256 (truncated) over the rest, then MessagePack of a tuple whose first two items are the
+Form 1: one byte 1, sixteen bytes keyed BLAKE2b (RFC 7693) over the rest, then MessagePack of a tuple whose first two items are the
 kind and the namespace's id. A tenant can neither forge one nor use it in another namespace. A new form gets a new first byte.
 """
 
 from __future__ import annotations
 
 import hmac
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -103,4 +104,4 @@ class Tokens:
         return found[2]
 
     def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")[:_MAC_SIZE]
+        return blake2b(body, key=self._key, digest_size=_MAC_SIZE).digest()

@@ -126,7 +126,8 @@ class SqliteDatabase:
             cursor.close()
 
         def begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            driver: Any = connection.connection.driver_connection
+            driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
         event.listen(engine, "connect", configure)
         event.listen(engine, "begin", begin)
@@ -157,8 +158,9 @@ class SqliteDatabase:
                 connection = self._connections[engine] = engine.connect()
             with connection.begin():
                 return function(connection)
-        except OperationalError as error:
-            raise StoreUnavailable(f"the database refused: {error.orig}") from error
+        except (OperationalError, sqlite3.OperationalError) as error:
+            reason = error.orig if isinstance(error, OperationalError) else error
+            raise StoreUnavailable(f"the database refused: {reason}") from error
 
     async def close(self) -> None:
         """See :class:`Database`."""

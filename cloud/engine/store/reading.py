@@ -84,7 +84,7 @@ def read_run_row(connection: Connection, run_id: str) -> RunRow | None:
 
 def read_current(connection: Connection, namespace_id: str, workflow_id: str) -> CurrentRun | None:
     """The newest run of a workflow id, None if it has none."""
-    found = _CURRENT.execute(connection, namespace_id=namespace_id, workflow_id=workflow_id).one_or_none()
+    found = _CURRENT.one(connection, namespace_id=namespace_id, workflow_id=workflow_id)
     return None if found is None else CurrentRun._make(found)
 
 

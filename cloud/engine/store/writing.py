@@ -102,7 +102,8 @@ def check_epoch(connection: Connection, epoch: int) -> None:
     Raises:
         LeaseLost: its epoch is not `epoch`.
     """
-    held = _EPOCH.execute(connection).scalar_one_or_none()
+    found = _EPOCH.one(connection)
+    held = None if found is None else found[0]
     if held != epoch:
         raise LeaseLost(f"this process holds epoch {epoch} of the cell's lease, the database says {held}")
 
