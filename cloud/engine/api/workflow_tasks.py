@@ -119,7 +119,8 @@ class WorkflowTasks:
         events, token = await self._histories.page_for_worker(
             hot, first, task.last_event_id, task.tail, task.suffix
         )
-        response.history.CopyFrom(History(events=events))
+        response.history.SetInParent()
+        response.history.events.extend(events)
         response.next_page_token = token
         return response
 
@@ -144,7 +145,8 @@ class WorkflowTasks:
             return response
         last = execution.next_event_id - 1
         events, token = await self._histories.page_for_worker(hot, 1, last, hot.tail_from(1, last), [])
-        response.history.CopyFrom(History(events=events))
+        response.history.SetInParent()
+        response.history.events.extend(events)
         response.next_page_token = token
         return response
 

@@ -70,6 +70,12 @@ class ListPageToken(msgspec.Struct, array_like=True, frozen=True):
     cursor: bytes
 
 
+_DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
+    form: msgspec.msgpack.Decoder(tuple[int, str, form])  # type: ignore[valid-type]
+    for form in (WorkflowTaskToken, ActivityTaskToken, QueryTaskToken, HistoryPageToken, ListPageToken)
+}
+
+
 class Tokens:
     """Makes and reads tokens with the cell's key."""
 
@@ -98,7 +104,7 @@ class Tokens:
             or not hmac.compare_digest(token[1 : 1 + _MAC_SIZE], self._mac(body))
         ):
             raise BadToken
-        found = msgspec.msgpack.decode(body, type=tuple[int, str, form])  # type: ignore[valid-type]
+        found = _DECODERS[form].decode(body)
         if found[0] != kind or found[1] != namespace_id:
             raise BadToken
         return found[2]

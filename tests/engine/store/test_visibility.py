@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 from temporalio.api.enums.v1 import IndexedValueType
 
+from cloud.engine.store.statements import Statement
 from cloud.engine.store.visibility import PAGE_SIZE_MAX, CursorError, Group, VisibilityRow
 from cloud.engine.store.visibility_filter import parse_filter
 
@@ -181,12 +183,22 @@ def test_values_of_an_attributes_earlier_type_are_as_none(database: VisibilityDa
 
 
 @pytest.mark.parametrize("count", [1, 1_000])
-def test_a_batch_is_one_statement_whatever_its_size(database: VisibilityDatabase, count: int) -> None:
+def test_a_batch_is_one_statement_whatever_its_size(
+    database: VisibilityDatabase, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    execute_many = Statement.execute_many
+
+    def counted(statement: Statement, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        sizes.append(len(rows))
+        execute_many(statement, connection, rows)
+
+    monkeypatch.setattr(Statement, "execute_many", counted)
     rows = [started(f"{number:04}", attributes={"Size": number}) for number in range(count)]
     put(database, *rows)
     put(database, *(closed(row.run_id, close=9) for row in rows))
     database.run(lambda c: database.visibility.delete(c, [row.run_id for row in rows]))
-    assert [statement.split()[0] for statement, _ in database.sent] == ["INSERT", "INSERT", "DELETE"]
+    assert sizes == [count, count, count]
     database.sent.clear()
     listed(database)
     assert len(database.sent) == 1
