@@ -62,3 +62,24 @@ def test_one_port_can_not_be_both(tmp_path: Path, taken: int) -> None:
 def test_the_options_that_are_named_exist(tmp_path: Path, command: str, options: tuple[str, ...]) -> None:
     told = run(tmp_path, command, "--help").stdout
     assert all(option in told for option in options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("up", "--data", "blocked/data"), "can't be written"),
+        (("dev", "--db", "nowhere/dev.db"), "does not exist: create it"),
+        (("dev", "--db", "rubbish.db"), "check that it is a SQLite file"),
+    ],
+)
+def test_a_place_that_can_not_hold_the_data_is_told_in_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    (tmp_path / "blocked").write_text("a file where a folder should be")
+    (tmp_path / "rubbish.db").write_bytes(b"no database, but long enough to be read as one" * 100)
+    ports = ("--port", "0") if arguments[0] == "dev" else ("--mtls-port", "0", "--api-port", "0")
+    result = run(tmp_path, *arguments, *ports)
+    assert result.returncode == 1
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
