@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -241,6 +242,7 @@ async def _serve_until_stopped(server: Server, announce: Callable[[], Awaitable[
             starting.cancel()
             return
         starting.result()
+        _spare_the_collector()
         await announce()
         ended = asyncio.create_task(server.ended.wait())
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -250,6 +252,16 @@ async def _serve_until_stopped(server: Server, announce: Callable[[], Awaitable[
     finally:
         stopping.cancel()
         await server.stop()
+
+
+def _spare_the_collector() -> None:
+    """What is loaded by now stays: keep Python's cycle collector from walking it again and again.
+
+    Hot state has few cycles, so young objects may also gather longer. Without this a tenth of the CPU under load is the collector's.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def data_directory(path: Path) -> Path:
