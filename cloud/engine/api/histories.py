@@ -84,7 +84,7 @@ class Histories:
         first = token.next_event_id if token else 1
         if request.wait_new_event:
             ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
-            while _all_seen(hot, first) and await self._wait(hot, ends_at):
+            while _all_seen(hot, first) and await self._wait(hot.watchers, ends_at):
                 hot = await self._refreshed(namespace, hot)
         last = hot.execution.next_event_id - 1
         if token and token.last_event_id and not token.waiting:
@@ -110,7 +110,7 @@ class Histories:
             ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
             namespace = hot.namespace
             while hot.execution.running:
-                if not await self._wait(hot, ends_at):
+                if not await self._wait(hot.end_watchers, ends_at):
                     break
                 hot = await self._refreshed(namespace, hot)
         if hot.execution.running:
@@ -166,11 +166,11 @@ class Histories:
         return await self._runtime.find(namespace, hot.execution.key.workflow_id, hot.run_id)
 
     @staticmethod
-    async def _wait(hot: HotRun, ends_at: float) -> bool:
-        """Wait for a flush with changes of the run. False if the time is over."""
+    async def _wait(watchers: set[asyncio.Future[None]], ends_at: float) -> bool:
+        """Wait among `watchers` of a run to be woken. False if the time is over."""
         loop = asyncio.get_running_loop()
         watcher: asyncio.Future[None] = loop.create_future()
-        hot.watchers.add(watcher)
+        watchers.add(watcher)
         timer = loop.call_at(ends_at, lambda: watcher.done() or watcher.cancel())
         try:
             await watcher
@@ -180,7 +180,7 @@ class Histories:
             return False
         finally:
             timer.cancel()
-            hot.watchers.discard(watcher)
+            watchers.discard(watcher)
         return True
 
 

@@ -69,7 +69,8 @@ class HotRun:
     unflushed: Batch | None = None
     outstanding: int = 0
     has_progress_rows: bool = False
-    watchers: set[asyncio.Future[None]] = field(default_factory=set)
+    watchers: set[asyncio.Future[None]] = field(default_factory=set)  # of any change
+    end_watchers: set[asyncio.Future[None]] = field(default_factory=set)  # of its end
     queries: list[PendingQuery] = field(default_factory=list)
     transfers: set[asyncio.Task[None]] = field(default_factory=set)
     dropped: bool = False
@@ -91,12 +92,20 @@ class HotRun:
 
     def wake_watchers(self) -> None:
         """Something became durable, or the run is gone: who waits for it looks again."""
-        for watcher in self.watchers:
-            if not watcher.done():
-                watcher.set_result(None)
-        self.watchers.clear()
+        _wake(self.watchers)
+        if self.dropped or not self.execution.running:
+            _wake(self.end_watchers)
 
     @property
     def busy(self) -> bool:
         """Whether it must stay in memory."""
-        return bool(self.unflushed or self.outstanding or self.watchers or self.queries)
+        return bool(
+            self.unflushed or self.outstanding or self.watchers or self.end_watchers or self.queries
+        )
+
+
+def _wake(watchers: set[asyncio.Future[None]]) -> None:
+    for watcher in watchers:
+        if not watcher.done():
+            watcher.set_result(None)
+    watchers.clear()
