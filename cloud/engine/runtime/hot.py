@@ -99,9 +99,7 @@ class HotRun:
     @property
     def busy(self) -> bool:
         """Whether it must stay in memory."""
-        return bool(
-            self.unflushed or self.outstanding or self.watchers or self.end_watchers or self.queries
-        )
+        return bool(self.unflushed or self.outstanding or self.watchers or self.end_watchers or self.queries)
 
 
 def _wake(watchers: set[asyncio.Future[None]]) -> None:
