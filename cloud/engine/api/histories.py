@@ -222,5 +222,8 @@ def _bounded(events: list[HistoryEvent], count_max: int) -> list[HistoryEvent]:
 
 
 def _pending_suffix(hot: HotRun) -> list[HistoryEvent]:
-    """The events of a transient workflow task, which readers see behind the history."""
-    return workflow_task.transient_events(hot.execution) if hot.execution.running else []
+    """The events of a transient workflow task, which readers see behind the history; those of a speculative one nobody does."""
+    execution = hot.execution
+    if not execution.running or execution.workflow_task.speculative:
+        return []
+    return workflow_task.unwritten_events(execution)

@@ -20,6 +20,7 @@ from cloud.engine.api.queries import WorkflowQueries
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.system import System
 from cloud.engine.api.task_queues import TaskQueueMethods
+from cloud.engine.api.updates import WorkflowUpdates
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
 from cloud.engine.runtime.matching import Matching
@@ -50,6 +51,7 @@ class EngineService:
             activity_tasks,
             histories,
             WorkflowQueries(runtime, workflow_tasks),
+            WorkflowUpdates(runtime),
             Descriptions(runtime),
             Lists(runtime),
             NamespaceMethods(runtime),

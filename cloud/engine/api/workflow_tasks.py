@@ -101,6 +101,7 @@ class WorkflowTasks:
                     task.scheduled_event_id,
                     task.started_event_id,
                     task.attempt,
+                    task.started_time,
                 ),
             ),
             workflow_execution=_ids(hot),
@@ -114,6 +115,7 @@ class WorkflowTasks:
             scheduled_time=timestamp(task.scheduled_time),
             started_time=timestamp(task.started_time),
             queries=task.queries,
+            messages=task.messages,
         )
         first = task.previous_started_event_id + 1 if task.sticky else 1
         events, token = await self._histories.page_for_worker(
@@ -164,16 +166,23 @@ class WorkflowTasks:
         hot, token = await self._in_flight(namespace, request.task_token)
         with self._runtime.transition(hot) as turn:
             workflow_task.require_in_flight(
-                hot.execution, token.scheduled_event_id, token.started_event_id, token.attempt
+                hot.execution,
+                token.scheduled_event_id,
+                token.started_event_id,
+                token.attempt,
+                token.started_time,
             )
             completed = completion.complete(
                 turn,
                 request,
                 check_search_attributes=lambda attributes: check_search_attributes(namespace, attributes),
                 eager=_eager(hot),
+                sent_updates=hot.updates.sent(),
+                new_updates=hot.updates.unsent,
             )
+        hot.updates.answered(completed.updates)
         self._answer_queries(hot, request)
-        response = RespondWorkflowTaskCompletedResponse()
+        response = RespondWorkflowTaskCompletedResponse(reset_history_event_id=completed.reset_to_event_id)
         if completed.refusal is not None:
             await self._runtime.durable(hot)
             raise InvalidArgument(completion.refusal_message(completed.refusal))
@@ -268,7 +277,11 @@ class WorkflowTasks:
             raise RunClosed("workflow execution already completed")
         with self._runtime.transition(hot) as turn:
             workflow_task.require_in_flight(
-                hot.execution, token.scheduled_event_id, token.started_event_id, token.attempt
+                hot.execution,
+                token.scheduled_event_id,
+                token.started_event_id,
+                token.attempt,
+                token.started_time,
             )
             if request.cause == _Cause.WORKFLOW_TASK_FAILED_CAUSE_GRPC_MESSAGE_TOO_LARGE:
                 close.terminate(turn, reason="GrpcMessageTooLarge", details=None, identity="history-service")

@@ -468,4 +468,5 @@ _CHECKS: dict[int, Callable[[Plan, Command], None]] = {
     _T.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: _check_start_child,
     _T.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: _check_signal_external,
     _T.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION: _check_cancel_external,
+    _T.COMMAND_TYPE_PROTOCOL_MESSAGE: lambda plan, command: None,  # with its message: ``update.read``
 }

@@ -29,9 +29,10 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.taskqueue.v1 import TaskQueue
 
-from cloud.engine.core import activity, child, close, external, marker, retry, timer
+from cloud.engine.core import activity, child, close, external, marker, retry, timer, update
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.turn import Turn
+from cloud.engine.core.update import Answers
 
 _T = CommandType
 _E = EventType
@@ -52,10 +53,17 @@ def carry_out(
     commands: Sequence[Command],
     completed_event_id: int,
     eager: Callable[[ScheduleActivityTaskCommandAttributes], bool],
+    answers: Answers,
 ) -> Outcome:
-    """Turn checked commands into events. `eager` says which activities the worker gets with the reply."""
+    """Turn checked commands into events. `eager` says which activities the worker gets with the reply.
+
+    A PROTOCOL_MESSAGE command stands where one of the messages in `answers` is to be carried out.
+    """
     outcome = Outcome(completed_event_id)
     for command in commands:
+        if command.command_type == _T.COMMAND_TYPE_PROTOCOL_MESSAGE:
+            update.carry_out(turn, answers, command.protocol_message_command_attributes.message_id)
+            continue
         _ACTIONS[command.command_type](turn, command, outcome, eager)
         if not turn.execution.running:
             break

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from temporalio.api.command.v1 import ScheduleActivityTaskCommandAttributes
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import WorkflowTaskCompletedEventAttributes
+from temporalio.api.update.v1 import Request
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
-from cloud.engine.core import close, command_checks, commands, workflow_task
+from cloud.engine.core import close, command_checks, commands, update, workflow_task
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.errors import BadCommand
-from cloud.engine.core.state import Sticky
+from cloud.engine.core.state import Execution, Sticky
 from cloud.engine.core.turn import Turn
+from cloud.engine.core.update import Answer, Answers
 
 _C = WorkflowTaskFailedCause
+
+DISCARDED_EVENTS_MAX = 10
+"""Events that a discarded task may have brought: they are brought again by the next one (the real server's default)."""
 
 
 @dataclass(slots=True)
@@ -25,12 +30,15 @@ class Completed:
     """What became of the task.
 
     `eager_activities` are scheduled events that the worker gets with the reply; `refusal` is why the task failed
-    instead, for the reply's error; `new_task` says that the next workflow task is scheduled.
+    instead, for the reply's error; `new_task` says that the next workflow task is scheduled. `updates` holds what the worker
+    said of each; if that left no trace, `reset_to_event_id` is the event to which the worker must go back.
     """
 
     eager_activities: set[int] = field(default_factory=set)
     refusal: BadCommand | None = None
     new_task: bool = False
+    updates: dict[str, Answer] = field(default_factory=dict)
+    reset_to_event_id: int = 0
 
 
 def complete(
@@ -39,16 +47,35 @@ def complete(
     *,
     check_search_attributes: command_checks.AttributeCheck,
     eager: Callable[[ScheduleActivityTaskCommandAttributes], bool],
+    sent_updates: Mapping[str, Request],
+    new_updates: bool,
 ) -> Completed:
-    """Carry out the completion of the task in flight (see ``workflow_task.require_in_flight``)."""
+    """Carry out the completion of the task in flight (see ``workflow_task.require_in_flight``).
+
+    `sent_updates` went out with the task and are not answered; with `new_updates` others wait for the next one.
+    """
     execution = turn.execution
     task = execution.workflow_task
     plan = command_checks.Plan(turn, check_search_attributes)
     try:
         command_checks.check_all(plan, request.commands)
         command_checks.check_close(plan, request.commands)
+        answers = update.read(turn, request.commands, request.messages, sent_updates)
     except BadCommand as error:
         return _refuse(turn, error, request.identity)
+
+    if _leaves_no_trace(execution, request, answers):
+        reset_to = execution.previous_started_event_id
+        workflow_task.discard(turn)
+        update.carry_out_rest(turn, answers)
+        update.reject_unanswered(turn, answers)
+        if new_updates:
+            workflow_task.schedule(turn, speculative=True)
+        return Completed(
+            new_task=execution.has_pending_workflow_task,
+            updates=answers.by_update,
+            reset_to_event_id=reset_to,
+        )
 
     heartbeat_since = task.original_scheduled_time
     identity = request.identity
@@ -68,17 +95,40 @@ def complete(
     retries = request.metering_metadata.nonfirst_local_activity_execution_attempts
     if retries:
         turn.meter("retry_activity_local", min(retries, 100))
-    outcome = commands.carry_out(turn, request.commands, completed_event_id, eager)
+    outcome = commands.carry_out(turn, request.commands, completed_event_id, eager, answers)
+    update.carry_out_rest(turn, answers)
     new_events = turn.flush_buffer()
     if not execution.running:
-        return Completed(eager_activities=set())
+        return Completed(updates=answers.by_update)
+    if not request.force_create_new_workflow_task:  # a heartbeat need not answer yet
+        update.reject_unanswered(turn, answers)
     if new_events or outcome.needs_task:
         workflow_task.schedule(turn)
     elif request.force_create_new_workflow_task:
         workflow_task.schedule(turn, heartbeat_since=heartbeat_since)
         turn.meter("record_workflow_heartbeat")
+    elif new_updates:
+        workflow_task.schedule(turn, speculative=True)
     _enforce_history_limits(turn)
-    return Completed(outcome.eager_activities, None, execution.has_pending_workflow_task)
+    return Completed(
+        outcome.eager_activities, None, execution.has_pending_workflow_task, updates=answers.by_update
+    )
+
+
+def _leaves_no_trace(
+    execution: Execution, request: RespondWorkflowTaskCompletedRequest, answers: Answers
+) -> bool:
+    """Whether a speculative task may go as if it had never been: nothing is to be kept of it.
+
+    Older SDKs can't be shown the same events twice: then only a task that brought none of its own may go.
+    """
+    if not execution.workflow_task.speculative or request.commands or execution.buffered:
+        return False
+    if request.force_create_new_workflow_task or not answers.only_rejections:
+        return False
+    brought = execution.next_event_id - execution.last_workflow_task_completed_event_id - 1
+    can_discard = request.capabilities.discard_speculative_workflow_task_with_events
+    return brought <= (DISCARDED_EVENTS_MAX if can_discard else 0)
 
 
 def _remember_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -> None:

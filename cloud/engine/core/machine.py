@@ -21,6 +21,7 @@ from cloud.engine.core import (
     signal,
     start,
     timer,
+    update,
     workflow_task,
 )
 from cloud.engine.core import deadline_kinds as kinds
@@ -38,7 +39,19 @@ from cloud.engine.core.errors import CoreDefect
 from cloud.engine.core.state import ActivityProgress, Execution, RunKey, Volatile
 from cloud.engine.core.turn import Surroundings, Turn
 
-_SUBJECTS = (workflow_task, activity, timer, signal, marker, external, child, start, close, cancellation)
+_SUBJECTS = (
+    workflow_task,
+    activity,
+    timer,
+    signal,
+    update,
+    marker,
+    external,
+    child,
+    start,
+    close,
+    cancellation,
+)
 
 APPLY: Mapping[int, Callable[[Execution, HistoryEvent], None]] = {
     event_type: function for subject in _SUBJECTS for event_type, function in subject.APPLY.items()
@@ -108,7 +121,7 @@ def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
 
 def open_turn(execution: Execution, now: int, around: Surroundings) -> Turn:
     """Begin a transition of `execution` at `now` (ns)."""
-    return Turn(execution, now, around, apply, mark_buffered)
+    return Turn(execution, now, around, apply, mark_buffered, workflow_task.write_unwritten)
 
 
 def rebuild(

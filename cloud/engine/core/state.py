@@ -40,8 +40,8 @@ class RunKey:
 class WorkflowTask:
     """The one workflow task, if `scheduled_event_id` is not 0; started, if `started_event_id` is not 0.
 
-    Above attempt 1 the task is transient: its scheduled and started events are not in the history, their ids are
-    those that they would get.
+    Above attempt 1 the task is transient, and one that only brings updates is `speculative`: their scheduled and started
+    events are not in the history, their ids are those that they would get.
     """
 
     scheduled_event_id: int = 0
@@ -58,6 +58,12 @@ class WorkflowTask:
     build_id: str = ""
     history_size_at_start: int = 0
     suggest_continue_as_new: int = 0
+    speculative: bool = False
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether its events are not in the history."""
+        return self.attempt > 1 or self.speculative
 
 
 @dataclass(slots=True)
@@ -157,6 +163,15 @@ class ExternalCancel:
 
 
 @dataclass(slots=True)
+class Update:
+    """An update that a worker accepted; completed once `completed_event_id` is set, its outcome is in that event."""
+
+    update_id: str
+    accepted_event_id: int
+    completed_event_id: int = 0
+
+
+@dataclass(slots=True)
 class Execution:
     """One run. Fields up to `volatile` are the fold of its history; `buffered` are events that have no id yet."""
 
@@ -184,6 +199,7 @@ class Execution:
     children: dict[int, Child] = field(default_factory=dict)
     external_signals: dict[int, ExternalSignal] = field(default_factory=dict)
     external_cancels: dict[int, ExternalCancel] = field(default_factory=dict)
+    updates: dict[str, Update] = field(default_factory=dict)
     signal_request_ids: set[str] = field(default_factory=set)
     attached_request_ids: dict[str, int] = field(default_factory=dict)
     memo: dict[str, Payload] = field(default_factory=dict)

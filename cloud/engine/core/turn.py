@@ -60,13 +60,15 @@ class Surroundings:
 
 @dataclass(slots=True)
 class Turn:
-    """See the module's head. `apply` and `buffer` are the machine's: they fold an event into the execution."""
+    """See the module's head. `apply`, `mark_buffered` and `write_task` are the machine's: they fold an event into the execution,
+    note what one in the buffer decides, and write the events of a speculative workflow task."""
 
     execution: Execution
     now: int
     around: Surroundings
     apply: Callable[[Execution, HistoryEvent], None]
     mark_buffered: Callable[[Execution, HistoryEvent], None]
+    write_task: Callable[[Turn], None]
     events: list[HistoryEvent] = field(default_factory=list)
     newly_buffered: list[HistoryEvent] = field(default_factory=list)
     flushed: bool = False
@@ -100,6 +102,8 @@ class Turn:
             self.append(event)
             return
         self.dirty = True
+        if self.execution.workflow_task.speculative:
+            self.write_task(self)  # it can't go without a trace any more
         self.execution.buffered.append(event)
         self.newly_buffered.append(event)
         self.mark_buffered(self.execution, event)

@@ -2,6 +2,8 @@
 
 At most one is pending. While a worker has it (started), new events are buffered. From its second attempt on it is
 *transient*: only a completion writes its scheduled and started events; its failures and time-outs leave no event.
+One that is scheduled only to bring updates is *speculative*: its events are written as soon as something has to stay,
+and never if the worker rejects all of them.
 A task of the sticky queue that no worker takes in time goes back to the normal queue.
 """
 
@@ -114,37 +116,43 @@ def queue_of(execution: Execution) -> str:
     return normal_queue(execution)
 
 
-def schedule(turn: Turn, *, attempt: int = 1, heartbeat_since: int = 0, early: bool = False) -> None:
+def schedule(
+    turn: Turn,
+    *,
+    attempt: int = 1,
+    heartbeat_since: int = 0,
+    early: bool = False,
+    speculative: bool = False,
+) -> None:
     """Schedule a workflow task unless one is pending; transient if `attempt` is above 1.
 
+    A speculative one that waits gives way to one for an event.
     `early` does not wait for the end of the backoff before the first task.
     `heartbeat_since` is the first scheduling time of a chain of heartbeating tasks (ns), which its task inherits.
     """
     execution = turn.execution
-    if execution.has_pending_workflow_task or not execution.running:
+    if not execution.running:
         return
+    if execution.has_pending_workflow_task:
+        task = execution.workflow_task
+        if speculative or not task.speculative or task.started_event_id:
+            return
+        execution.volatile.workflow_task = WorkflowTask()
     if due_first(execution, 0) > turn.now and not early:
         return
     execution.volatile.had_workflow_task = True
     sticky = execution.volatile.sticky
     on_sticky = bool(sticky.queue) and attempt == 1
     timeout = _start_to_close(to_ns(execution.started.workflow_task_timeout), attempt)
-    if attempt == 1:
-        queue = (
-            TaskQueue(
-                name=sticky.queue,
-                kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY,
-                normal_name=normal_queue(execution),
-            )
-            if on_sticky
-            else TaskQueue(name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
-        )
+    if attempt == 1 and not speculative:
         execution.volatile.workflow_task = WorkflowTask(original_scheduled_time=heartbeat_since)
         turn.append(
             turn.event(
                 _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
                 workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
-                    task_queue=queue, start_to_close_timeout=duration(timeout), attempt=1
+                    task_queue=_queue_on(execution, sticky=on_sticky),
+                    start_to_close_timeout=duration(timeout),
+                    attempt=1,
                 ),
             )
         )
@@ -155,8 +163,21 @@ def schedule(turn: Turn, *, attempt: int = 1, heartbeat_since: int = 0, early: b
             scheduled_time=turn.now,
             original_scheduled_time=turn.now,
             timeout=timeout,
+            sticky=on_sticky,
+            speculative=speculative,
         )
     _offer(turn)
+
+
+def _queue_on(execution: Execution, *, sticky: bool) -> TaskQueue:
+    normal = normal_queue(execution)
+    if sticky:
+        return TaskQueue(
+            name=execution.volatile.sticky.queue,
+            kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY,
+            normal_name=normal,
+        )
+    return TaskQueue(name=normal, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
 
 
 def _offer(turn: Turn) -> None:
@@ -196,11 +217,11 @@ def start(
         raise NoSuchTask("Workflow task not found.")
     if task.started_event_id:
         raise NoSuchTask("Workflow task already started.")
-    if task.attempt > 1 and task.scheduled_event_id != execution.next_event_id:
+    if task.unwritten and task.scheduled_event_id != execution.next_event_id:
         _make_normal(turn)
         task = execution.workflow_task
     reasons = _suggestions(turn)
-    if task.attempt == 1:
+    if not task.unwritten:
         turn.append(_started_event(turn, request_id, identity, build_id, reasons))
     else:
         task.scheduled_event_id = execution.next_event_id
@@ -216,14 +237,14 @@ def start(
 
 
 def _make_normal(turn: Turn) -> None:
-    """Events came while a transient task waited: write its scheduled event after them, as attempt 1."""
+    """Events came while an unwritten task waited: write its scheduled event after them, as attempt 1."""
     execution = turn.execution
     task = execution.workflow_task
     turn.append(
         turn.event(
             _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
             workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
-                task_queue=TaskQueue(name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+                task_queue=_queue_on(execution, sticky=task.sticky),
                 start_to_close_timeout=duration(task.timeout),
                 attempt=1,
             ),
@@ -262,10 +283,10 @@ def _started_event(
     return turn.event(_E.EVENT_TYPE_WORKFLOW_TASK_STARTED, workflow_task_started_event_attributes=attributes)
 
 
-def transient_events(execution: Execution) -> list[HistoryEvent]:
-    """The scheduled and started events of a transient task, as polls and readers see them behind the history."""
+def unwritten_events(execution: Execution) -> list[HistoryEvent]:
+    """The scheduled and started events of a transient or speculative task, as polls show them behind the history."""
     task = execution.workflow_task
-    if task.attempt == 1 or not task.scheduled_event_id:
+    if not task.unwritten or not task.scheduled_event_id:
         return []
     if task.scheduled_event_id < execution.next_event_id:
         return []  # events came after it was scheduled: it will be written as a normal one when it starts
@@ -273,7 +294,7 @@ def transient_events(execution: Execution) -> list[HistoryEvent]:
         event_id=task.scheduled_event_id,
         event_type=_E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
         workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
-            task_queue=TaskQueue(name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+            task_queue=_queue_on(execution, sticky=task.sticky),
             start_to_close_timeout=duration(task.timeout),
             attempt=task.attempt,
         ),
@@ -290,6 +311,11 @@ def transient_events(execution: Execution) -> list[HistoryEvent]:
             request_id=task.request_id,
             history_size_bytes=task.history_size_at_start,
             suggest_continue_as_new=task.suggest_continue_as_new != 0,
+            suggest_continue_as_new_reasons=[
+                SuggestContinueAsNewReason.ValueType(reason)
+                for reason in range(1, 8)
+                if task.suggest_continue_as_new >> reason & 1
+            ],
         ),
     )
     started.event_time.FromNanoseconds(task.started_time)
@@ -302,9 +328,9 @@ def transient_events(execution: Execution) -> list[HistoryEvent]:
 
 
 def require_in_flight(
-    execution: Execution, scheduled_event_id: int, started_event_id: int, attempt: int
+    execution: Execution, scheduled_event_id: int, started_event_id: int, attempt: int, started_time: int
 ) -> None:
-    """Check that the task a worker answers is the one it holds.
+    """Check that the task a worker answers is the one it holds; by its time too, since an unwritten one may be lost and made anew.
 
     Raises:
         NoSuchTask: it is not.
@@ -317,43 +343,34 @@ def require_in_flight(
         or task.scheduled_event_id != scheduled_event_id
         or task.started_event_id != started_event_id
         or task.attempt != attempt
+        or task.started_time != started_time
     ):
         raise NoSuchTask("Workflow task not found.")
 
 
 def write_completed(turn: Turn, attributes: WorkflowTaskCompletedEventAttributes) -> int:
-    """Write the completion (before it, a transient task's scheduled and started events). Returns its event id."""
+    """Write the completion (before it, the scheduled and started events of an unwritten task). Returns its event id."""
     execution = turn.execution
-    task = execution.workflow_task
-    if task.attempt > 1:
-        identity, build_id, request_id = task.identity, task.build_id, task.request_id
-        reasons = [reason for reason in range(1, 8) if task.suggest_continue_as_new >> reason & 1]
-        turn.append(
-            turn.event(
-                _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
-                workflow_task_scheduled_event_attributes=WorkflowTaskScheduledEventAttributes(
-                    task_queue=TaskQueue(
-                        name=normal_queue(execution), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
-                    ),
-                    start_to_close_timeout=duration(task.timeout),
-                    attempt=task.attempt,
-                ),
-            )
-        )
-        turn.append(
-            _started_event(
-                turn,
-                request_id,
-                identity,
-                build_id,
-                [SuggestContinueAsNewReason.ValueType(reason) for reason in reasons],
-            )
-        )
+    if execution.workflow_task.unwritten:
+        write_unwritten(turn)
     attributes.scheduled_event_id = execution.workflow_task.scheduled_event_id
     attributes.started_event_id = execution.workflow_task.started_event_id
     return turn.append(
         turn.event(_E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, workflow_task_completed_event_attributes=attributes)
     )
+
+
+def write_unwritten(turn: Turn) -> None:
+    """Write the scheduled and started events of the unwritten task in flight, with the times that its worker was told."""
+    for event in unwritten_events(turn.execution):
+        # A worker's clock is that of its task's start: a replay must find the same.
+        turn.append(event)
+
+
+def discard(turn: Turn) -> None:
+    """The worker rejected all that the speculative task in flight brought: as if it had never been."""
+    turn.execution.volatile.workflow_task = WorkflowTask()
+    turn.dirty = True
 
 
 def fail(
@@ -370,6 +387,9 @@ def fail(
     execution = turn.execution
     task = execution.workflow_task
     attempt = task.attempt
+    if task.speculative:
+        write_unwritten(turn)
+        task = execution.workflow_task
     if attempt == 1:
         turn.append(
             turn.event(
@@ -405,8 +425,9 @@ def _end_attempt(turn: Turn, attempt: int, reschedule: bool) -> None:
 def time_out_started(turn: Turn) -> None:
     """The worker did not answer in time."""
     execution = turn.execution
-    task = execution.workflow_task
-    attempt = task.attempt
+    attempt = execution.workflow_task.attempt
+    if execution.workflow_task.speculative:
+        write_unwritten(turn)
     if attempt == 1:
         turn.append(_timed_out_event(turn, TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE))
     _end_attempt(turn, attempt, reschedule=True)
@@ -415,6 +436,8 @@ def time_out_started(turn: Turn) -> None:
 def time_out_sticky(turn: Turn) -> None:
     """No worker took the task from its sticky queue in time: the next one goes to the normal queue."""
     execution = turn.execution
+    if execution.workflow_task.speculative:
+        write_unwritten(turn)
     turn.append(_timed_out_event(turn, TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START))
     execution.volatile.workflow_task = WorkflowTask()
     execution.volatile.sticky = Sticky()

@@ -12,6 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from cloud.engine.core.state import Execution
 from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.updates import Updates
 
 if TYPE_CHECKING:
     from cloud.engine.runtime.commits import Batch
@@ -72,6 +73,7 @@ class HotRun:
     watchers: set[asyncio.Future[None]] = field(default_factory=set)  # of any change
     end_watchers: set[asyncio.Future[None]] = field(default_factory=set)  # of its end
     queries: list[PendingQuery] = field(default_factory=list)
+    updates: Updates = field(default_factory=Updates)
     transfers: set[asyncio.Task[None]] = field(default_factory=set)
     dropped: bool = False
     warned: bool = False  # of the size of its history
@@ -89,6 +91,7 @@ class HotRun:
         """It left memory: whoever holds it asks for it again."""
         self.dropped = True
         self.wake_watchers()
+        self.updates.lose()
 
     def wake_watchers(self) -> None:
         """Something became durable, or the run is gone: who waits for it looks again."""
@@ -99,7 +102,14 @@ class HotRun:
     @property
     def busy(self) -> bool:
         """Whether it must stay in memory."""
-        return bool(self.unflushed or self.outstanding or self.watchers or self.end_watchers or self.queries)
+        return bool(
+            self.unflushed
+            or self.outstanding
+            or self.watchers
+            or self.end_watchers
+            or self.queries
+            or self.updates
+        )
 
 
 def _wake(watchers: set[asyncio.Future[None]]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.query.v1 import WorkflowQuery
 
 from cloud.engine.core import activity, workflow_task
@@ -45,6 +46,7 @@ class StartedWorkflowTask:
     last_event_id: int
     tail: list[HistoryEvent] | None
     suffix: list[HistoryEvent]
+    messages: list[ProtocolMessage] = field(default_factory=list)
     queries: dict[str, WorkflowQuery] = field(default_factory=dict)
     backlog: int = 0
 
@@ -155,6 +157,10 @@ class Matching:
                 build_id=build_id,
             )
         started = self.as_started(hot, sticky=sticky)
+        if hot.updates:
+            # Who replays from the beginning has forgotten what an earlier task brought.
+            again = not sticky or started.attempt > 1
+            started.messages = hot.updates.messages(started.started_event_id, again=again)
         for query in hot.queries:
             started.queries[query.query_id] = query.query
             query.taken.set()
@@ -165,7 +171,7 @@ class Matching:
         """The workflow task in flight, as its worker is to see it."""
         execution = hot.execution
         task = execution.workflow_task
-        suffix = workflow_task.transient_events(execution)
+        suffix = workflow_task.unwritten_events(execution)
         last_event_id = execution.next_event_id - 1
         first = execution.previous_started_event_id + 1 if sticky else 1
         return StartedWorkflowTask(

@@ -29,6 +29,7 @@ from cloud.engine.core.effects import (
 )
 from cloud.engine.core.errors import CoreDefect, CoreRefusal
 from cloud.engine.core.limits import Limits
+from cloud.engine.core.state import WorkflowTask
 from cloud.engine.core.turn import Ids, Surroundings, Turn
 from cloud.engine.runtime import cron
 from cloud.engine.runtime.clock import Clock
@@ -459,6 +460,8 @@ class Runtime:
             self.wakeups.note(row.run_id, row.wake_at)
         for hot in batch.runs.values():
             hot.wake_watchers()
+            if hot.updates and hot.unflushed is None:
+                hot.updates.settle(hot)
 
     def _forget_all(self) -> None:
         self.runs.forget()
@@ -466,6 +469,9 @@ class Runtime:
         self.wakeups.forget()
 
     def _after_load(self, hot: HotRun) -> None:
+        if hot.execution.workflow_task.speculative:
+            # The updates that it was to bring went with the memory that held them.
+            hot.execution.volatile.workflow_task = WorkflowTask()
         for effect in machine.outstanding(hot.execution):
             hot.outstanding += 1
             self._dispatchers[type(effect)](hot, effect)

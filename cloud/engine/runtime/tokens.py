@@ -34,6 +34,7 @@ class WorkflowTaskToken(msgspec.Struct, array_like=True, frozen=True):
     scheduled_event_id: int
     started_event_id: int
     attempt: int
+    started_time: int
 
 
 class ActivityTaskToken(msgspec.Struct, array_like=True, frozen=True):

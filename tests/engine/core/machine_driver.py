@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from temporalio.api.command.v1 import Command
@@ -16,7 +16,9 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionCompletedEventAttributes,
     WorkflowExecutionStartedEventAttributes,
 )
+from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.update.v1 import Request
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from cloud.engine.core import (
@@ -177,9 +179,15 @@ class Driver:
             )
         )
 
-    def complete_task(self, *commands: Command, sticky: bool = False) -> completion.Completed | None:
+    def complete_task(
+        self,
+        *commands: Command,
+        sticky: bool = False,
+        messages: Sequence[ProtocolMessage] = (),
+        sent_updates: Mapping[str, Request] | None = None,
+    ) -> completion.Completed | None:
         task = self.live.workflow_task
-        request = RespondWorkflowTaskCompletedRequest(identity="worker", commands=commands)
+        request = RespondWorkflowTaskCompletedRequest(identity="worker", commands=commands, messages=messages)
         if sticky:
             request.sticky_attributes.worker_task_queue.name = "sticky"
             request.sticky_attributes.schedule_to_start_timeout.seconds = 5
@@ -187,11 +195,16 @@ class Driver:
 
         def change(turn: Turn) -> None:
             workflow_task.require_in_flight(
-                self.live, task.scheduled_event_id, task.started_event_id, task.attempt
+                self.live, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_time
             )
             found.append(
                 completion.complete(
-                    turn, request, check_search_attributes=lambda _: None, eager=lambda _: False
+                    turn,
+                    request,
+                    check_search_attributes=lambda _: None,
+                    eager=lambda _: False,
+                    sent_updates=sent_updates or {},
+                    new_updates=False,
                 )
             )
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cloud.engine.runtime.tokens import ACTIVITY_TASK, WORKFLOW_TASK, BadToken, Tokens, WorkflowTaskToken
 
 TOKENS = Tokens(b"k" * 32)
-CONTENT = WorkflowTaskToken("run", "wf", 2, 3, 1)
+CONTENT = WorkflowTaskToken("run", "wf", 2, 3, 1, 7)
 TOKEN = TOKENS.make(WORKFLOW_TASK, "ns", CONTENT)
 
 
