@@ -18,7 +18,7 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.update.v1 import Request
+from temporalio.api.update.v1 import Acceptance, Rejection, Request, Response
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from cloud.engine.core import (
@@ -365,6 +365,25 @@ def cancel() -> Command:
     return Command(command_type=T.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION)
 
 
+def protocol_message(message_id: str) -> Command:
+    command = Command(command_type=T.COMMAND_TYPE_PROTOCOL_MESSAGE)
+    command.protocol_message_command_attributes.message_id = message_id
+    return command
+
+
+def update_message(update_id: str, body: Acceptance | Rejection | Response) -> ProtocolMessage:
+    message = ProtocolMessage(id=f"{update_id}/{type(body).__name__}", protocol_instance_id=update_id)
+    message.body.Pack(body)
+    return message
+
+
+def _response(update_id: str) -> Response:
+    response = Response()
+    response.meta.update_id = update_id
+    response.outcome.success.CopyFrom(payloads("done"))
+    return response
+
+
 class RandomWalk:
     """Lets a seeded chance decide what happens next to a run."""
 
@@ -385,6 +404,8 @@ class RandomWalk:
             options["first_workflow_task_backoff"] = duration(10 * SECOND)
         self.driver = Driver(**options)
         self.names = 0
+        self.waiting: dict[str, Request] = {}
+        self.sent: dict[str, Request] = {}
 
     def step(self) -> None:
         driver, chance = self.driver, self.random
@@ -392,6 +413,7 @@ class RandomWalk:
             lambda: driver.signal(chance.choice(["", "r1", "r2"])),
             lambda: driver.advance(chance.choice([1, SECOND, 6 * SECOND, 40 * SECOND])),
             lambda: driver.advance(SECOND),
+            self.admit_update,
         ]
         if chance.random() < 0.05:
             actions.append(
@@ -406,7 +428,7 @@ class RandomWalk:
         if driver.live.workflow_task_in_flight:
             actions += [self.complete_task] * 4 + [driver.fail_task]
         elif driver.live.has_pending_workflow_task:
-            actions += [driver.start_task] * 4
+            actions += [self.start_task] * 4
         for event_id in list(driver.live.activities):
             actions.append(lambda event_id=event_id: self.work_on(event_id))  # type: ignore[misc]
         for initiated in list(driver.live.children):
@@ -444,12 +466,53 @@ class RandomWalk:
         )
         driver.on_activity(event_id, change)
 
+    def admit_update(self) -> None:
+        self.names += 1
+        request = Request()
+        request.meta.update_id = f"u{self.names}"
+        request.input.name = "u"
+        self.waiting[request.meta.update_id] = request
+        self.driver.transition(lambda turn: workflow_task.schedule(turn, speculative=True))
+
+    def start_task(self) -> None:
+        if self.driver.start_task():
+            self.sent |= self.waiting
+            self.waiting = {}
+
     def complete_task(self) -> None:
         chance, driver = self.random, self.driver
-        commands = [self.command() for _ in range(chance.randrange(4))]
+        commands = [self.command() for _ in range(chance.choice([0, 0, 1, 2, 3]))]
+        messages = [message for update_id in self.sent for message in self.answer(update_id)]
+        messages.extend(
+            update_message(update.update_id, _response(update.update_id))
+            for update in driver.live.updates.values()
+            if not update.completed_event_id and chance.random() < 0.3
+        )
+        commands += [
+            protocol_message(message.id) for message in messages if chance.random() < 0.7
+        ]  # the others are carried out behind all commands
         if chance.random() < 0.08:
             commands.append(chance.choice([complete, fail, continue_as_new, cancel])())
-        driver.complete_task(*commands, sticky=chance.random() < 0.5)
+        done = driver.complete_task(
+            *commands, sticky=chance.random() < 0.5, messages=messages, sent_updates=self.sent
+        )
+        if done is not None and done.refusal is None:
+            self.sent = {}
+
+    def answer(self, update_id: str) -> list[ProtocolMessage]:
+        accepted = Acceptance(
+            accepted_request_message_id=f"{update_id}/request", accepted_request_sequencing_event_id=1
+        )
+        answers: list[list[Acceptance | Rejection | Response]] = [
+            [],
+            [Rejection(failure=Failure(message="no"))],
+            [Rejection(failure=Failure(message="no"))],
+            [accepted],
+            [accepted, _response(update_id)],
+            [_response(update_id)],  # before it was accepted: refused
+        ]
+        weights = [2, 4, 4, 4, 4, 1]
+        return [update_message(update_id, body) for body in self.random.choices(answers, weights)[0]]
 
     def command(self) -> Command:
         chance, live = self.random, self.driver.live
