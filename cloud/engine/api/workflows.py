@@ -5,10 +5,8 @@ from __future__ import annotations
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
-    ContinueAsNewInitiator,
     EventType,
     NamespaceState,
-    TaskQueueKind,
     WorkflowExecutionStatus,
     WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy,
@@ -19,9 +17,7 @@ from temporalio.api.errordetails.v1 import (
 )
 from temporalio.api.history.v1 import (
     WorkflowExecutionOptionsUpdatedEventAttributes,
-    WorkflowExecutionStartedEventAttributes,
 )
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
     DeleteWorkflowExecutionResponse,
@@ -41,7 +37,7 @@ from cloud.engine.api import checks
 from cloud.engine.api.search_attributes import check_search_attributes
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.core import cancellation, close, retry, signal, start, workflow_task
-from cloud.engine.core.clock import duration, timestamp, to_ns
+from cloud.engine.core.clock import to_ns
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.payloads import json_payloads
 from cloud.engine.core.state import RUNNING
@@ -51,17 +47,19 @@ from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
 from cloud.engine.runtime.runtime import Runtime
-from cloud.engine.runtime.starting import Conflict, Starting, conflict_with_closed, conflict_with_open
+from cloud.engine.runtime.starting import (
+    Conflict,
+    Starting,
+    conflict_with_closed,
+    conflict_with_open,
+    started_attributes,
+)
 from cloud.engine.store.rows import CurrentRun
 from cloud.rpc import AlreadyExists, CallContext, FailedPrecondition, InvalidArgument
 
 _Reuse = WorkflowIdReusePolicy
 _Conflict = WorkflowIdConflictPolicy
 _Request = StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest
-
-
-def _optional(message: Message, name: str) -> Message | None:
-    return getattr(message, name) if message.HasField(name) else None
 
 
 class Workflows:
@@ -219,7 +217,7 @@ class Workflows:
             namespace,
             request.workflow_id,
             run_id,
-            _started_attributes(request, self._runtime, now),
+            started_attributes(request, self._runtime.limits, now),
             request_id=request_id,
             meter=meter,
             links=request.links,
@@ -427,54 +425,6 @@ def _receive(
         links=request.links,
         meter=meter,
     )
-
-
-def _started_attributes(
-    request: _Request, runtime: Runtime, now: int
-) -> WorkflowExecutionStartedEventAttributes:
-    limits = runtime.limits
-    execution_timeout = to_ns(request.workflow_execution_timeout)
-    run_timeout = to_ns(request.workflow_run_timeout) or execution_timeout
-    if execution_timeout:
-        run_timeout = min(run_timeout, execution_timeout)
-    task_timeout = min(
-        to_ns(request.workflow_task_timeout) or limits.workflow_task_timeout_default,
-        limits.workflow_task_timeout,
-        run_timeout or limits.workflow_task_timeout,
-    )
-    if request.cron_schedule:
-        backoff = cron.next_delay(request.cron_schedule, now, now)
-    else:
-        backoff = to_ns(request.workflow_start_delay)
-    attributes = WorkflowExecutionStartedEventAttributes(
-        workflow_type=request.workflow_type,
-        task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
-        workflow_execution_timeout=duration(execution_timeout),
-        workflow_run_timeout=duration(run_timeout),
-        workflow_task_timeout=duration(task_timeout),
-        identity=request.identity,
-        attempt=1,
-        cron_schedule=request.cron_schedule,
-        first_workflow_task_backoff=duration(backoff),
-    )
-    for name in ("input", "header", "memo", "search_attributes", "priority", "versioning_override"):
-        value = _optional(request, name)
-        if value is not None:
-            getattr(attributes, name).CopyFrom(value)
-    if request.HasField("retry_policy"):
-        attributes.retry_policy.CopyFrom(retry.with_defaults(request.retry_policy, limits))
-    if isinstance(request, StartWorkflowExecutionRequest):
-        for name in ("continued_failure", "last_completion_result"):
-            value = _optional(request, name)
-            if value is not None:
-                getattr(attributes, name).CopyFrom(value)
-        attributes.completion_callbacks.extend(request.completion_callbacks)
-        attributes.eager_execution_accepted = request.request_eager_execution and not backoff
-    if execution_timeout:
-        attributes.workflow_execution_expiration_time.CopyFrom(timestamp(now + execution_timeout + backoff))
-    if request.cron_schedule:
-        attributes.initiator = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
-    return attributes
 
 
 def _already_started(conflict: Conflict) -> AlreadyExists:

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
+    ContinueAsNewInitiator,
+    TaskQueueKind,
     WorkflowExecutionStatus,
     WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy,
 )
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+)
 
-from cloud.engine.core import start, workflow_task
+from cloud.engine.core import retry, start, workflow_task
+from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.effects import StartNextRun
+from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import Execution, RunKey
 from cloud.engine.core.turn import Turn
+from cloud.engine.runtime import cron
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
@@ -67,6 +78,58 @@ def conflict_with_open(current: CurrentRun) -> Conflict:
             f"WorkflowId: {current.workflow_id}, RunId: {current.run_id}."
         ),
     )
+
+
+def _optional(message: Message, name: str) -> Message | None:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def started_attributes(
+    request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest, limits: Limits, now: int
+) -> WorkflowExecutionStartedEventAttributes:
+    """The first event's attributes of the run that a checked `request` asks for at `now` (ns)."""
+    execution_timeout = to_ns(request.workflow_execution_timeout)
+    run_timeout = to_ns(request.workflow_run_timeout) or execution_timeout
+    if execution_timeout:
+        run_timeout = min(run_timeout, execution_timeout)
+    task_timeout = min(
+        to_ns(request.workflow_task_timeout) or limits.workflow_task_timeout_default,
+        limits.workflow_task_timeout,
+        run_timeout or limits.workflow_task_timeout,
+    )
+    if request.cron_schedule:
+        backoff = cron.next_delay(request.cron_schedule, now, now)
+    else:
+        backoff = to_ns(request.workflow_start_delay)
+    attributes = WorkflowExecutionStartedEventAttributes(
+        workflow_type=request.workflow_type,
+        task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+        workflow_execution_timeout=duration(execution_timeout),
+        workflow_run_timeout=duration(run_timeout),
+        workflow_task_timeout=duration(task_timeout),
+        identity=request.identity,
+        attempt=1,
+        cron_schedule=request.cron_schedule,
+        first_workflow_task_backoff=duration(backoff),
+    )
+    for name in ("input", "header", "memo", "search_attributes", "priority", "versioning_override"):
+        value = _optional(request, name)
+        if value is not None:
+            getattr(attributes, name).CopyFrom(value)
+    if request.HasField("retry_policy"):
+        attributes.retry_policy.CopyFrom(retry.with_defaults(request.retry_policy, limits))
+    if isinstance(request, StartWorkflowExecutionRequest):
+        for name in ("continued_failure", "last_completion_result"):
+            value = _optional(request, name)
+            if value is not None:
+                getattr(attributes, name).CopyFrom(value)
+        attributes.completion_callbacks.extend(request.completion_callbacks)
+        attributes.eager_execution_accepted = request.request_eager_execution and not backoff
+    if execution_timeout:
+        attributes.workflow_execution_expiration_time.CopyFrom(timestamp(now + execution_timeout + backoff))
+    if request.cron_schedule:
+        attributes.initiator = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
+    return attributes
 
 
 class Starting:
