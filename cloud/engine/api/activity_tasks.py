@@ -108,11 +108,13 @@ class ActivityTasks:
             schedule_to_close_timeout=scheduled.schedule_to_close_timeout,
             start_to_close_timeout=scheduled.start_to_close_timeout,
             heartbeat_timeout=scheduled.heartbeat_timeout,
-            retry_policy=scheduled.retry_policy,
+            retry_policy=pending.options.retry_policy,
         )
-        for name in ("header", "input", "priority"):
+        for name in ("header", "input"):
             if scheduled.HasField(name):
                 getattr(response, name).CopyFrom(getattr(scheduled, name))
+        if pending.options.HasField("priority"):
+            response.priority.CopyFrom(pending.options.priority)
         if given.heartbeat_details:
             response.heartbeat_details.ParseFromString(given.heartbeat_details)
         return response
@@ -122,27 +124,34 @@ class ActivityTasks:
     async def record_activity_task_heartbeat(
         self, request: RecordActivityTaskHeartbeatRequest, context: CallContext
     ) -> RecordActivityTaskHeartbeatResponse:
-        """A worker is alive; the reply says whether the activity is to be cancelled."""
+        """A worker is alive; the reply says whether the activity is to be cancelled, is paused, or begins anew."""
         hot, pending = await self._by_token(request)
-        cancelled = await self._heartbeat(hot, pending, _payloads(request, "details"))
-        return RecordActivityTaskHeartbeatResponse(cancel_requested=cancelled)
+        await self._heartbeat(hot, pending, _payloads(request, "details"))
+        return RecordActivityTaskHeartbeatResponse(
+            cancel_requested=pending.cancel_requested_event_id != 0,
+            activity_paused=pending.progress.pause is not None,
+            activity_reset=pending.progress.reset,
+        )
 
     async def record_activity_task_heartbeat_by_id(
         self, request: RecordActivityTaskHeartbeatByIdRequest, context: CallContext
     ) -> RecordActivityTaskHeartbeatByIdResponse:
         """The same, by ids."""
         hot, pending = await self._by_id(request)
-        cancelled = await self._heartbeat(hot, pending, _payloads(request, "details"))
-        return RecordActivityTaskHeartbeatByIdResponse(cancel_requested=cancelled)
+        await self._heartbeat(hot, pending, _payloads(request, "details"))
+        return RecordActivityTaskHeartbeatByIdResponse(
+            cancel_requested=pending.cancel_requested_event_id != 0,
+            activity_paused=pending.progress.pause is not None,
+            activity_reset=pending.progress.reset,
+        )
 
-    async def _heartbeat(self, hot: HotRun, pending: Activity, details: Payloads | None) -> bool:
+    async def _heartbeat(self, hot: HotRun, pending: Activity, details: Payloads | None) -> None:
         with self._runtime.transition(hot) as turn:
             if details is not None and details.ByteSize() > self._runtime.limits.blob_size_error:
                 _give_up(turn, pending, "Heartbeat details exceed size limit.")
             else:
                 activity.heartbeat(turn, pending, details)
         await self._runtime.durable(hot)
-        return pending.cancel_requested_event_id != 0
 
     # --- completed ---
 

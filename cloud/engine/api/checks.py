@@ -6,7 +6,7 @@ import asyncio
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import Priority, WorkflowExecution
 from temporalio.api.enums.v1 import NamespaceState
 from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
 
@@ -19,6 +19,7 @@ from cloud.engine.runtime.polling import MIN_TASK_POLL_S
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument
 
+FAIRNESS_KEY_LENGTH_MAX = 64
 NAMESPACE_IS_EMPTY = "Namespace is empty."
 
 
@@ -73,15 +74,27 @@ def check_execution(execution: WorkflowExecution) -> None:
     """Check the ids of a run that a request names; the run id may be left out."""
     if not execution.workflow_id:
         raise InvalidArgument("WorkflowId is not set on request.")
-    if execution.run_id and not _is_uuid(execution.run_id):
+    if execution.run_id and not is_uuid(execution.run_id):
         raise InvalidArgument("Invalid RunId.")
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID in its usual form."""
     return len(text) == 36 and all(
         (character == "-") if index in (8, 13, 18, 23) else character in "0123456789abcdefABCDEF"
         for index, character in enumerate(text)
     )
+
+
+def check_priority(priority: Priority) -> None:
+    """Raise InvalidArgument for a priority that no task can have."""
+    if priority.priority_key < 0:
+        raise InvalidArgument("priority key can't be negative")
+    if len(priority.fairness_key.encode()) > FAIRNESS_KEY_LENGTH_MAX:
+        raise InvalidArgument("fairness key length exceeds limit")
+    check_no_nul(priority.fairness_key, "fairness key")
+    if not priority.fairness_weight >= 0:  # NaN is no weight either
+        raise InvalidArgument("fairness weight must be greater than zero")
 
 
 def check_blob(message: Message, what: str, limits: Limits) -> None:

@@ -157,10 +157,16 @@ def _extended(execution: Execution) -> WorkflowExecutionExtendedInfo:
 
 
 def _pending_activity(pending: Activity) -> PendingActivityInfo:
-    scheduled, progress = pending.scheduled, pending.progress
+    scheduled, progress, now = pending.scheduled, pending.progress, pending.options
     state = _A.PENDING_ACTIVITY_STATE_SCHEDULED
     if pending.cancel_requested_event_id:
         state = _A.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
+    elif progress.pause is not None:
+        state = (
+            _A.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED
+            if progress.started_time
+            else _A.PENDING_ACTIVITY_STATE_PAUSED
+        )
     elif progress.started_time:
         state = _A.PENDING_ACTIVITY_STATE_STARTED
     info = PendingActivityInfo(
@@ -168,11 +174,17 @@ def _pending_activity(pending: Activity) -> PendingActivityInfo:
         activity_type=scheduled.activity_type,
         state=state,
         attempt=progress.attempt,
-        maximum_attempts=scheduled.retry_policy.maximum_attempts,
+        maximum_attempts=now.retry_policy.maximum_attempts,
         last_worker_identity=progress.identity,
     )
-    if scheduled.HasField("priority"):
-        info.priority.CopyFrom(scheduled.priority)
+    if now.HasField("priority"):
+        info.priority.CopyFrom(now.priority)
+        info.activity_options.priority.CopyFrom(now.priority)
+    if progress.pause is not None:
+        info.paused = True
+        info.pause_info.pause_time.CopyFrom(timestamp(progress.pause.at))
+        info.pause_info.manual.identity = progress.pause.identity
+        info.pause_info.manual.reason = progress.pause.reason
     if progress.heartbeat_details:
         info.heartbeat_details.ParseFromString(progress.heartbeat_details)
     if progress.last_failure:
@@ -190,21 +202,20 @@ def _pending_activity(pending: Activity) -> PendingActivityInfo:
         )
     elif not progress.started_time:
         info.scheduled_time.CopyFrom(timestamp(progress.scheduled_time))
-    due = to_ns(scheduled.schedule_to_close_timeout)
+    due = to_ns(now.schedule_to_close_timeout)
     if due:
         info.expiration_time.CopyFrom(timestamp(pending.scheduled_time + due))
     options = info.activity_options
-    options.task_queue.name = scheduled.task_queue.name
+    options.task_queue.name = now.task_queue.name
     for name in (
         "schedule_to_close_timeout",
         "schedule_to_start_timeout",
         "start_to_close_timeout",
         "heartbeat_timeout",
     ):
-        getattr(options, name).CopyFrom(getattr(scheduled, name))
-    options.retry_policy.CopyFrom(
-        scheduled.retry_policy if scheduled.HasField("retry_policy") else RetryPolicy()
-    )
+        getattr(options, name).CopyFrom(getattr(now, name))
+    options.retry_policy.CopyFrom(now.retry_policy if now.HasField("retry_policy") else RetryPolicy())
+    options.retry_policy.ClearField("non_retryable_error_types")
     return info
 
 

@@ -9,6 +9,7 @@ from cloud.engine.core.errors import (
     Invalid,
     LimitExceeded,
     NoSuchTask,
+    NotNow,
     OtherNamespace,
     RunClosed,
 )
@@ -17,7 +18,7 @@ from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import NoSuchNamespace
 from cloud.engine.runtime.tokens import BadToken
 from cloud.engine.store.database import StoreUnavailable
-from cloud.rpc import InvalidArgument, NotFound, RpcError, Unavailable
+from cloud.rpc import FailedPrecondition, InvalidArgument, NotFound, RpcError, Unavailable
 
 REFUSALS = (CoreRefusal, NoSuchNamespace, NoSuchRun, BadToken, Unflushed, StoreUnavailable)
 """All that `as_rpc_error` translates."""
@@ -36,6 +37,8 @@ def as_rpc_error(error: Exception) -> RpcError:
             return NotFound(str(error), NotFoundFailure())
         case Invalid() | LimitExceeded():
             return InvalidArgument(str(error))
+        case NotNow():
+            return FailedPrecondition(str(error))
         case BadToken():
             return InvalidArgument("Error deserializing task token.")
         case Unflushed() | StoreUnavailable():

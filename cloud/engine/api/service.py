@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
 from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
+from cloud.engine.api.activity_operations import ActivityOperations
 from cloud.engine.api.activity_tasks import ActivityTasks
 from cloud.engine.api.describe import Descriptions
 from cloud.engine.api.histories import Histories
@@ -49,6 +50,7 @@ class EngineService:
             Workflows(runtime, starting, workflow_tasks),
             workflow_tasks,
             activity_tasks,
+            ActivityOperations(runtime),
             histories,
             WorkflowQueries(runtime, workflow_tasks),
             WorkflowUpdates(runtime),

@@ -7,6 +7,7 @@ earlier attempt is recognised as stale wherever it still lies.
 
 from __future__ import annotations
 
+from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import Payloads, WorkerVersionStamp
 from temporalio.api.enums.v1 import EventType, RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
@@ -25,7 +26,7 @@ from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core import retry, workflow_task
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.deadlines import push
-from cloud.engine.core.effects import DispatchActivity
+from cloud.engine.core.effects import DispatchActivity, UpdateVisibility
 from cloud.engine.core.errors import Invalid, NoSuchTask, RunClosed
 from cloud.engine.core.payloads import json_payloads
 from cloud.engine.core.state import Activity, ActivityProgress, Execution
@@ -106,6 +107,12 @@ APPLY = {
 }
 
 
+def restore(activity: Activity, progress: ActivityProgress) -> None:
+    """What is kept beside the history of `activity` is `progress`."""
+    activity.progress = progress
+    activity.changed_options = ActivityOptions.FromString(progress.options) if progress.options else None
+
+
 def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
     """An event that ends an activity waits in the buffer: it takes no second end."""
     for name in (
@@ -119,6 +126,22 @@ def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
 
 
 # --- scheduling and starting ------------------------------------------------------------------------------------
+
+
+def settled_timeouts(
+    to_close: int, to_start: int, start_to_close: int, heartbeat: int, *, run_timeout: int
+) -> tuple[int, int, int, int]:
+    """An activity's timeouts (ns) in that order, with those left out (0) filled in and none beyond one that it lies within."""
+    if to_close:
+        to_start = min(to_start, to_close) if to_start else to_close
+        start_to_close = min(start_to_close, to_close) if start_to_close else to_close
+    else:
+        to_close = run_timeout
+        to_start = to_start or run_timeout
+    if run_timeout:
+        to_close, to_start = min(to_close, run_timeout), min(to_start, run_timeout)
+        start_to_close = min(start_to_close, run_timeout)
+    return to_close, to_start, start_to_close, min(heartbeat, start_to_close)
 
 
 def schedule(
@@ -258,6 +281,8 @@ def _end(turn: Turn, activity: Activity, event: HistoryEvent) -> None:
         _write_started(turn, activity)
     turn.add(event)
     turn.progress(activity.scheduled_event_id)
+    if activity.progress.pause is not None:
+        turn.ask(UpdateVisibility())  # lists tell which types of activity are paused
     workflow_task.schedule(turn)
 
 
@@ -371,18 +396,25 @@ def request_cancel(turn: Turn, activity: Activity, workflow_task_completed_event
             ),
         )
     )
+    if activity.progress.pause is not None:
+        turn.ask(UpdateVisibility())
     return True
 
 
 def _retry(turn: Turn, activity: Activity, failure: Failure) -> RetryState.ValueType | None:
     """Prepare the next attempt; None if there will be one, else why not."""
-    attributes, progress = activity.scheduled, activity.progress
+    options, progress = activity.options, activity.progress
     if activity.cancel_requested_event_id:
         return RetryState.RETRY_STATE_CANCEL_REQUESTED
-    if not attributes.HasField("retry_policy"):
+    if not options.HasField("retry_policy"):
         return RetryState.RETRY_STATE_RETRY_POLICY_NOT_SET
+    if progress.pause is not None and retry.is_retryable(
+        failure, options.retry_policy.non_retryable_error_types
+    ):
+        _next_attempt(turn, activity, failure)  # however many there were: it waits until it is unpaused
+        return None
     delay, state = retry.next_delay(
-        attributes.retry_policy,
+        options.retry_policy,
         attempt=progress.attempt,
         now=turn.now,
         expires_at=due_schedule_to_close(turn.execution, activity.scheduled_event_id),
@@ -390,15 +422,10 @@ def _retry(turn: Turn, activity: Activity, failure: Failure) -> RetryState.Value
     )
     if delay < 0:
         return state
-    progress.attempt += 1
-    progress.stamp += 1
+    _next_attempt(turn, activity, failure)
     progress.scheduled_time = turn.now + delay
     progress.backing_off = True
-    progress.started_time = 0
-    progress.request_id = ""
-    progress.last_attempt_complete_time = turn.now
-    progress.last_failure = failure.SerializeToString()
-    turn.progress(activity.scheduled_event_id)
+    forget_reset(progress)
     scheduled_event_id = activity.scheduled_event_id
     push(turn.execution, kinds.ACTIVITY_DISPATCH, scheduled_event_id, progress.scheduled_time)
     push(
@@ -410,12 +437,35 @@ def _retry(turn: Turn, activity: Activity, failure: Failure) -> RetryState.Value
     return None
 
 
+def _next_attempt(turn: Turn, activity: Activity, failure: Failure) -> None:
+    """The attempt that a worker held is over; who waits for it now is not yet decided."""
+    progress = activity.progress
+    progress.attempt += 1
+    progress.stamp += 1
+    progress.started_time = 0
+    progress.request_id = ""
+    progress.last_attempt_complete_time = turn.now
+    progress.last_failure = failure.SerializeToString()
+    turn.progress(activity.scheduled_event_id)
+
+
+def forget_reset(progress: ActivityProgress) -> None:
+    """A new attempt is on its way: what a reset left to do when the last one ended is done."""
+    if progress.reset_heartbeat:
+        progress.heartbeat_details = b""
+        progress.last_heartbeat_time = 0
+    progress.reset = progress.reset_heartbeat = False
+
+
 # --- deadlines --------------------------------------------------------------------------------------------------
 
 
 def _open(execution: Execution, key: int | str) -> Activity | None:
+    """The activity if something may become due in it; in a paused one nothing does, even while a worker holds it."""
     activity = execution.activities.get(key) if isinstance(key, int) else None
-    return None if activity is None or activity.closing else activity
+    if activity is None or activity.closing or activity.progress.pause is not None:
+        return None
+    return activity
 
 
 def due_dispatch(execution: Execution, key: int | str) -> int:
@@ -429,7 +479,7 @@ def due_schedule_to_start(execution: Execution, key: int | str) -> int:
     activity = _open(execution, key)
     if activity is None or activity.progress.started_time:
         return 0
-    timeout = to_ns(activity.scheduled.schedule_to_start_timeout)
+    timeout = to_ns(activity.options.schedule_to_start_timeout)
     return activity.progress.scheduled_time + timeout if timeout else 0
 
 
@@ -438,7 +488,7 @@ def due_schedule_to_close(execution: Execution, key: int | str) -> int:
     activity = _open(execution, key)
     if activity is None:
         return 0
-    timeout = to_ns(activity.scheduled.schedule_to_close_timeout)
+    timeout = to_ns(activity.options.schedule_to_close_timeout)
     return activity.scheduled_time + timeout if timeout else 0
 
 
@@ -447,7 +497,7 @@ def due_start_to_close(execution: Execution, key: int | str) -> int:
     activity = _open(execution, key)
     if activity is None or not activity.progress.started_time:
         return 0
-    timeout = to_ns(activity.scheduled.start_to_close_timeout)
+    timeout = to_ns(activity.options.start_to_close_timeout)
     return activity.progress.started_time + timeout if timeout else 0
 
 
@@ -456,7 +506,7 @@ def due_heartbeat(execution: Execution, key: int | str) -> int:
     activity = _open(execution, key)
     if activity is None or not activity.progress.started_time:
         return 0
-    timeout = to_ns(activity.scheduled.heartbeat_timeout)
+    timeout = to_ns(activity.options.heartbeat_timeout)
     progress = activity.progress
     return max(progress.started_time, progress.last_heartbeat_time) + timeout if timeout else 0
 
@@ -466,7 +516,7 @@ def dispatch_due(turn: Turn, key: int | str) -> None:
     activity = turn.execution.activities[int(key)]
     activity.progress.backing_off = False
     turn.progress(int(key))
-    turn.ask(DispatchActivity(activity.scheduled.task_queue.name, int(key), activity.progress.stamp))
+    turn.ask(DispatchActivity(activity.options.task_queue.name, int(key), activity.progress.stamp))
 
 
 def time_out(turn: Turn, key: int | str, timeout_type: TimeoutType.ValueType) -> None:

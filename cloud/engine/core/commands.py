@@ -94,20 +94,13 @@ def _copy(source: Message, target: Message, *names: str) -> None:
 def _schedule_activity(turn: Turn, command: Command, outcome: Outcome, eager: Eager) -> None:
     wanted = command.schedule_activity_task_command_attributes
     run_timeout = to_ns(turn.execution.started.workflow_run_timeout)
-    to_close = to_ns(wanted.schedule_to_close_timeout)
-    to_start = to_ns(wanted.schedule_to_start_timeout)
-    start_to_close = to_ns(wanted.start_to_close_timeout)
-    heartbeat = to_ns(wanted.heartbeat_timeout)
-    if to_close:
-        to_start = min(to_start, to_close) if to_start else to_close
-        start_to_close = min(start_to_close, to_close) if start_to_close else to_close
-    else:
-        to_close = run_timeout
-        to_start = to_start or run_timeout
-    if run_timeout:
-        to_close, to_start = min(to_close, run_timeout), min(to_start, run_timeout)
-        start_to_close = min(start_to_close, run_timeout)
-        heartbeat = min(heartbeat, run_timeout)
+    to_close, to_start, start_to_close, heartbeat = activity.settled_timeouts(
+        to_ns(wanted.schedule_to_close_timeout),
+        to_ns(wanted.schedule_to_start_timeout),
+        to_ns(wanted.start_to_close_timeout),
+        to_ns(wanted.heartbeat_timeout),
+        run_timeout=run_timeout,
+    )
     attributes = ActivityTaskScheduledEventAttributes(
         activity_id=wanted.activity_id,
         activity_type=wanted.activity_type,
@@ -118,7 +111,7 @@ def _schedule_activity(turn: Turn, command: Command, outcome: Outcome, eager: Ea
         schedule_to_close_timeout=duration(to_close),
         schedule_to_start_timeout=duration(to_start),
         start_to_close_timeout=duration(start_to_close),
-        heartbeat_timeout=duration(min(heartbeat, start_to_close)),
+        heartbeat_timeout=duration(heartbeat),
         workflow_task_completed_event_id=outcome.completed_event_id,
         retry_policy=retry.with_defaults(
             wanted.retry_policy if wanted.HasField("retry_policy") else None, turn.around.limits

@@ -5,6 +5,7 @@ CoreRefusal                 nothing was changed
 ├── RunClosed               the run is not open any more
 ├── OtherNamespace          a command reaches into another namespace
 ├── Invalid                 the request can never be right
+├── NotNow                  the request is right, but not in the state that the run is in
 └── BadCommand              a worker's command is wrong: its workflow task fails with `cause`
 LimitExceeded               a limit of the execution is reached
 CoreDefect                  a broken invariant of ours: the run's state in memory must be dropped
@@ -27,6 +28,10 @@ class RunClosed(CoreRefusal):
 
 class Invalid(CoreRefusal):
     """The request is wrong in itself."""
+
+
+class NotNow(CoreRefusal):
+    """The state that the run is in does not allow it."""
 
 
 class OtherNamespace(CoreRefusal):

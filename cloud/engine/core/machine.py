@@ -142,7 +142,7 @@ def rebuild(
     for scheduled_event_id, value in progress.items():
         pending = execution.activities.get(scheduled_event_id)
         if pending is not None:
-            pending.progress = value
+            activity.restore(pending, value)
     for event in buffered:
         execution.buffered.append(event)
         mark_buffered(execution, event)
@@ -213,6 +213,8 @@ def waiting_tasks(execution: Execution) -> list[DispatchWorkflowTask | DispatchA
             )
         )
     for key, pending in execution.activities.items():
-        if not pending.progress.started_time and not pending.progress.backing_off and not pending.closing:
-            found.append(DispatchActivity(pending.scheduled.task_queue.name, key, pending.progress.stamp))
+        progress = pending.progress
+        waits = not (progress.started_time or progress.backing_off or progress.pause or pending.closing)
+        if waits:
+            found.append(DispatchActivity(pending.options.task_queue.name, key, pending.progress.stamp))
     return found

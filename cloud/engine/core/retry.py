@@ -75,7 +75,7 @@ def next_delay(
         return -1, _S.RETRY_STATE_NON_RETRYABLE_FAILURE
     if policy.maximum_attempts and attempt >= policy.maximum_attempts:
         return -1, _S.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED
-    delay = _backoff(policy, attempt)
+    delay = backoff(policy, attempt)
     info = failure.application_failure_info
     if failure.HasField("application_failure_info") and info.HasField("next_retry_delay"):
         delay = max(to_ns(info.next_retry_delay), 0)
@@ -84,7 +84,8 @@ def next_delay(
     return delay, _S.RETRY_STATE_IN_PROGRESS
 
 
-def _backoff(policy: RetryPolicy, attempt: int) -> int:
+def backoff(policy: RetryPolicy, attempt: int) -> int:
+    """The policy's interval (ns) behind attempt `attempt`."""
     initial = to_ns(policy.initial_interval)
     maximum = to_ns(policy.maximum_interval)
     try:

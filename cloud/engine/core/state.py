@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import (
@@ -88,10 +89,20 @@ class Volatile:
 
 
 @dataclass(slots=True)
+class ActivityPause:
+    """Who paused an activity, and why."""
+
+    at: int = 0
+    identity: str = ""
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(slots=True)
 class ActivityProgress:
     """What the history does not tell of a pending activity: its attempts, until the last one closes it.
 
-    Failures and payloads are serialized protos.
+    Failures, payloads and options are serialized protos.
     """
 
     attempt: int = 1
@@ -107,6 +118,10 @@ class ActivityProgress:
     last_failure: bytes = b""
     backing_off: bool = False  # this attempt is not offered before `scheduled_time`
     stamp: int = 0  # names this attempt's dispatch: a task of another stamp is stale
+    options: bytes = b""  # instead of those that were scheduled
+    pause: ActivityPause | None = None
+    reset: bool = False  # while a worker held it: the worker is told with its heartbeats
+    reset_heartbeat: bool = False  # the next attempt is to begin without heartbeat details
 
 
 @dataclass(slots=True)
@@ -120,6 +135,12 @@ class Activity:
     cancel_requested_event_id: int = 0
     closing: bool = False
     progress: ActivityProgress = field(default_factory=ActivityProgress)
+    changed_options: ActivityOptions | None = None  # `progress.options`, decoded
+
+    @property
+    def options(self) -> ActivityTaskScheduledEventAttributes | ActivityOptions:
+        """Its queue, timeouts, retry policy and priority as they are now."""
+        return self.scheduled if self.changed_options is None else self.changed_options
 
 
 @dataclass(slots=True)

@@ -60,6 +60,16 @@ def search_attributes(execution: Execution) -> SearchAttributes:
         attributes.indexed_fields["BuildIds"].CopyFrom(
             encode(values, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
         )
+    paused = {
+        pending.scheduled.activity_type.name
+        for pending in execution.activities.values()
+        if pending.progress.pause is not None and not pending.closing
+    }
+    if paused and execution.running:
+        values = [f"property:activityType={name}" for name in sorted(paused)]
+        attributes.indexed_fields["TemporalPauseInfo"].CopyFrom(
+            encode(values, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
+        )
     return attributes
 
 

@@ -23,6 +23,7 @@ from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedReques
 
 from cloud.engine.core import (
     activity,
+    activity_operations,
     cancellation,
     child,
     close,
@@ -263,6 +264,13 @@ def _none(_: object) -> None:
     return None
 
 
+def for_good() -> Failure:
+    """A failure after which an activity is not tried again."""
+    failure = Failure(message="never")
+    failure.application_failure_info.non_retryable = True
+    return failure
+
+
 def payloads(text: str) -> Payloads:
     return Payloads(payloads=[Payload(data=text.encode())])
 
@@ -453,6 +461,9 @@ class RandomWalk:
     def work_on(self, event_id: int) -> None:
         driver, chance = self.driver, self.random
         pending = driver.live.activities[event_id]
+        if chance.random() < 0.2:
+            self.operate_on(pending)
+            return
         if not pending.progress.started_time:
             driver.start_activity(event_id)
             return
@@ -461,6 +472,7 @@ class RandomWalk:
                 lambda turn, a: activity.complete(turn, a, result=payloads("r"), identity="w"),
                 lambda turn, a: activity.heartbeat(turn, a, payloads("beat")),
                 lambda turn, a: activity.fail(turn, a, failure=Failure(message="no"), identity="w"),
+                lambda turn, a: activity.fail(turn, a, failure=for_good(), identity="w"),
                 lambda turn, a: activity.cancel(turn, a, details=None, identity="w"),
             ]
         )
@@ -478,6 +490,43 @@ class RandomWalk:
         if self.driver.start_task():
             self.sent |= self.waiting
             self.waiting = {}
+
+    def operate_on(self, pending: activity.Activity) -> None:
+        driver, chance = self.driver, self.random
+        operations = activity_operations
+        selection = chance.choice(
+            [
+                operations.Selection(activity_id=pending.scheduled.activity_id),
+                operations.Selection(activity_type="act"),
+                operations.Selection(everything=True),
+            ]
+        )
+        options = operations.options_of(pending)
+        options.start_to_close_timeout.seconds = chance.choice([3, 30, 300])
+        options.heartbeat_timeout.seconds = chance.choice([0, 2, 20])
+        options.schedule_to_close_timeout.seconds = chance.choice([0, 25])
+        options.retry_policy.maximum_attempts = chance.choice([0, 2, 5])
+        flag, delay = chance.random() < 0.5, chance.choice([0, 7 * SECOND])
+        change: Callable[[Turn, list[activity.Activity]], None] = chance.choice(
+            [
+                lambda turn, meant: operations.pause(
+                    turn, meant, identity="me", reason="why", request_id=chance.choice(["p1", "p2"])
+                ),
+                lambda turn, meant: operations.unpause(
+                    turn, meant, reset_attempts=flag, reset_heartbeat=not flag, delay=lambda: delay
+                ),
+                lambda turn, meant: operations.reset(
+                    turn,
+                    meant,
+                    reset_heartbeat=flag,
+                    keep_paused=chance.random() < 0.5,
+                    restore_options=chance.random() < 0.5,
+                    delay=lambda: delay,
+                ),
+                lambda turn, meant: operations.set_options(turn, meant[0], options if flag else None),
+            ]
+        )
+        driver.transition(lambda turn: change(turn, operations.select(driver.live, selection)))
 
     def complete_task(self) -> None:
         chance, driver = self.random, self.driver

@@ -42,6 +42,35 @@ def test_a_seed_replays_exactly() -> None:
     assert first.effects == second.effects
 
 
+def test_walks_reach_what_people_do_to_activities() -> None:
+    """Pauses, resets and changed options leave no event: what they leave must have been there to be compared."""
+    seen: set[str] = set()
+    for seed in range(60):
+        steps = RandomWalk(seed)
+        for _ in range(STEPS):
+            steps.step()
+            for pending in steps.driver.live.activities.values():
+                progress = pending.progress
+                where = "started" if progress.started_time else "waiting"
+                seen |= {f"{where} paused"} if progress.pause else set()
+                seen |= {f"{where} reset"} if progress.reset else set()
+                seen |= {f"{where} with options"} if progress.options else set()
+                seen |= (
+                    {"waiting for its jitter"}
+                    if progress.backing_off and not progress.last_failure
+                    else set()
+                )
+    assert seen == {
+        "started paused",
+        "waiting paused",
+        "started reset",
+        "waiting reset",
+        "started with options",
+        "waiting with options",
+        "waiting for its jitter",
+    }
+
+
 def test_walks_reach_every_event_that_the_core_writes() -> None:
     """Else the property above would hold for want of anything that could break it."""
     seen = {event.event_type for seed in range(120) for event in walk(seed).driver.history()}
