@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedSco
 from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
 from temporalio.api.errordetails.v1 import (
     NotFoundFailure,
+    PermissionDeniedFailure,
     ResourceExhaustedFailure,
     WorkflowNotReadyFailure,
 )
@@ -27,9 +28,8 @@ from cloud.engine.core import update, workflow_task
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
-from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.runtime import Runtime
-from cloud.engine.runtime.updates import Closed, Lost, PendingUpdate
+from cloud.engine.runtime.updates import Closed, Continued, Lost, PendingUpdate
 from cloud.engine.store.reading import read_events
 from cloud.rpc import (
     CallContext,
@@ -42,7 +42,7 @@ from cloud.rpc import (
 )
 
 UPDATE_POLL_S = 20.0
-"""The longest wait for a stage; then the stage reached is told."""
+"""The longest wait for a stage; then the stage reached is told. A caller's own deadline ends its call before."""
 
 IN_FLIGHT_MAX = 10
 IN_FLIGHT_BYTES_MAX = 20 * 1024 * 1024
@@ -81,7 +81,7 @@ class WorkflowUpdates:
         """Send an update to an open run, once per update id, and wait for the stage that the caller wants."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         self.check(request)
-        ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, UPDATE_POLL_S)
+        ends_at = asyncio.get_running_loop().time() + UPDATE_POLL_S
         reached = await self.update(namespace, request, ends_at)
         return self.response(request, reached)
 
@@ -107,7 +107,8 @@ class WorkflowUpdates:
         checks.check_blob(request.request, "update", self._runtime.limits)
         if request.wait_policy.lifecycle_stage == _ADMITTED:
             raise PermissionDenied(
-                "UpdateWorkflowExecution issued asynchronously and waiting on update admitted is not supported."
+                "UpdateWorkflowExecution issued asynchronously and waiting on update admitted is not supported.",
+                PermissionDeniedFailure(),
             )
 
     @staticmethod
@@ -147,6 +148,11 @@ class WorkflowUpdates:
                 continue
             except Closed:
                 raise NotFound("workflow update was aborted by closing workflow", NotFoundFailure()) from None
+            except Continued:
+                raise _exhausted(
+                    "workflow operation can not be applied because workflow is closing",
+                    ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
+                ) from None
         raise Unavailable("workflow update was aborted")
 
     async def poll_workflow_execution_update(
@@ -159,7 +165,7 @@ class WorkflowUpdates:
         update_id = request.update_ref.update_id
         execution = request.update_ref.workflow_execution
         checks.check_execution(execution)
-        ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, UPDATE_POLL_S)
+        ends_at = asyncio.get_running_loop().time() + UPDATE_POLL_S
         reached: Reached | None = None
         for _ in range(ASKED_AGAIN_MAX):
             try:
@@ -176,6 +182,11 @@ class WorkflowUpdates:
                 continue
             except Closed:
                 raise NotFound("workflow update was aborted by closing workflow", NotFoundFailure()) from None
+            except Continued:
+                raise _exhausted(
+                    "workflow operation can not be applied because workflow is closing",
+                    ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
+                ) from None
         if reached is None:
             raise Unavailable("workflow update was aborted")
         return PollWorkflowExecutionUpdateResponse(
@@ -276,11 +287,14 @@ class WorkflowUpdates:
         return Reached(hot.run_id, _ADMITTED)
 
 
-def _exhausted(sentence: str) -> ResourceExhausted:
+def _exhausted(
+    sentence: str,
+    cause: ResourceExhaustedCause.ValueType = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
+) -> ResourceExhausted:
     return ResourceExhausted(
         sentence,
         ResourceExhaustedFailure(
-            cause=ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
+            cause=cause,
             scope=ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
         ),
     )

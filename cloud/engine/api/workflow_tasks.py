@@ -160,6 +160,8 @@ class WorkflowTasks:
         """Carry out a worker's commands; the reply may bring the next task and eager activities."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         _check_sequence(request)
+        if not all(message.HasField("body") for message in request.messages):
+            raise InvalidArgument("nil message body")
         checks.check_length(
             request.sticky_attributes.worker_task_queue.name, "TaskQueue", self._runtime.limits
         )

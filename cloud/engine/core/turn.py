@@ -98,12 +98,12 @@ class Turn:
 
     def add(self, event: HistoryEvent) -> None:
         """Append `event`, or buffer it while a worker has the workflow task."""
+        if self.execution.workflow_task.speculative:
+            self.write_task(self)  # it can't go without a trace any more
         if not self.execution.workflow_task_in_flight:
             self.append(event)
             return
         self.dirty = True
-        if self.execution.workflow_task.speculative:
-            self.write_task(self)  # it can't go without a trace any more
         self.execution.buffered.append(event)
         self.newly_buffered.append(event)
         self.mark_buffered(self.execution, event)

@@ -108,7 +108,10 @@ def read(
     for message in _in_order(commands, by_id):
         body = _body(turn, message)
         update_id = message.protocol_instance_id
-        _check_transition(states, update_id, body)
+        state = _state(states, update_id, body)
+        _check_fields(update_id, body)
+        _check_transition(state, update_id, body)
+        states[update_id] = "Accepted" if isinstance(body, Acceptance) else "Completed"
         answers.messages[message.id] = (update_id, body)
     return answers
 
@@ -131,19 +134,19 @@ def _in_order(commands: Sequence[Command], by_id: Mapping[str, ProtocolMessage])
 
 
 def _body(turn: Turn, message: ProtocolMessage) -> Body:
-    update_id = message.protocol_instance_id
     name = message.body.TypeName()
     form = _BODIES.get(name)
-    if not message.HasField("body"):
-        raise BadCommand(_BAD, f"Update {update_id} received message with nil body")
     if form is None:
         raise BadCommand(_BAD, f"Message type {name} not supported")
     if message.body.ByteSize() > turn.around.limits.blob_size_error:
         raise BadCommand(_BAD, f"Message type {name} exceeds size limit.", terminates=True)
     try:
-        body = form.FromString(message.body.value)
+        return form.FromString(message.body.value)
     except DecodeError:
         raise BadCommand(_BAD, f"unable to unmarshal request: {name} can't be read") from None
+
+
+def _check_fields(update_id: str, body: Body) -> None:
     missing = ""
     if isinstance(body, Acceptance):
         if not body.accepted_request_sequencing_event_id:
@@ -158,22 +161,25 @@ def _body(turn: Turn, message: ProtocolMessage) -> Body:
         elif not body.HasField("outcome"):
             missing = "outcome"
     if missing:
-        raise BadCommand(_BAD, f"invalid *update.{form.__name__}: {missing} is not set")
+        raise BadCommand(_BAD, f"invalid *update.{type(body).__name__}: {missing} is not set")
     if isinstance(body, Response) and body.meta.update_id != update_id:
         raise BadCommand(_BAD, f"invalid *update.Response: meta.update_id != {update_id}")
-    return body
 
 
-def _check_transition(states: dict[str, str], update_id: str, body: Body) -> None:
+def _state(states: Mapping[str, str], update_id: str, body: Body) -> str:
     state = states.get(update_id)
-    if state is None:
-        if not _request_in(body):
-            raise BadCommand(
-                _BAD,
-                f"update {update_id} wasn't found on the server. This is most likely a transient error which will be "
-                "resolved automatically by retries",
-            )
-        state = "Sent"  # its caller is gone, or the service forgot it: the worker brought it along
+    if state is not None:
+        return state
+    if _request_in(body):
+        return "Sent"  # its caller is gone, or the service forgot it: the worker brought it along
+    raise BadCommand(
+        _BAD,
+        f"update {update_id} wasn't found on the server. This is most likely a transient error which will be resolved "
+        "automatically by retries",
+    )
+
+
+def _check_transition(state: str, update_id: str, body: Body) -> None:
     expected = "Accepted" if isinstance(body, Response) else "Sent"
     if state != expected:
         raise BadCommand(
@@ -181,7 +187,6 @@ def _check_transition(states: dict[str, str], update_id: str, body: Body) -> Non
             f"invalid state transition attempted for Update {update_id}: received *update.{type(body).__name__} "
             f"message while in state {state}",
         )
-    states[update_id] = "Accepted" if isinstance(body, Acceptance) else "Completed"
 
 
 def _request_in(body: Body) -> bool:

@@ -126,7 +126,6 @@ def schedule(
 ) -> None:
     """Schedule a workflow task unless one is pending; transient if `attempt` is above 1.
 
-    A speculative one that waits gives way to one for an event.
     `early` does not wait for the end of the backoff before the first task.
     `heartbeat_since` is the first scheduling time of a chain of heartbeating tasks (ns), which its task inherits.
     """
@@ -134,10 +133,7 @@ def schedule(
     if not execution.running:
         return
     if execution.has_pending_workflow_task:
-        task = execution.workflow_task
-        if speculative or not task.speculative or task.started_event_id:
-            return
-        execution.volatile.workflow_task = WorkflowTask()
+        return
     if due_first(execution, 0) > turn.now and not early:
         return
     execution.volatile.had_workflow_task = True
@@ -361,10 +357,12 @@ def write_completed(turn: Turn, attributes: WorkflowTaskCompletedEventAttributes
 
 
 def write_unwritten(turn: Turn) -> None:
-    """Write the scheduled and started events of the unwritten task in flight, with the times that its worker was told."""
+    """Write the scheduled and started events of the unwritten task, with the times that its worker was told."""
+    sticky_timeout = turn.execution.workflow_task.sticky_timeout
     for event in unwritten_events(turn.execution):
         # A worker's clock is that of its task's start: a replay must find the same.
         turn.append(event)
+    turn.execution.workflow_task.sticky_timeout = sticky_timeout
 
 
 def discard(turn: Turn) -> None:

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 class Lost(Exception):
-    """The run left memory, or goes on in another run: look for it again, and ask again."""
+    """The run left memory: look for it again, and ask again."""
+
+
+class Continued(Exception):
+    """The workflow went on in another run before the update reached it: its caller is to ask there."""
 
 
 class Closed(Exception):
@@ -146,8 +150,7 @@ class Updates:
             elif closed and pending.is_accepted:
                 pending.complete(update.failed(update.closed_failure()))
             elif closed:
-                # What no worker has seen goes to the next run, if there is one.
-                pending.refuse(Lost() if hot.execution.next_run_id else Closed())
+                pending.refuse(Continued() if hot.execution.next_run_id else Closed())
             else:
                 if pending.is_accepted:
                     pending.accept()
