@@ -43,6 +43,7 @@ class Names:
     def clean(self, text: str) -> str:
         """The text with every id of the test replaced by its role."""
         text = text.replace(f"{self.prefix}:", "")
+        text = text.replace("\u00a0", " ")  # Go's protobuf library writes either, by the build
         text = re.sub(r"(.)\1{99,}", lambda found: f"<{len(found[0])} x {found[1]}>", text)
         return _UUID.sub(lambda found: self._runs.setdefault(found[0], f"run{len(self._runs) + 1}"), text)
 

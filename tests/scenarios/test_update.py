@@ -36,17 +36,23 @@ async def test_accepted_and_completed_at_once(s: Scenario) -> None:
     await begun(s)
     update = sent(s)
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         u/request of u at 6
         5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
-    """)
+    """,
+    )
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), messages=[a, r])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -69,9 +75,12 @@ async def test_rejected_without_a_trace(s: Scenario) -> None:
     update = sent(s)
     task = await s.poll()
     answer = await s.complete(task, messages=[reject(task)])
-    expect(f"{await told(s, update)} reset to {answer.reset_history_event_id}", """
+    expect(
+        f"{await told(s, update)} reset to {answer.reset_history_event_id}",
+        """
         COMPLETED: failed: no (Boom, ) reset to 0
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -86,9 +95,12 @@ async def test_rejected_without_a_trace(s: Scenario) -> None:
     update = sent(s)
     task = await s.poll()
     answer = await s.complete(task, messages=[reject(task)])
-    expect(f"{await told(s, update)} reset to {answer.reset_history_event_id}", """
+    expect(
+        f"{await told(s, update)} reset to {answer.reset_history_event_id}",
+        """
         COMPLETED: failed: no (Boom, ) reset to 7
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -100,23 +112,32 @@ async def test_rejected_without_a_trace(s: Scenario) -> None:
         8 WorkflowTaskCompleted
     """)
     # The id is free again: nobody remembers it.
-    expect(await told(s, polled(s)), """
+    expect(
+        await told(s, polled(s)),
+        """
         NOT_FOUND: update "u" not found
           NotFoundFailure
-    """)
+    """,
+    )
     update = sent(s)
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         u/request of u at 9
         8 WorkflowTaskCompleted
         9 WorkflowTaskScheduled
         10 WorkflowTaskStarted
-    """)
+    """,
+    )
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), messages=[a, r])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -145,9 +166,12 @@ async def test_rejected_by_a_worker_that_can_see_events_twice(s: Scenario) -> No
         discard_speculative_workflow_task_with_events=True
     )
     answer = await s.complete(task, messages=[reject(task)], capabilities=able)
-    expect(f"{await told(s, update)} reset to {answer.reset_history_event_id}", """
+    expect(
+        f"{await told(s, update)} reset to {answer.reset_history_event_id}",
+        """
         COMPLETED: failed: no (Boom, ) reset to 3
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -162,9 +186,12 @@ async def test_rejected_with_commands_leaves_the_task(s: Scenario) -> None:
     update = sent(s)
     task = await s.poll()
     await s.complete(task, c.marker("m"), messages=[reject(task)])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: failed: no (Boom, )
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -184,24 +211,36 @@ async def test_completed_later(s: Scenario) -> None:
     task = await s.poll()
     a = accept(task)
     await s.complete(task, at(a), c.timer("u", 0.1), messages=[a])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         ACCEPTED
-    """)
+    """,
+    )
     waiting = asyncio.create_task(polled(s))
     again = sent(s)
     task = await s.poll()
     assert not task.messages
     r = respond()
     await s.complete(task, at(r), messages=[r])
-    expect(await told(s, waiting), """
+    expect(
+        await told(s, waiting),
+        """
         COMPLETED: ['"changed"']
-    """)
-    expect(await told(s, again), """
+    """,
+    )
+    expect(
+        await told(s, again),
+        """
         COMPLETED: ['"changed"']
-    """)
-    expect(await told(s, polled(s, stage=ACCEPTED)), """
+    """,
+    )
+    expect(
+        await told(s, polled(s, stage=ACCEPTED)),
+        """
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -230,9 +269,12 @@ async def test_a_failed_handler(s: Scenario) -> None:
     task = await s.poll()
     a, r = accept(task), respond(failed="broken")
     await s.complete(task, at(a), at(r), messages=[a, r])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: failed: broken (Boom, )
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -256,17 +298,23 @@ async def test_on_the_first_task(s: Scenario) -> None:
     update = sent(s)
     await asyncio.sleep(0.3)
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         u/request of u at 2
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
-    """)
+    """,
+    )
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), messages=[a, r])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -285,9 +333,12 @@ async def test_messages_without_commands(s: Scenario) -> None:
     update = sent(s)
     task = await s.poll()
     await s.complete(task, c.timer("u", 600), messages=[accept(task), respond()])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -313,19 +364,25 @@ async def test_two_at_once(s: Scenario) -> None:
     two = sent(s, "two")
     await asyncio.sleep(0.2)
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         one/request of one at 6
         two/request of two at 6
         5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
-    """)
+    """,
+    )
     a, r = accept(task, "one"), respond("one")
     await s.complete(task, at(a), at(r), messages=[a, reject(task, "two"), r])
-    expect(f"{await told(s, one)}\n{await told(s, two)}", """
+    expect(
+        f"{await told(s, one)}\n{await told(s, two)}",
+        """
         COMPLETED: ['"changed"']
         COMPLETED: failed: no (Boom, )
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -351,20 +408,29 @@ async def test_one_during_a_task(s: Scenario) -> None:
     await asyncio.sleep(0.3)
     a, r = accept(task, "one"), respond("one")
     await s.complete(task, at(a), at(r), messages=[a, r])
-    expect(await told(s, one), """
+    expect(
+        await told(s, one),
+        """
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         two/request of two at 11
         10 WorkflowExecutionUpdateCompleted meta.update_id=one outcome.success=['changed'] accepted_event_id=9
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
-    """)
+    """,
+    )
     await s.complete(task, messages=[reject(task, "two")])
-    expect(await told(s, two), """
+    expect(
+        await told(s, two),
+        """
         COMPLETED: failed: no (Boom, )
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -391,16 +457,22 @@ async def test_a_signal_while_it_waits_for_a_worker(s: Scenario) -> None:
     await asyncio.sleep(0.3)
     await s.signal()
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         u/request of u at 7
         6 WorkflowTaskScheduled
         7 WorkflowExecutionSignaled signal_name=sig
         8 WorkflowTaskStarted scheduled_event_id=6
-    """)
+    """,
+    )
     await s.complete(task, messages=[reject(task)])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: failed: no (Boom, )
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -429,9 +501,12 @@ async def test_a_signal_while_a_worker_has_it(s: Scenario) -> None:
         7 WorkflowTaskStarted
     """)
     await s.complete(task, messages=[reject(task)])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: failed: no (Boom, )
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -451,10 +526,13 @@ async def test_passed_over(s: Scenario) -> None:
     update = sent(s)
     task = await s.poll()
     await s.complete(task, c.marker("m"))
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: failed: Workflow Update is rejected because it wasn't processed by worker. Probably,
               Workflow Update is not supported by the worker. (UnprocessedUpdate, Server)
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -484,17 +562,23 @@ async def test_the_task_fails(s: Scenario) -> None:
         9 WorkflowTaskScheduled attempt=2
     """)
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         u/request of u at 9
         8 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
         9 WorkflowTaskScheduled attempt=2
         10 WorkflowTaskStarted
-    """)
+    """,
+    )
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), messages=[a, r])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -520,18 +604,27 @@ async def test_the_workflow_completes_first(s: Scenario) -> None:
     update = sent(s)
     task = await s.poll()
     await s.complete(task, c.complete("done"))
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         NOT_FOUND: workflow update was aborted by closing workflow
           NotFoundFailure
-    """)
-    expect(await told(s, sent(s, "late")), """
+    """,
+    )
+    expect(
+        await told(s, sent(s, "late")),
+        """
         NOT_FOUND: workflow execution already completed
           NotFoundFailure
-    """)
-    expect(await told(s, polled(s)), """
+    """,
+    )
+    expect(
+        await told(s, polled(s)),
+        """
         NOT_FOUND: update "u" not found
           NotFoundFailure
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -551,14 +644,20 @@ async def test_the_workflow_completes_after_it_was_accepted(s: Scenario) -> None
     task = await s.poll()
     a = accept(task)
     await s.complete(task, at(a), c.complete("done"), messages=[a])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: failed: Workflow Update failed because the Workflow completed before the Update completed.
               (AcceptedUpdateCompletedWorkflow, Server)
-    """)
-    expect(await told(s, polled(s)), """
+    """,
+    )
+    expect(
+        await told(s, polled(s)),
+        """
         COMPLETED: failed: Workflow Update failed because the Workflow completed before the Update completed.
               (AcceptedUpdateCompletedWorkflow, Server)
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -582,15 +681,24 @@ async def test_completed_with_the_workflow(s: Scenario) -> None:
     task = await s.poll()
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), c.complete("done"), messages=[a, r])
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: ['"changed"']
-    """)
-    expect(await told(s, polled(s)), """
+    """,
+    )
+    expect(
+        await told(s, polled(s)),
+        """
         COMPLETED: ['"changed"']
-    """)
-    expect(await told(s, sent(s)), """
+    """,
+    )
+    expect(
+        await told(s, sent(s)),
+        """
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -618,12 +726,15 @@ async def test_terminated(s: Scenario) -> None:
     admitted = sent(s, "admitted")
     await asyncio.sleep(0.3)
     await s.terminate()
-    expect(f"{await told(s, accepted)}\n{await told(s, admitted)}", """
+    expect(
+        f"{await told(s, accepted)}\n{await told(s, admitted)}",
+        """
         COMPLETED: failed: Workflow Update failed because the Workflow completed before the Update completed.
               (AcceptedUpdateCompletedWorkflow, Server)
         NOT_FOUND: workflow update was aborted by closing workflow
           NotFoundFailure
-    """)
+    """,
+    )
 
 
 async def test_continued_as_new(s: Scenario) -> None:
@@ -634,20 +745,29 @@ async def test_continued_as_new(s: Scenario) -> None:
     await asyncio.sleep(0.3)
     a, r = accept(task, "one"), respond("one")
     await s.complete(task, at(a), at(r), c.continue_as_new(), messages=[a, r])
-    expect(await told(s, one), """
+    expect(
+        await told(s, one),
+        """
         COMPLETED: ['"changed"']
-    """)
-    expect(await told(s, two), """
+    """,
+    )
+    expect(
+        await told(s, two),
+        """
         RESOURCE_EXHAUSTED: workflow operation can not be applied because workflow is closing
           ResourceExhaustedFailure cause=BUSY_WORKFLOW scope=NAMESPACE
-    """)
+    """,
+    )
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
-    """)
+    """,
+    )
 
 
 async def test_a_sticky_worker(s: Scenario) -> None:
@@ -657,16 +777,22 @@ async def test_a_sticky_worker(s: Scenario) -> None:
     await asyncio.sleep(0.3)
     update = sent(s)
     task = await poll
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         u/request of u at 6
         5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled task_queue=sticky(sticky)
         7 WorkflowTaskStarted
-    """)
+    """,
+    )
     await s.complete(task, messages=[reject(task)], sticky=s.id("sticky"))
-    expect(await told(s, update), """
+    expect(
+        await told(s, update),
+        """
         COMPLETED: failed: no (Boom, )
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -686,13 +812,16 @@ async def test_stages(s: Scenario) -> None:
         f"no worker: {await told(s, sent(s, 'b', stage=COMPLETED, timeout=1))}",
         f"poll now: {await told(s, polled(s, 'b', stage=0))}",
     ]
-    expect("\n".join(lines), """
+    expect(
+        "\n".join(lines),
+        """
         admitted: PERMISSION_DENIED: UpdateWorkflowExecution issued asynchronously and waiting on update
               admitted is not supported.
           PermissionDeniedFailure
         no worker: CANCELLED: Timeout expired
         poll now: ADMITTED
-    """)
+    """,
+    )
 
 
 async def test_faults_of_a_request(s: Scenario) -> None:
@@ -709,7 +838,9 @@ async def test_faults_of_a_request(s: Scenario) -> None:
         "another first run": {"first_execution_run_id": "5d5d5d5d-5d5d-5d5d-5d5d-5d5d5d5d5d5d"},
     }
     lines = [f"{name}: {await told(s, sent(s, **fields))}" for name, fields in faults.items()]  # type: ignore[arg-type]
-    expect("\n".join(lines), """
+    expect(
+        "\n".join(lines),
+        """
         no workflow: NOT_FOUND: workflow not found for ID: nobody
           NotFoundFailure
         no workflow id: INVALID_ARGUMENT: WorkflowId is not set on request.
@@ -721,7 +852,8 @@ async def test_faults_of_a_request(s: Scenario) -> None:
         long id: INVALID_ARGUMENT: UpdateId length exceeds limit.
         another first run: NOT_FOUND: workflow execution not found
           NotFoundFailure
-    """)
+    """,
+    )
 
 
 async def test_faults_of_a_poll(s: Scenario) -> None:
@@ -731,14 +863,17 @@ async def test_faults_of_a_poll(s: Scenario) -> None:
         f"no id: {await told(s, polled(s, ''))}",
         f"no workflow: {await told(s, polled(s, workflow_id=s.id('nobody')))}",
     ]
-    expect("\n".join(lines), """
+    expect(
+        "\n".join(lines),
+        """
         unknown: NOT_FOUND: update "nothing" not found
           NotFoundFailure
         no id: NOT_FOUND: update "" not found
           NotFoundFailure
         no workflow: NOT_FOUND: workflow not found for ID: nobody
           NotFoundFailure
-    """)
+    """,
+    )
 
 
 async def test_bad_messages(s: Scenario) -> None:
@@ -760,13 +895,16 @@ async def test_bad_messages(s: Scenario) -> None:
     await try_with("absent message", at(a), messages=[])
     await try_with("not sent", messages=[message("other", "x", Acceptance())])
     await try_with("no body", messages=[Message(id="i", protocol_instance_id="u")])
-    expect("\n".join(lines), """
+    expect(
+        "\n".join(lines),
+        """
         absent message: BadUpdateWorkflowExecutionMessage: ProtocolMessageCommand referenced absent message ID
               u/accept
         not sent: BadUpdateWorkflowExecutionMessage: update other wasn't found on the server. This is most
               likely a transient error which will be resolved automatically by retries
         no body: nil message body
-    """)
+    """,
+    )
     update.cancel()
 
 

@@ -94,7 +94,7 @@ def check_priority(priority: Priority) -> None:
         raise InvalidArgument("fairness key length exceeds limit")
     check_no_nul(priority.fairness_key, "fairness key")
     if not priority.fairness_weight >= 0:  # NaN is no weight either
-        raise InvalidArgument("fairness weight must be greater than zero")
+        raise InvalidArgument("must be greater than zero")
 
 
 def check_blob(message: Message, what: str, limits: Limits) -> None:

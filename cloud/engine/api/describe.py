@@ -8,6 +8,7 @@ from temporalio.api.enums.v1 import (
     PendingActivityState,
     PendingWorkflowTaskState,
     TaskQueueKind,
+    VersioningBehavior,
     WorkflowExecutionStatus,
 )
 from temporalio.api.sdk.v1 import UserMetadata
@@ -122,8 +123,14 @@ def _info(hot: HotRun) -> WorkflowExecutionInfo:
         ),
         first_run_id=started.first_execution_run_id,
     )
-    if started.HasField("priority"):
-        info.priority.CopyFrom(started.priority)
+    if execution.options.HasField("priority"):
+        info.priority.CopyFrom(execution.options.priority)
+    if execution.was_overridden:
+        info.versioning_info.SetInParent()
+    if execution.options.HasField("versioning_override"):
+        override = info.versioning_info.versioning_override
+        override.CopyFrom(execution.options.versioning_override)
+        override.behavior = VersioningBehavior.VERSIONING_BEHAVIOR_AUTO_UPGRADE  # the older form is told too
     shown = described(search_attributes(execution), attribute_types(hot))
     info.search_attributes.CopyFrom(shown) if shown else info.search_attributes.SetInParent()
     if started.HasField("parent_workflow_execution"):

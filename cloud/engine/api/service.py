@@ -22,6 +22,7 @@ from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.system import System
 from cloud.engine.api.task_queues import TaskQueueMethods
 from cloud.engine.api.updates import WorkflowUpdates
+from cloud.engine.api.workflow_options import WorkflowOptions
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
 from cloud.engine.runtime.matching import Matching
@@ -51,6 +52,7 @@ class EngineService:
             workflow_tasks,
             activity_tasks,
             ActivityOperations(runtime),
+            WorkflowOptions(runtime),
             histories,
             WorkflowQueries(runtime, workflow_tasks),
             WorkflowUpdates(runtime),

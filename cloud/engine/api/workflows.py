@@ -35,6 +35,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.api import checks
 from cloud.engine.api.search_attributes import check_search_attributes
+from cloud.engine.api.versioning_overrides import check_override
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.core import cancellation, close, retry, signal, start, workflow_task
 from cloud.engine.core.clock import to_ns
@@ -261,6 +262,9 @@ class Workflows:
         _check_policies(request)
         checks.check_blob(request.input, "input", limits)
         checks.check_memo(request.memo, limits)
+        checks.check_priority(request.priority)
+        if request.HasField("versioning_override"):
+            check_override(request.versioning_override, request.task_queue.name)
         check_search_attributes(namespace, request.search_attributes)
 
     # --- signals ---

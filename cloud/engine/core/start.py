@@ -15,7 +15,7 @@ from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEven
 from temporalio.api.sdk.v1 import UserMetadata
 
 from cloud.engine.core import deadline_kinds as kinds
-from cloud.engine.core import workflow_task
+from cloud.engine.core import options, workflow_task
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import UpdateVisibility
@@ -33,6 +33,7 @@ def _apply_started(execution: Execution, event: HistoryEvent) -> None:
     execution.search_attributes.update(attributes.search_attributes.indexed_fields)
     if event.HasField("user_metadata"):
         execution.user_metadata = event.user_metadata.SerializeToString()
+    options.begin(execution, attributes)
 
 
 def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
@@ -40,6 +41,7 @@ def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
     if attributes.attached_request_id:
         execution.attached_request_ids[attributes.attached_request_id] = event.event_id
     execution.started.completion_callbacks.extend(attributes.attached_completion_callbacks)
+    options.fold(execution, event)
 
 
 APPLY = {
@@ -82,11 +84,12 @@ def begin(
 
 
 def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
-    """What a second start attached is known from the moment it waits in the buffer; its event has no id yet."""
+    """What a second start attached, or people changed, is known from the moment it waits in the buffer; its event has no id yet."""
     if event.event_type == _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
         request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
         if request_id:
             execution.attached_request_ids[request_id] = 0
+        options.fold(execution, event)
 
 
 def attach(turn: Turn, event: HistoryEvent) -> None:
@@ -118,6 +121,7 @@ def next_run(
     if last_completion_result is not None:
         attributes.last_completion_result.CopyFrom(last_completion_result)
     attributes.ClearField("prev_auto_reset_points")
+    options.inherit(execution, attributes)
     attributes.eager_execution_accepted = False
     return attributes
 

@@ -22,6 +22,7 @@ from temporalio.api.history.v1 import (
     StartChildWorkflowExecutionInitiatedEventAttributes,
     WorkflowExecutionStartedEventAttributes,
 )
+from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 
 from cloud.engine.core.deadlines import Deadlines
 
@@ -226,6 +227,8 @@ class Execution:
     memo: dict[str, Payload] = field(default_factory=dict)
     search_attributes: dict[str, Payload] = field(default_factory=dict)
     user_metadata: bytes = b""
+    options: WorkflowExecutionOptions = field(default_factory=WorkflowExecutionOptions)
+    was_overridden: bool = False  # it has, or had, a versioning override
     volatile: Volatile = field(default_factory=Volatile)
     buffered: list[HistoryEvent] = field(default_factory=list)
     # Derived from the above: never compared, never stored.

@@ -54,7 +54,11 @@ def visibility_row(hot: HotRun) -> VisibilityRow:
 def search_attributes(execution: Execution) -> SearchAttributes:
     """The run's search attributes, with those that the service itself sets."""
     attributes = SearchAttributes(indexed_fields=execution.search_attributes)
-    if execution.completed_workflow_tasks:
+    if execution.options.versioning_override.auto_upgrade:
+        attributes.indexed_fields["TemporalWorkflowVersioningBehavior"].CopyFrom(
+            encode("AutoUpgrade", IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
+        )
+    elif execution.completed_workflow_tasks:
         # What the real server records of workers without versioning.
         values = ["unversioned", *(f"unversioned:{build_id}" for build_id in execution.build_ids)]
         attributes.indexed_fields["BuildIds"].CopyFrom(

@@ -19,6 +19,7 @@ from temporalio.api.history.v1 import (
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Acceptance, Rejection, Request, Response
+from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from cloud.engine.core import (
@@ -30,6 +31,7 @@ from cloud.engine.core import (
     completion,
     external,
     machine,
+    options,
     signal,
     start,
     workflow_task,
@@ -427,6 +429,8 @@ class RandomWalk:
             actions.append(
                 lambda: driver.transition(lambda turn: cancellation.request(turn, reason="", identity="me"))
             )
+        if chance.random() < 0.05:
+            actions.append(self.change_options)
         if chance.random() < 0.02:
             actions.append(
                 lambda: driver.transition(
@@ -490,6 +494,16 @@ class RandomWalk:
         if self.driver.start_task():
             self.sent |= self.waiting
             self.waiting = {}
+
+    def change_options(self) -> None:
+        driver, chance = self.driver, self.random
+        wanted = WorkflowExecutionOptions()
+        wanted.CopyFrom(driver.live.options)
+        wanted.priority.priority_key = chance.randrange(1, 4)
+        wanted.ClearField("versioning_override")
+        if chance.random() < 0.5:
+            wanted.versioning_override.auto_upgrade = True
+        driver.transition(lambda turn: options.update(turn, wanted, identity="me"))
 
     def operate_on(self, pending: activity.Activity) -> None:
         driver, chance = self.driver, self.random

@@ -1,0 +1,96 @@
+"""UpdateWorkflowExecutionOptions: the priority and the versioning override of an open run."""
+
+from __future__ import annotations
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio.api.workflow.v1 import WorkflowExecutionOptions
+from temporalio.api.workflowservice.v1 import (
+    UpdateWorkflowExecutionOptionsRequest,
+    UpdateWorkflowExecutionOptionsResponse,
+)
+
+from cloud.engine.api import checks
+from cloud.engine.api.field_masks import check_paths, paths_of
+from cloud.engine.api.versioning_overrides import check_override
+from cloud.engine.core import options
+from cloud.engine.core.errors import RunClosed
+from cloud.engine.core.state import Execution
+from cloud.engine.runtime.runtime import Runtime
+from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
+
+_OVERRIDE_HALVES = frozenset({"versioning_override.deployment", "versioning_override.behavior"})
+_PRIORITY = frozenset(
+    {"priority", "priority.priority_key", "priority.fairness_key", "priority.fairness_weight"}
+)
+
+
+class WorkflowOptions:
+    """See the module's head."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def update_workflow_execution_options(
+        self, request: UpdateWorkflowExecutionOptionsRequest, context: CallContext
+    ) -> UpdateWorkflowExecutionOptionsResponse:
+        """Change what the mask names. The reply tells all options as they are then."""
+        namespace = checks.namespace_of(self._runtime, request.namespace)
+        execution, wanted = request.workflow_execution, request.workflow_execution_options
+        checks.require(execution.workflow_id, "WorkflowId")
+        if not request.HasField("update_mask"):
+            raise InvalidArgument("UpdateMask is required")
+        if not request.HasField("workflow_execution_options"):
+            raise InvalidArgument("WorkflowExecutionOptions is required")
+        try:
+            check_paths(wanted, request.update_mask)
+        except ValueError as error:
+            raise InvalidArgument(f"error parsing UpdateMask: {error}") from None
+        checks.check_priority(wanted.priority)
+        if wanted.HasField("time_skipping_config"):
+            raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")
+        if execution.run_id and not checks.is_uuid(execution.run_id):
+            raise InvalidArgument("RunId is not valid UUID.")
+        hot = await self._runtime.find(namespace, execution.workflow_id, execution.run_id)
+        if not hot.execution.running:
+            raise RunClosed("workflow execution already completed")
+        if wanted.HasField("versioning_override"):
+            _check_pinned_in_place(hot.execution, wanted)
+            check_override(wanted.versioning_override, hot.execution.started.task_queue.name)
+        merged = _merged(hot.execution.options, wanted, paths_of(request.update_mask))
+        with self._runtime.transition(hot) as turn:
+            options.update(turn, merged, identity=request.identity)
+        await self._runtime.durable(hot)
+        return UpdateWorkflowExecutionOptionsResponse(workflow_execution_options=merged)
+
+
+def _check_pinned_in_place(execution: Execution, wanted: WorkflowExecutionOptions) -> None:
+    """A pin without a version means the version that the workflow is pinned to, and none is."""
+    override = wanted.versioning_override
+    if override.pinned.behavior and not override.pinned.HasField("version"):
+        upgrades = execution.options.versioning_override.auto_upgrade
+        raise FailedPrecondition(
+            "must specify a specific pinned override version because workflow with id "
+            f"{execution.key.workflow_id} has behavior {'AutoUpgrade' if upgrades else 'Unspecified'} "
+            "and is not yet pinned to any version"
+        )
+
+
+def _merged(
+    current: WorkflowExecutionOptions, wanted: WorkflowExecutionOptions, paths: set[str]
+) -> WorkflowExecutionOptions:
+    halves = paths & _OVERRIDE_HALVES
+    if len(halves) == 1:
+        raise InvalidArgument(
+            "error applying update_options: versioning_override fields must be updated together"
+        )
+    for whole in ("versioning_override", "time_skipping_config"):
+        if any(path.startswith(f"{whole}.") for path in paths - _OVERRIDE_HALVES):
+            also = "updates" if whole == "versioning_override" else "update"
+            raise InvalidArgument(f"error applying update_options: {whole} doesn't support partial {also}")
+    merged = WorkflowExecutionOptions()
+    merged.CopyFrom(current)
+    kept = paths & _PRIORITY
+    if "versioning_override" in paths or halves:
+        kept.add("versioning_override")
+    FieldMask(paths=sorted(kept)).MergeMessage(wanted, merged, True, True)
+    return merged
