@@ -179,7 +179,9 @@ class NamespaceMethods:
                 owner_email=namespace.owner_email,
                 data=namespace.data,
                 # One by one, as each of them works.
-                capabilities=NamespaceInfo.Capabilities(eager_workflow_start=True),
+                capabilities=NamespaceInfo.Capabilities(
+                    eager_workflow_start=True, sync_update=True, async_update=True
+                ),
                 limits=NamespaceInfo.Limits(
                     blob_size_limit_error=limits.blob_size_error,
                     memo_size_limit_error=limits.memo_size_error,

@@ -15,6 +15,7 @@ from cloud.engine.api.activity_tasks import ActivityTasks
 from cloud.engine.api.describe import Descriptions
 from cloud.engine.api.histories import Histories
 from cloud.engine.api.lists import Lists
+from cloud.engine.api.multi_operation import MultiOperations
 from cloud.engine.api.namespaces import NamespaceMethods
 from cloud.engine.api.operator import Operator
 from cloud.engine.api.queries import WorkflowQueries
@@ -47,15 +48,18 @@ class EngineService:
         histories = Histories(runtime)
         activity_tasks = ActivityTasks(runtime, matching)
         workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks)
+        workflows = Workflows(runtime, starting, workflow_tasks)
+        updates = WorkflowUpdates(runtime)
         groups: tuple[object, ...] = (
-            Workflows(runtime, starting, workflow_tasks),
+            workflows,
             workflow_tasks,
             activity_tasks,
             ActivityOperations(runtime),
             WorkflowOptions(runtime),
             histories,
             WorkflowQueries(runtime, workflow_tasks),
-            WorkflowUpdates(runtime),
+            updates,
+            MultiOperations(runtime, workflows, updates),
             Descriptions(runtime),
             Lists(runtime),
             NamespaceMethods(runtime),

@@ -142,7 +142,7 @@ class WorkflowUpdates:
                 found = await self._known(hot, request.request.meta.update_id)
                 if isinstance(found, Reached):
                     return found
-                pending = found or self._admit(hot, request.request)
+                pending = found or self.admit(hot, request.request)
                 return await self._wait(hot, pending, wanted, ends_at)
             except (Lost, Unflushed):
                 continue
@@ -238,7 +238,12 @@ class WorkflowUpdates:
             )
         return update.outcome_of(events[0])
 
-    def _admit(self, hot: HotRun, request: Request) -> PendingUpdate:
+    def admit(self, hot: HotRun, request: Request) -> PendingUpdate:
+        """Put an update on its way to the run's workers. A run that is about to have its first workflow task gets it with that.
+
+        Raises:
+            NotFound, FailedPrecondition, ResourceExhausted: the run takes none, or no more.
+        """
         execution = hot.execution
         if not execution.running:
             raise NotFound("workflow execution already completed", NotFoundFailure())
@@ -263,7 +268,7 @@ class WorkflowUpdates:
             )
         pending = PendingUpdate(request.meta.update_id, request)
         hot.updates.add(pending)
-        if not execution.has_pending_workflow_task:
+        if execution.volatile.had_workflow_task and not execution.has_pending_workflow_task:
             with self._runtime.transition(hot) as turn:
                 workflow_task.schedule(turn, speculative=True)
         return pending

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
@@ -78,7 +80,20 @@ class Workflows:
     ) -> StartWorkflowExecutionResponse:
         """Start a workflow, or refer to the run that holds its id."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self._check_start(request, namespace)
+        self.check_start(request, namespace)
+        return await self.start(namespace, request)
+
+    async def start(
+        self,
+        namespace: Namespace,
+        request: StartWorkflowExecutionRequest,
+        bring: Callable[[HotRun], None] = lambda _: None,
+    ) -> StartWorkflowExecutionResponse:
+        """Carry out a start that was checked. `bring` gives a new run what is to come with its first workflow task.
+
+        Raises:
+            AlreadyExists: the policies forbid a new run.
+        """
         runtime = self._runtime
         request_id = request.request_id or runtime.ids.request_id()
         run_id = runtime.ids.run_id()
@@ -90,7 +105,7 @@ class Workflows:
                 used = await self._resolve(namespace, current, request, run_id)
                 if used is not None:
                     return await self._attach(used, request, request_id)
-            hot = self._begin(namespace, request, run_id, request_id, "start_workflow", None)
+            hot = self._begin(namespace, request, run_id, request_id, "start_workflow", bring=bring)
             eager = None
             if request.request_eager_execution and not to_ns(
                 hot.execution.started.first_workflow_task_backoff
@@ -205,13 +220,18 @@ class Workflows:
         run_id: str,
         request_id: str,
         meter: str,
-        signal_of: SignalWithStartWorkflowExecutionRequest | None,
+        *,
+        signal_of: SignalWithStartWorkflowExecutionRequest | None = None,
+        bring: Callable[[HotRun], None] = lambda _: None,
     ) -> HotRun:
         now = self._runtime.clock.now()
 
         def then(turn: Turn) -> None:
             if signal_of is not None:
                 _receive(turn, signal_of, request_id, meter="")
+            hot = self._runtime.runs.in_memory(run_id)
+            if hot is not None:
+                bring(hot)
             workflow_task.schedule(turn)
 
         return self._starting.begin(
@@ -228,7 +248,12 @@ class Workflows:
             then=then,
         )
 
-    def _check_start(self, request: _Request, namespace: Namespace) -> None:
+    def check_start(self, request: _Request, namespace: Namespace) -> None:
+        """Check what starts share.
+
+        Raises:
+            InvalidArgument, FailedPrecondition: with the real server's sentence.
+        """
         limits = self._runtime.limits
         if namespace.state == DEPRECATED:
             raise FailedPrecondition(
@@ -274,7 +299,7 @@ class Workflows:
     ) -> SignalWithStartWorkflowExecutionResponse:
         """Signal the open run, or start one with the signal in it."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self._check_start(request, namespace)
+        self.check_start(request, namespace)
         _check_signal_name(request.signal_name, self._runtime.limits)
         checks.check_blob(request.signal_input, "signal input", self._runtime.limits)
         if request.workflow_id_conflict_policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
@@ -296,7 +321,7 @@ class Workflows:
                 hot = await self._resolve(namespace, current, request, run_id)
             if hot is None:
                 hot = self._begin(
-                    namespace, request, run_id, request_id, "signal_workflow_with_start", request
+                    namespace, request, run_id, request_id, "signal_workflow_with_start", signal_of=request
                 )
                 started = True
             else:
