@@ -65,7 +65,11 @@ async def test_what_was_registered_is_described_by_name_and_id_also_after_a_rest
 
 async def test_capabilities_are_only_those_that_work(api: Api) -> None:
     info = (await described(api, NAMESPACE)).namespace_info
-    assert [field.name for field, _ in info.capabilities.ListFields()] == ["eager_workflow_start"]
+    assert [field.name for field, _ in info.capabilities.ListFields()] == [
+        "eager_workflow_start",
+        "sync_update",
+        "async_update",
+    ]
     assert not info.supports_schedules
     assert info.limits.blob_size_limit_error == info.limits.memo_size_limit_error == 2 * 1024 * 1024
 
