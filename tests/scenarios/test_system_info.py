@@ -11,6 +11,7 @@ async def test_capabilities(s: Scenario) -> None:
         "internal_error_differentiation",
         "activity_failure_include_heartbeat",
         "encoded_failure_attributes",
+        "supports_schedules",
         "upsert_memo",
         "eager_workflow_start",
         "sdk_metadata",

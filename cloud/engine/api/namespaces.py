@@ -186,7 +186,7 @@ class NamespaceMethods:
                     blob_size_limit_error=limits.blob_size_error,
                     memo_size_limit_error=limits.memo_size_error,
                 ),
-                supports_schedules=False,
+                supports_schedules=True,
             ),
             config=NamespaceConfig(
                 workflow_execution_retention_ttl=duration(namespace.retention),

@@ -14,13 +14,13 @@ from cloud.engine.core.errors import (
     RunClosed,
 )
 from cloud.engine.runtime.commits import Unflushed
-from cloud.engine.runtime.errors import NoSuchRun
+from cloud.engine.runtime.errors import NoSuchRun, NoSuchSchedule
 from cloud.engine.runtime.namespaces import NoSuchNamespace
 from cloud.engine.runtime.tokens import BadToken
 from cloud.engine.store.database import StoreUnavailable
 from cloud.rpc import FailedPrecondition, InvalidArgument, NotFound, RpcError, Unavailable
 
-REFUSALS = (CoreRefusal, NoSuchNamespace, NoSuchRun, BadToken, Unflushed, StoreUnavailable)
+REFUSALS = (CoreRefusal, NoSuchNamespace, NoSuchRun, NoSuchSchedule, BadToken, Unflushed, StoreUnavailable)
 """All that `as_rpc_error` translates."""
 
 
@@ -31,7 +31,7 @@ def as_rpc_error(error: Exception) -> RpcError:
             return NotFound(str(error), NamespaceNotFoundFailure(namespace=error.name))
         case OtherNamespace():
             return NotFound(str(error), NamespaceNotFoundFailure(namespace=error.namespace))
-        case NoSuchRun():
+        case NoSuchRun() | NoSuchSchedule():
             return NotFound(str(error), NotFoundFailure())
         case RunClosed() | NoSuchTask():
             return NotFound(str(error), NotFoundFailure())

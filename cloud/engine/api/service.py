@@ -20,6 +20,7 @@ from cloud.engine.api.namespaces import NamespaceMethods
 from cloud.engine.api.operator import Operator
 from cloud.engine.api.queries import WorkflowQueries
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
+from cloud.engine.api.schedules import ScheduleMethods
 from cloud.engine.api.system import System
 from cloud.engine.api.task_queues import TaskQueueMethods
 from cloud.engine.api.updates import WorkflowUpdates
@@ -28,6 +29,7 @@ from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
 from cloud.engine.runtime.matching import Matching
 from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.starting import Starting
 from cloud.engine.runtime.transfers import Transfers
 from cloud.rpc import CallContext, Handler, Method, Unimplemented, methods_of
@@ -44,7 +46,8 @@ class EngineService:
     def __init__(self, runtime: Runtime) -> None:
         starting = Starting(runtime)
         matching = Matching(runtime)
-        Transfers(runtime, starting)
+        schedules = Schedules(runtime, starting)
+        Transfers(runtime, starting, schedules)
         histories = Histories(runtime)
         activity_tasks = ActivityTasks(runtime, matching)
         workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks)
@@ -62,6 +65,7 @@ class EngineService:
             MultiOperations(runtime, workflows, updates),
             Descriptions(runtime),
             Lists(runtime),
+            ScheduleMethods(runtime, schedules),
             NamespaceMethods(runtime),
             TaskQueueMethods(runtime),
             System(runtime),

@@ -49,6 +49,7 @@ class System:
                 internal_error_differentiation=True,
                 activity_failure_include_heartbeat=True,
                 encoded_failure_attributes=True,
+                supports_schedules=True,
                 upsert_memo=True,
                 eager_workflow_start=True,
                 sdk_metadata=True,

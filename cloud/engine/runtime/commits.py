@@ -25,7 +25,16 @@ from cloud.engine.core.state import ActivityProgress
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.lease import LOST
 from cloud.engine.store.database import Database, StoreUnavailable
-from cloud.engine.store.rows import CurrentRun, HistoryRow, Rows, RunRow, TaskRow, UsageRow, encode
+from cloud.engine.store.rows import (
+    CurrentRun,
+    HistoryRow,
+    Rows,
+    RunRow,
+    ScheduleRow,
+    TaskRow,
+    UsageRow,
+    encode,
+)
 from cloud.engine.store.visibility import VisibilityRow
 from cloud.engine.store.writing import LeaseLost, write_rows
 
@@ -79,13 +88,23 @@ class Batch:
     usage: list[UsageRow] = field(default_factory=list)
     visible: set[str] = field(default_factory=set)
     deleted: list[HotRun] = field(default_factory=list)
+    schedules: dict[str, ScheduleRow] = field(default_factory=dict)
+    listed_schedules: dict[str, VisibilityRow] = field(default_factory=dict)
+    deleted_schedules: list[str] = field(default_factory=list)
     durable: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (
-            self.runs or self.current_runs or self.tasks or self.tasks_done or self.usage or self.deleted
+            self.runs
+            or self.current_runs
+            or self.tasks
+            or self.tasks_done
+            or self.usage
+            or self.deleted
+            or self.schedules
+            or self.deleted_schedules
         )
 
     def finish_task(self, task_id: int) -> None:
@@ -159,6 +178,16 @@ class CommitLoop:
             for row in batch.tasks.values()
             if (row.namespace_id, row.queue, row.kind) == key
         ]
+
+    def unflushed_schedule(self, key: str) -> tuple[Batch, ScheduleRow | None] | None:
+        """The batch that changes a schedule, which the store does not show yet, and its row (None: removed)."""
+        for batch in (self.open, self.flushing):
+            if batch is not None:
+                if key in batch.schedules:
+                    return batch, batch.schedules[key]
+                if key in batch.deleted_schedules:
+                    return batch, None
+        return None
 
     async def _run(self) -> None:
         try:
@@ -259,6 +288,9 @@ class CommitLoop:
             tasks=batch.tasks,
             tasks_done=batch.tasks_done,
             usage=batch.usage,
+            visibility=list(batch.listed_schedules.values()),
+            schedules=batch.schedules,
+            deleted_schedules=batch.deleted_schedules,
         )
         for run_id, hot in batch.runs.items():
             with _blaming(run_id):

@@ -1,6 +1,7 @@
 """What the runtime answers instead of a result (the core's own refusals pass through as they are).
 
 NoSuchRun             the workflow or run is not there
+NoSuchSchedule        the schedule is not there
 Unflushed             (commits) the change is not durable and forgotten: try again
 """
 
@@ -19,3 +20,10 @@ class NoSuchRun(Exception):
     def named(cls, workflow_id: str, run_id: str) -> NoSuchRun:
         """A workflow id has no run of this id."""
         return cls(f'workflow execution not found for workflow ID "{workflow_id}" and run ID "{run_id}"')
+
+
+class NoSuchSchedule(Exception):
+    """There is no schedule of this id."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f'schedule "{schedule_id}" not found')

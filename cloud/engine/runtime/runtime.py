@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -57,6 +57,22 @@ _SERIALS_PER_EPOCH_BITS = 40
 HOUSEKEEPING_INTERVAL_S = 5.0
 DEAD_TASKS_INTERVAL_S = 600.0
 HOLD_UP_NS = 300_000_000_000
+
+
+class Companion(Protocol):
+    """What keeps durable things of its own beside the runs, in the same batches. It lives as long as the runtime."""
+
+    async def start(self) -> None:
+        """Go, once the runtime has the lease."""
+
+    async def stop(self) -> None:
+        """Stop; what is queued will still be flushed."""
+
+    def flushed(self, rows: Rows) -> None:
+        """These rows are durable now."""
+
+    def forget(self) -> None:
+        """A flush failed: what is in memory may never become durable."""
 
 
 @dataclass(slots=True)
@@ -108,6 +124,7 @@ class Runtime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._at_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._dispatchers: dict[type, Callable[[HotRun, Any], None]] = {}
+        self._companions: list[Companion] = []
 
     # --- life ---
 
@@ -119,6 +136,10 @@ class Runtime:
         """Have `function` run once the runtime has started (work that a crash may have cut off)."""
         self._at_start.append(function)
 
+    def accompany(self, companion: Companion) -> None:
+        """Have `companion` start, stop and forget with the runtime."""
+        self._companions.append(companion)
+
     async def start(self) -> None:
         """Take the lease (waiting for it if another holds it), load what is always in memory, and go."""
         epoch = await self.lease.take()
@@ -129,12 +150,16 @@ class Runtime:
         self.commits.start(epoch)
         self.wakeups.start()
         self.spawn(self._housekeeping(), "housekeeping")
+        for companion in self._companions:
+            await companion.start()
         for function in self._at_start:
             await function()
 
     async def stop(self) -> None:
         """Stop taking on work, flush, give the lease back. Safe to call twice."""
         await self.wakeups.stop()
+        for companion in self._companions:
+            await companion.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -273,8 +298,7 @@ class Runtime:
         """
         if hot.dropped:
             raise Unflushed("the run was dropped from memory; try again")
-        if self._held_up and hot.run_id in self._held_up:
-            raise HeldUp("the run's last change could not be stored, by a defect: it rests for some minutes")
+        self.check_held_up(hot.run_id)
         turn = machine.open_turn(hot.execution, self.clock.now(), self.around(hot.namespace))
         try:
             yield turn
@@ -287,6 +311,15 @@ class Runtime:
             raise
         if turn.dirty:
             self._commit(hot, turn)
+
+    def check_held_up(self, run_id: str) -> None:
+        """Refuse a change of what could not be stored the last time (a run, or what has an id of its own as runs do).
+
+        Raises:
+            HeldUp: it rests.
+        """
+        if self._held_up and run_id in self._held_up:
+            raise HeldUp("the run's last change could not be stored, by a defect: it rests for some minutes")
 
     async def durable(self, hot: HotRun) -> None:
         """Wait until all that the run went through is on disk.
@@ -458,6 +491,8 @@ class Runtime:
     def _after_flush(self, batch: Batch, rows: Rows) -> None:
         for row in rows.runs:
             self.wakeups.note(row.run_id, row.wake_at)
+        for companion in self._companions:
+            companion.flushed(rows)
         for hot in batch.runs.values():
             hot.wake_watchers()
             if hot.updates and hot.unflushed is None:
@@ -467,6 +502,8 @@ class Runtime:
         self.runs.forget()
         self.queues.forget()
         self.wakeups.forget()
+        for companion in self._companions:
+            companion.forget()
 
     def _after_load(self, hot: HotRun) -> None:
         if hot.execution.workflow_task.speculative:

@@ -20,7 +20,7 @@ from temporalio.api.enums.v1 import (
     SignalExternalWorkflowExecutionFailedCause,
     StartChildWorkflowExecutionFailedCause,
 )
-from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
 from cloud.engine.core import cancellation, child, close, external, signal, workflow_task
 from cloud.engine.core.clock import duration, timestamp, to_ns
@@ -28,13 +28,14 @@ from cloud.engine.core.effects import CancelExternal, PropagateClose, SignalExte
 from cloud.engine.core.errors import LimitExceeded, RunClosed
 from cloud.engine.core.state import RUNNING, Child, Execution
 from cloud.engine.runtime import cron
+from cloud.engine.runtime.close_events import close_event
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.starting import Starting, conflict_with_closed
 from cloud.engine.store.database import StoreUnavailable
-from cloud.engine.store.reading import read_events
 from cloud.engine.store.rows import CurrentRun
 
 log = structlog.get_logger(__name__)
@@ -52,9 +53,10 @@ _Policy = ParentClosePolicy
 class Transfers:
     """Carries out the effects on other runs."""
 
-    def __init__(self, runtime: Runtime, starting: Starting) -> None:
+    def __init__(self, runtime: Runtime, starting: Starting, schedules: Schedules) -> None:
         self._runtime = runtime
         self._starting = starting
+        self._schedules = schedules
         runtime.carry_out_with(StartChild, self._begin(self._start_child))
         runtime.carry_out_with(SignalExternal, self._begin(self._signal))
         runtime.carry_out_with(CancelExternal, self._begin(self._cancel))
@@ -230,6 +232,8 @@ class Transfers:
                 await self._apply_parent_close_policy(hot, pending)
             if not execution.next_run_id and execution.started.HasField("parent_workflow_execution"):
                 await self._tell_parent(hot)
+            if not execution.next_run_id:
+                await self._schedules.run_closed(hot)
             if hot.dropped:
                 return
             execution.volatile.close_propagated = True
@@ -260,7 +264,7 @@ class Transfers:
 
     async def _tell_parent(self, hot: HotRun) -> None:
         started = hot.execution.started
-        close_event = await self._close_event(hot)
+        event = await close_event(self._runtime, hot)
         try:
             parent = await self._runtime.runs.get(started.parent_workflow_execution.run_id)
         except NoSuchRun:
@@ -274,19 +278,8 @@ class Transfers:
                 started.parent_initiated_event_id,
                 hot.execution.started.first_execution_run_id,
                 hot.run_id,
-                close_event,
+                event,
             )
-
-    async def _close_event(self, hot: HotRun) -> HistoryEvent:
-        event_id = hot.execution.close_event_id
-        events = hot.tail_from(event_id, event_id)
-        if events is None:
-            await self._runtime.durable(hot)
-            run_id = hot.run_id
-            events = await self._runtime.database.read(
-                lambda c: read_events(c, run_id, event_id, event_id, size_max=1)
-            )
-        return events[0]
 
 
 def _ids(hot: HotRun) -> WorkflowExecution:

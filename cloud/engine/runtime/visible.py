@@ -8,8 +8,11 @@ from temporalio.api.common.v1 import Memo, SearchAttributes
 from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.engine.core.clock import LATEST, to_ns
-from cloud.engine.core.state import Execution
+from cloud.engine.core.schedule import Schedule
+from cloud.engine.core.state import RUNNING, Execution
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.store.rows import schedule_key
 from cloud.engine.store.search_attribute_values import encode, indexed, listed
 from cloud.engine.store.visibility import VisibilityRow
 from cloud.engine.store.visibility_attributes import AttributeTypes
@@ -75,6 +78,34 @@ def search_attributes(execution: Execution) -> SearchAttributes:
             encode(values, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
         )
     return attributes
+
+
+SCHEDULES_OF = "schedules:"
+"""Before a namespace's id in the rows of its schedules, so that no list of runs has them."""
+
+
+def schedule_visibility_row(namespace: Namespace, schedule_id: str, schedule: Schedule) -> VisibilityRow:
+    """The row by which lists find a schedule; what they tell of it is read from its own."""
+    state, action = schedule.state, schedule.defined.action.start_workflow
+    attributes = SearchAttributes.FromString(state.search_attributes)
+    attributes.indexed_fields["TemporalSchedulePaused"].CopyFrom(
+        encode(schedule.defined.state.paused, IndexedValueType.INDEXED_VALUE_TYPE_BOOL)
+    )
+    key = schedule_key(namespace.namespace_id, schedule_id)
+    return VisibilityRow(
+        run_id=key,
+        namespace_id=SCHEDULES_OF + namespace.namespace_id,
+        workflow_id=schedule_id,
+        workflow_type=action.workflow_type.name,
+        task_queue=action.task_queue.name,
+        status=RUNNING,
+        start_time=state.created_at,
+        execution_time=state.created_at,
+        root_workflow_id=schedule_id,
+        root_run_id=key,
+        first_run_id=key,
+        attributes=indexed(attributes, cast("AttributeTypes", namespace.search_attributes)),
+    )
 
 
 def attribute_types(hot: HotRun) -> AttributeTypes:

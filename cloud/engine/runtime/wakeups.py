@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Awaitable, Callable
 
 import structlog
+from sqlalchemy import Connection
 
 from cloud.engine.runtime.clock import Clock
 from cloud.engine.runtime.commits import Unflushed
@@ -28,12 +29,23 @@ _SECOND = 1_000_000_000
 
 
 class Wakeups:
-    """Owns the heap and one task. `wake` is called with a run id when its moment has come."""
+    """Owns the heap and one task. `wake` is called with a run id when its moment has come.
 
-    def __init__(self, database: Database, clock: Clock, wake: Callable[[str], Awaitable[None]]) -> None:
+    `read` looks into the store: (id, wake time) of what is due by a moment, earliest first. What it finds may be other things
+    than runs, each with an id of its own.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        wake: Callable[[str], Awaitable[None]],
+        read: Callable[[Connection, int, int], list[tuple[str, int]]] = read_due,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._wake = wake
+        self._read = read
         self._heap: list[tuple[int, str]] = []
         self._noted: dict[str, int] = {}
         self._earlier = asyncio.Event()
@@ -130,7 +142,7 @@ class Wakeups:
         until = now + HORIZON_NS * 2
         generation = self._generation
         try:
-            due = await self._database.scan(lambda c: read_due(c, until, SCAN_COUNT_MAX))
+            due = await self._database.scan(lambda c: self._read(c, until, SCAN_COUNT_MAX))
         except StoreUnavailable as error:
             log.error("wake_scan_failed", reason=str(error))
             self._scan_at = now + RETRY_NS

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, select
 
 from cloud.engine.core.state import RUNNING
 from cloud.engine.store import schema as s
+from cloud.engine.store.rows import schedule_key
 from cloud.engine.store.writing import check_epoch
 
 PAGE_RUNS = 100
@@ -58,7 +59,21 @@ def delete_rest(connection: Connection, namespace_id: str, epoch: int) -> int:
         if page:
             connection.execute(delete(table).where(of_namespace, key.in_(page)))
         count += len(page)
-    return count
+    page = list(
+        connection.execute(
+            select(s.schedules.c.schedule_id)
+            .where(s.schedules.c.namespace_id == namespace_id)
+            .limit(PAGE_RUNS)
+        ).scalars()
+    )
+    if page:
+        connection.execute(
+            delete(s.schedules).where(
+                s.schedules.c.namespace_id == namespace_id, s.schedules.c.schedule_id.in_(page)
+            )
+        )
+        s.visibility.delete(connection, [schedule_key(namespace_id, schedule_id) for schedule_id in page])
+    return count + len(page)
 
 
 def delete_dead_tasks(connection: Connection, after: int, epoch: int) -> int:

@@ -10,7 +10,16 @@ from temporalio.api.history.v1 import History, HistoryEvent
 
 from cloud.engine.core.state import ActivityProgress, Volatile
 from cloud.engine.store import schema as s
-from cloud.engine.store.rows import CurrentRun, RunRow, TaskRow, UsageRow, decode_progress, decode_volatile
+from cloud.engine.store.rows import (
+    CurrentRun,
+    RunRow,
+    ScheduleRow,
+    TaskRow,
+    UsageRow,
+    decode_progress,
+    decode_volatile,
+    schedule_key,
+)
 from cloud.engine.store.statements import Statement
 
 
@@ -42,6 +51,13 @@ _CURRENT = Statement(
         select(s.current_runs)
         .where(s.current_runs.c.namespace_id == bindparam("namespace_id"))
         .where(s.current_runs.c.workflow_id == bindparam("workflow_id"))
+    )
+)
+_SCHEDULE = Statement(
+    lambda _: (
+        select(s.schedules)
+        .where(s.schedules.c.namespace_id == bindparam("namespace_id"))
+        .where(s.schedules.c.schedule_id == bindparam("schedule_id"))
     )
 )
 _FORWARD = (
@@ -139,6 +155,35 @@ def read_due(connection: Connection, until: int, count_max: int) -> list[tuple[s
         .limit(count_max)
     )
     return [(run_id, wake_at) for run_id, wake_at in rows]
+
+
+def read_schedule(connection: Connection, namespace_id: str, schedule_id: str) -> ScheduleRow | None:
+    """The row of a schedule, None if there is none."""
+    found = _SCHEDULE.one(connection, namespace_id=namespace_id, schedule_id=schedule_id)
+    return None if found is None else ScheduleRow._make(found)
+
+
+def read_schedules(
+    connection: Connection, namespace_id: str, schedule_ids: Sequence[str]
+) -> dict[str, ScheduleRow]:
+    """The rows of a page of schedules, by their ids; what is not there any more is left out."""
+    c = s.schedules.c
+    rows = connection.execute(
+        select(s.schedules).where(c.namespace_id == namespace_id, c.schedule_id.in_(schedule_ids))
+    )
+    return {row.schedule_id: ScheduleRow._make(row) for row in rows}
+
+
+def read_due_schedules(connection: Connection, until: int, count_max: int) -> list[tuple[str, int]]:
+    """(key, wake time) of the schedules that are due by `until`, earliest first."""
+    c = s.schedules.c
+    rows = connection.execute(
+        select(c.namespace_id, c.schedule_id, c.wake_at)
+        .where(c.wake_at > 0, c.wake_at <= until)
+        .order_by(c.wake_at)
+        .limit(count_max)
+    )
+    return [(schedule_key(namespace_id, schedule_id), wake_at) for namespace_id, schedule_id, wake_at in rows]
 
 
 def read_usage(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from cloud.engine.core.schedule import ScheduleState
 from cloud.engine.core.state import ActivityProgress, Volatile
 from cloud.engine.store.visibility import VisibilityRow
 
@@ -73,6 +74,32 @@ class UsageRow(NamedTuple):
     run_id: str
 
 
+class ScheduleRow(NamedTuple):
+    """A row of ``schedules``."""
+
+    namespace_id: str
+    schedule_id: str
+    wake_at: int
+    definition: bytes
+    state: bytes
+
+    @property
+    def key(self) -> str:
+        """The one text that stands for a schedule where runs have their id."""
+        return schedule_key(self.namespace_id, self.schedule_id)
+
+
+def schedule_key(namespace_id: str, schedule_id: str) -> str:
+    """See `ScheduleRow.key`."""
+    return f"{namespace_id}/{schedule_id}"
+
+
+def schedule_of_key(key: str) -> tuple[str, str]:
+    """(namespace id, schedule id) of what `schedule_key` made."""
+    namespace_id, _, schedule_id = key.partition("/")
+    return namespace_id, schedule_id
+
+
 @dataclass(slots=True)
 class Rows:
     """All that one transaction writes. Dictionaries hold the last state of what a batch changed more than once."""
@@ -91,13 +118,17 @@ class Rows:
     deleted_runs: list[tuple[str, str, str]] = field(
         default_factory=list
     )  # (namespace id, workflow id, run id)
+    schedules: dict[str, ScheduleRow] = field(default_factory=dict)  # by their keys
+    deleted_schedules: list[str] = field(default_factory=list)
 
     def run_ids(self) -> list[str]:
-        """The runs that have rows of their own here."""
-        return list({row.run_id for row in self.runs} | {row.run_id for row in self.usage})
+        """The runs, and keys of schedules, that have rows of their own here."""
+        return list(
+            {row.run_id for row in self.runs} | {row.run_id for row in self.usage} | self.schedules.keys()
+        )
 
     def of_run(self, run_id: str) -> Rows:
-        """What is written of one run alone."""
+        """What is written of one run, or schedule, alone."""
         return Rows(
             runs=[row for row in self.runs if row.run_id == run_id],
             current_runs={key: row for key, row in self.current_runs.items() if row.run_id == run_id},
@@ -110,15 +141,17 @@ class Rows:
             usage=[row for row in self.usage if row.run_id == run_id],
             visibility=[row for row in self.visibility if row.run_id == run_id],
             deleted_runs=[row for row in self.deleted_runs if row[2] == run_id],
+            schedules={key: row for key, row in self.schedules.items() if key == run_id},
         )
 
 
 _encoder = msgspec.msgpack.Encoder()
 _volatile = msgspec.msgpack.Decoder(Volatile)
 _progress = msgspec.msgpack.Decoder(ActivityProgress)
+_schedule = msgspec.msgpack.Decoder(ScheduleState)
 
 
-def encode(state: Volatile | ActivityProgress) -> bytes:
+def encode(state: Volatile | ActivityProgress | ScheduleState) -> bytes:
     """State as MessagePack: a map by field names, so that fields can be added with a default."""
     return _encoder.encode(state)
 
@@ -139,3 +172,12 @@ def decode_progress(data: bytes) -> ActivityProgress:
         msgspec.DecodeError: the bytes are none of ours.
     """
     return _progress.decode(data)
+
+
+def decode_schedule(data: bytes) -> ScheduleState:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are none of ours.
+    """
+    return _schedule.decode(data)

@@ -130,4 +130,22 @@ usage_records = Table(
 )
 Index("usage_records_by_time", usage_records.c.namespace_id, usage_records.c.occurred_at)
 
+# One row per schedule. `definition` is a serialized temporal.api.schedule.v1.Schedule, `state` the rest
+# (core.schedule.ScheduleState as MessagePack). `wake_at` is the next moment at which something is due, 0 for never.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("namespace_id", String(36), primary_key=True),
+    Column("schedule_id", Text, primary_key=True),
+    Column("wake_at", BigInteger, nullable=False),
+    Column("definition", LargeBinary, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+Index(
+    "schedules_wake_at",
+    schedules.c.wake_at,
+    sqlite_where=schedules.c.wake_at > 0,
+    postgresql_where=schedules.c.wake_at > 0,
+)
+
 visibility = Visibility(visibility_table(metadata))

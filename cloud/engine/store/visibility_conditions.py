@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -88,6 +89,18 @@ class Either:
 
 
 Condition: TypeAlias = Compare | Within | Between | StartsWith | HasPhrase | IsNull | Not | All | Either
+
+
+def attributes_of(condition: Condition) -> Iterator[Attribute]:
+    """The attributes that a condition names."""
+    match condition:
+        case Not():
+            yield from attributes_of(condition.condition)
+        case All() | Either():
+            for each in condition.conditions:
+                yield from attributes_of(each)
+        case _:
+            yield condition.attribute
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Insert, Table, bindparam, delete, literal_col
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store import schema as s
-from cloud.engine.store.rows import Rows
+from cloud.engine.store.rows import Rows, schedule_of_key
 from cloud.engine.store.statements import Statement
 
 
@@ -38,6 +38,10 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
         s.visibility.upsert(connection, rows.visibility)
     if rows.deleted_runs:
         _delete_runs(connection, rows.deleted_runs)
+    _PUT_SCHEDULES.execute_many(connection, list(rows.schedules.values()))
+    if rows.deleted_schedules:
+        _DELETE_SCHEDULE.execute_many(connection, [schedule_of_key(key) for key in rows.deleted_schedules])
+        s.visibility.delete(connection, rows.deleted_schedules)
 
 
 def _upsert(table: Table) -> Statement:
@@ -65,6 +69,7 @@ def _delete(table: Table, column: str) -> Statement:
 _PUT_RUNS = _upsert(s.runs)
 _PUT_CURRENT = _upsert(s.current_runs)
 _PUT_PROGRESS = _upsert(s.activity_progress)
+_PUT_SCHEDULES = _upsert(s.schedules)
 _ADD_HISTORY = _insert(s.history)
 _ADD_BUFFERED = _insert(s.buffered_events)
 _ADD_TASKS = _insert(s.tasks)
@@ -81,6 +86,13 @@ _DELETE_CURRENT = Statement(
         .where(s.current_runs.c.namespace_id == bindparam("namespace_"))
         .where(s.current_runs.c.workflow_id == bindparam("workflow_"))
         .where(s.current_runs.c.run_id == bindparam("run_"))
+    )
+)
+_DELETE_SCHEDULE = Statement(
+    lambda _: (
+        delete(s.schedules)
+        .where(s.schedules.c.namespace_id == bindparam("namespace_"))
+        .where(s.schedules.c.schedule_id == bindparam("schedule_"))
     )
 )
 _EPOCH = Statement(

@@ -21,6 +21,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "internal_error_differentiation",
         "activity_failure_include_heartbeat",
         "encoded_failure_attributes",
+        "supports_schedules",
         "upsert_memo",
         "eager_workflow_start",
         "sdk_metadata",
