@@ -166,22 +166,22 @@ class Histories:
         return await self._runtime.find(namespace, hot.execution.key.workflow_id, hot.run_id)
 
     @staticmethod
-    async def _wait(watchers: set[asyncio.Future[None]], ends_at: float) -> bool:
+    async def _wait(watchers: set[asyncio.Future[bool]], ends_at: float) -> bool:
         """Wait among `watchers` of a run to be woken. False if the time is over."""
         loop = asyncio.get_running_loop()
-        watcher: asyncio.Future[None] = loop.create_future()
+        watcher: asyncio.Future[bool] = loop.create_future()
         watchers.add(watcher)
-        timer = loop.call_at(ends_at, lambda: watcher.done() or watcher.cancel())
+        timer = loop.call_at(ends_at, _give_up, watcher)
         try:
-            await watcher
-        except asyncio.CancelledError:
-            if loop.time() < ends_at:
-                raise
-            return False
+            return await watcher
         finally:
             timer.cancel()
             watchers.discard(watcher)
-        return True
+
+
+def _give_up(watcher: asyncio.Future[bool]) -> None:
+    if not watcher.done():
+        watcher.set_result(False)
 
 
 def _told_as_continued(event: HistoryEvent) -> HistoryEvent:

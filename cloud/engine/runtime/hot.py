@@ -70,8 +70,8 @@ class HotRun:
     unflushed: Batch | None = None
     outstanding: int = 0
     has_progress_rows: bool = False
-    watchers: set[asyncio.Future[None]] = field(default_factory=set)  # of any change
-    end_watchers: set[asyncio.Future[None]] = field(default_factory=set)  # of its end
+    watchers: set[asyncio.Future[bool]] = field(default_factory=set)  # of any change
+    end_watchers: set[asyncio.Future[bool]] = field(default_factory=set)  # of its end
     queries: list[PendingQuery] = field(default_factory=list)
     updates: Updates = field(default_factory=Updates)
     transfers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -112,8 +112,8 @@ class HotRun:
         )
 
 
-def _wake(watchers: set[asyncio.Future[None]]) -> None:
+def _wake(watchers: set[asyncio.Future[bool]]) -> None:
     for watcher in watchers:
         if not watcher.done():
-            watcher.set_result(None)
+            watcher.set_result(True)
     watchers.clear()
