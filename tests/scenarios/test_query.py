@@ -348,3 +348,18 @@ async def _expect_out_of_time(asked: Awaitable[object]) -> None:
     with pytest.raises(RPCError) as caught:
         await asked
     assert caught.value.status in {RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED}
+
+
+async def test_while_a_worker_holds_a_task_that_keeps_failing(s: Scenario) -> None:
+    await s.start()
+    for _ in range(2):
+        await s.fail_task(await s.poll())
+    held = await s.poll()
+    assert held.attempt == 3
+    await s.expect_refusal(
+        s.query(),
+        """
+            FAILED_PRECONDITION: Unable to query workflow due to Workflow Task in failed state.
+              WorkflowNotReadyFailure
+        """,
+    )

@@ -56,10 +56,7 @@ class WorkflowQueries:
             raise FailedPrecondition(
                 "Workflow execution closed before WorkflowTaskStarted event", WorkflowNotReadyFailure()
             )
-        if (
-            hot.execution.workflow_task.attempt >= FAILING_ATTEMPTS
-            and not hot.execution.workflow_task_in_flight
-        ):
+        if hot.execution.workflow_task.attempt >= FAILING_ATTEMPTS:
             raise FailedPrecondition(
                 "Unable to query workflow due to Workflow Task in failed state.", WorkflowNotReadyFailure()
             )
