@@ -55,18 +55,24 @@ async def answer(s: Scenario, call: "asyncio.Task[ws.ExecuteMultiOperationRespon
 async def test_starts_and_updates(s: Scenario) -> None:
     call = both(s)
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         u/request of u at 2
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
-    """)
+    """,
+    )
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), c.complete("done"), messages=[a, r])
-    expect(await answer(s, call), """
+    expect(
+        await answer(s, call),
+        """
         started=True status=1
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -80,10 +86,13 @@ async def test_starts_and_updates(s: Scenario) -> None:
         7 WorkflowExecutionCompleted result=['done'] workflow_task_completed_event_id=4
     """)
     # The same update again, of the closed run: its outcome, and no new run.
-    expect(await answer(s, both(s)), """
+    expect(
+        await answer(s, both(s)),
+        """
         started=False status=2
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
 
 
 async def test_updates_the_run_that_is_there(s: Scenario) -> None:
@@ -93,10 +102,13 @@ async def test_updates_the_run_that_is_there(s: Scenario) -> None:
     task = await s.poll()
     a = accept(task)
     await s.complete(task, at(a), messages=[a])
-    expect(await answer(s, call), """
+    expect(
+        await answer(s, call),
+        """
         started=False status=1
         ACCEPTED
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -120,20 +132,26 @@ async def test_a_new_run_after_a_closed_one(s: Scenario) -> None:
     task = await s.poll()
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), messages=[a, r])
-    expect(await answer(s, call), """
+    expect(
+        await answer(s, call),
+        """
         started=True status=1
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
 
 
 async def test_a_rejection(s: Scenario) -> None:
     call = both(s)
     task = await s.poll()
     await s.complete(task, c.timer("t", 600), messages=[reject(task)])
-    expect(await answer(s, call), """
+    expect(
+        await answer(s, call),
+        """
         started=True status=1
         COMPLETED: failed: no (Boom, )
-    """)
+    """,
+    )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
@@ -146,30 +164,39 @@ async def test_a_rejection(s: Scenario) -> None:
 async def test_conflicts(s: Scenario) -> None:
     await s.start()
     await s.step(c.timer("t", 600))
-    expect(await answer(s, both(s, workflow_id_conflict_policy=FAIL)), """
+    expect(
+        await answer(s, both(s, workflow_id_conflict_policy=FAIL)),
+        """
         ALREADY_EXISTS: Update-with-Start could not be executed.
           MultiOperationExecutionFailure statuses=[{code=6 message="Workflow execution is already running.
               WorkflowId: wf, RunId: run1."
               details=[{type_url=type.googleapis.com/temporal.api.errordetails.v1.WorkflowExecutionAlreadyStartedFailure
               value=<114 bytes>}]}, {code=10 message="Operation was aborted."
               details=[{type_url=type.googleapis.com/temporal.api.failure.v1.MultiOperationExecutionAborted}]}]
-    """)
+    """,
+    )
     call = both(s, workflow_id_conflict_policy=TERMINATE)
     task = await s.poll()
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), c.complete(), messages=[a, r])
-    expect(await answer(s, call), """
+    expect(
+        await answer(s, call),
+        """
         started=True status=1
         COMPLETED: ['"changed"']
-    """)
-    expect(await answer(s, both(s, "other", workflow_id_reuse_policy=REJECT_DUPLICATE)), """
+    """,
+    )
+    expect(
+        await answer(s, both(s, "other", workflow_id_reuse_policy=REJECT_DUPLICATE)),
+        """
         ALREADY_EXISTS: Update-with-Start could not be executed.
           MultiOperationExecutionFailure statuses=[{code=6 message="Workflow execution already finished.
               WorkflowId: wf, RunId: run2. Workflow Id reuse policy: reject duplicate workflow Id."
               details=[{type_url=type.googleapis.com/temporal.api.errordetails.v1.WorkflowExecutionAlreadyStartedFailure
               value=<114 bytes>}]}, {code=10 message="Operation was aborted."
               details=[{type_url=type.googleapis.com/temporal.api.failure.v1.MultiOperationExecutionAborted}]}]
-    """)
+    """,
+    )
 
 
 async def test_closed_before_it_reached_a_worker(s: Scenario) -> None:
@@ -179,18 +206,24 @@ async def test_closed_before_it_reached_a_worker(s: Scenario) -> None:
     await asyncio.sleep(0.3)
     await s.terminate()
     task = await s.poll()
-    expect(brought(s, task), """
+    expect(
+        brought(s, task),
+        """
         u/request of u at 2
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
-    """)
+    """,
+    )
     a, r = accept(task), respond()
     await s.complete(task, at(a), at(r), messages=[a, r])
-    expect(await answer(s, call), """
+    expect(
+        await answer(s, call),
+        """
         started=True status=1
         COMPLETED: ['"changed"']
-    """)
+    """,
+    )
 
 
 async def test_faults(s: Scenario) -> None:
@@ -222,7 +255,9 @@ async def test_faults(s: Scenario) -> None:
         "no type": (start(workflow_type=None), update(request=None)),
     }
     lines = [f"{name}: {await refused(*operations)}" for name, operations in cases.items()]
-    expect("\n".join(lines), """
+    expect(
+        "\n".join(lines),
+        """
         nothing: INVALID_ARGUMENT: Operations have to be exactly [Start, Update].
         only a start: INVALID_ARGUMENT: Operations have to be exactly [Start, Update].
         two starts: INVALID_ARGUMENT: Operations have to be exactly [Start, Update].
@@ -254,4 +289,5 @@ async def test_faults(s: Scenario) -> None:
         no type: INVALID_ARGUMENT: Update-with-Start could not be executed.
           MultiOperationExecutionFailure statuses=[{code=3 message="WorkflowType is not set on request."},
               {code=3 message="Update meta is not set on request."}]
-    """)
+    """,
+    )

@@ -92,7 +92,7 @@ class ActivityOperations:
                 operations.select(hot.execution, selection),
                 reset_attempts=request.reset_attempts,
                 reset_heartbeat=request.reset_heartbeat,
-                delay=_within(request.jitter),
+                delay=within(request.jitter),
             )
         await self._runtime.durable(hot)
         return UnpauseActivityResponse()
@@ -109,7 +109,7 @@ class ActivityOperations:
                 reset_heartbeat=request.reset_heartbeat,
                 keep_paused=request.keep_paused,
                 restore_options=request.restore_original_options,
-                delay=_within(request.jitter),
+                delay=within(request.jitter),
             )
         await self._runtime.durable(hot)
         return ResetActivityResponse()
@@ -120,40 +120,16 @@ class ActivityOperations:
         """Change options, or put back those that the workflow asked for. The reply tells those of the last activity meant."""
         hot, selection = await self._find(request)
         checks.check_priority(request.activity_options.priority)
-        if request.restore_original and request.update_mask.paths:
-            raise InvalidArgument("Both UpdateMask and RestoreOriginal are provided")
-        meant = operations.select(hot.execution, selection)
-        changes: list[tuple[Activity, ActivityOptions | None]] = []
-        shown = ActivityOptions()
-        if request.restore_original:
-            changes = [(pending, None) for pending in meant]
-            shown = operations.options_of(meant[-1], original=True)
-        else:
-            if not request.HasField("activity_options"):
-                raise InvalidArgument("ActivityOptions are not provided")
-            if not request.HasField("update_mask"):
-                raise InvalidArgument("UpdateMask is not provided")
-            paths = paths_of(request.update_mask)
-            for pending in meant:
-                shown = self._merged(pending, request.activity_options, paths)
-                changes.append((pending, _kept(shown, pending)))
-        with self._runtime.transition(hot) as turn:
-            for pending, options in changes:
-                operations.set_options(turn, pending, options)
+        options = change_options(
+            self._runtime,
+            hot,
+            selection,
+            request.activity_options if request.HasField("activity_options") else None,
+            request.update_mask if request.HasField("update_mask") else None,
+            restore_original=request.restore_original,
+        )
         await self._runtime.durable(hot)
-        return UpdateActivityOptionsResponse(activity_options=shown)
-
-    def _merged(self, pending: Activity, wanted: ActivityOptions, paths: set[str]) -> ActivityOptions:
-        """The options of `pending` with those of `wanted` that `paths` name.
-
-        Raises:
-            InvalidArgument: they can't be.
-        """
-        options = operations.options_of(pending)
-        options.retry_policy.ClearField("non_retryable_error_types")
-        _merge(options, wanted, paths)
-        _check(options, pending, self._runtime.limits)
-        return options
+        return UpdateActivityOptionsResponse(activity_options=options)
 
     async def _find(self, request: Message) -> tuple[HotRun, Selection]:
         namespace = checks.namespace_of(self._runtime, request.namespace)  # type: ignore[attr-defined]
@@ -172,7 +148,46 @@ class ActivityOperations:
         return hot, Selection(everything=True)
 
 
-def _within(jitter: Duration) -> Callable[[], int]:
+def change_options(
+    runtime: Runtime,
+    hot: HotRun,
+    selection: Selection,
+    wanted: ActivityOptions | None,
+    mask: FieldMask | None,
+    *,
+    restore_original: bool,
+) -> ActivityOptions:
+    """Change the options of the activities that are meant. Returns those of the last one; they are not yet durable.
+
+    Raises:
+        InvalidArgument: no activity can have them; then none has.
+    """
+    if restore_original and mask is not None and mask.paths:
+        raise InvalidArgument("Both UpdateMask and RestoreOriginal are provided")
+    meant = operations.select(hot.execution, selection)
+    changes: list[tuple[Activity, ActivityOptions | None]] = []
+    shown = operations.options_of(meant[-1], original=True)
+    if restore_original:
+        changes = [(pending, None) for pending in meant]
+    else:
+        if wanted is None:
+            raise InvalidArgument("ActivityOptions are not provided")
+        if mask is None:
+            raise InvalidArgument("UpdateMask is not provided")
+        paths = paths_of(mask)
+        for pending in meant:
+            shown = operations.options_of(pending)
+            shown.retry_policy.ClearField("non_retryable_error_types")
+            _merge(shown, wanted, paths)
+            _check(shown, pending, runtime.limits)
+            changes.append((pending, _kept(shown, pending)))
+    with runtime.transition(hot) as turn:
+        for pending, options in changes:
+            operations.set_options(turn, pending, options)
+    return shown
+
+
+def within(jitter: Duration) -> Callable[[], int]:
     """Makes delays (ns) below `jitter`, so that what is offered anew at once does not start at once."""
     longest = to_ns(jitter)
     return lambda: random.randrange(longest) if longest > 0 else 0  # noqa: S311 - spreads load, hides nothing

@@ -12,6 +12,7 @@ from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from cloud.engine.api.activity_operations import ActivityOperations
 from cloud.engine.api.activity_tasks import ActivityTasks
+from cloud.engine.api.batch_operations import BatchOperationMethods
 from cloud.engine.api.describe import Descriptions
 from cloud.engine.api.histories import Histories
 from cloud.engine.api.lists import Lists
@@ -59,6 +60,7 @@ class EngineService:
             activity_tasks,
             ActivityOperations(runtime),
             WorkflowOptions(runtime),
+            BatchOperationMethods(runtime),
             histories,
             WorkflowQueries(runtime, workflow_tasks),
             updates,

@@ -15,6 +15,7 @@ from cloud.engine.api.versioning_overrides import check_override
 from cloud.engine.core import options
 from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Execution
+from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
 
@@ -45,22 +46,46 @@ class WorkflowOptions:
             check_paths(wanted, request.update_mask)
         except ValueError as error:
             raise InvalidArgument(f"error parsing UpdateMask: {error}") from None
-        checks.check_priority(wanted.priority)
-        if wanted.HasField("time_skipping_config"):
-            raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")
+        check_options(wanted)
         if execution.run_id and not checks.is_uuid(execution.run_id):
             raise InvalidArgument("RunId is not valid UUID.")
         hot = await self._runtime.find(namespace, execution.workflow_id, execution.run_id)
-        if not hot.execution.running:
-            raise RunClosed("workflow execution already completed")
-        if wanted.HasField("versioning_override"):
-            _check_pinned_in_place(hot.execution, wanted)
-            check_override(wanted.versioning_override, hot.execution.started.task_queue.name)
-        merged = _merged(hot.execution.options, wanted, paths_of(request.update_mask))
-        with self._runtime.transition(hot) as turn:
-            options.update(turn, merged, identity=request.identity)
+        merged = change_options(self._runtime, hot, wanted, request.update_mask, request.identity)
         await self._runtime.durable(hot)
         return UpdateWorkflowExecutionOptionsResponse(workflow_execution_options=merged)
+
+
+def check_options(wanted: WorkflowExecutionOptions) -> None:
+    """Check what no run can have.
+
+    Raises:
+        InvalidArgument: the priority is none.
+        Unimplemented: time skipping is asked for.
+    """
+    checks.check_priority(wanted.priority)
+    if wanted.HasField("time_skipping_config"):
+        raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")
+
+
+def change_options(
+    runtime: Runtime, hot: HotRun, wanted: WorkflowExecutionOptions, mask: FieldMask, identity: str
+) -> WorkflowExecutionOptions:
+    """Change what `mask` names of a run's options. Returns all of them; they are not yet durable.
+
+    Raises:
+        RunClosed: it is closed.
+        InvalidArgument, FailedPrecondition: they can't be.
+    """
+    execution = hot.execution
+    if not execution.running:
+        raise RunClosed("workflow execution already completed")
+    if wanted.HasField("versioning_override"):
+        _check_pinned_in_place(execution, wanted)
+        check_override(wanted.versioning_override, execution.started.task_queue.name)
+    merged = _merged(execution.options, wanted, paths_of(mask))
+    with runtime.transition(hot) as turn:
+        options.update(turn, merged, identity=identity)
+    return merged
 
 
 def _check_pinned_in_place(execution: Execution, wanted: WorkflowExecutionOptions) -> None:

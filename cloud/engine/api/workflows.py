@@ -399,15 +399,7 @@ class Workflows:
         namespace = checks.namespace_of(self._runtime, request.namespace)
         checks.check_execution(request.workflow_execution)
         hot = await self._find(namespace, request.workflow_execution)
-        if hot.execution.running:
-            with self._runtime.transition(hot) as turn:
-                close.terminate(
-                    turn, reason="Delete workflow execution", details=None, identity="history-service"
-                )
-            await self._runtime.settled(hot)
-        if not hot.dropped:
-            batch = self._runtime.delete(hot)
-            await batch.durable
+        await delete_run(self._runtime, hot)
         return DeleteWorkflowExecutionResponse()
 
     async def _find(self, namespace: Namespace, execution: Message, first_run_id: str = "") -> HotRun:
@@ -416,6 +408,19 @@ class Workflows:
         if first_run_id and hot.execution.started.first_execution_run_id != first_run_id:
             raise NoSuchRun("workflow execution not found")
         return hot
+
+
+async def delete_run(runtime: Runtime, hot: HotRun) -> None:
+    """Remove a run and its history, durably; an open one is terminated first."""
+    if hot.execution.running:
+        with runtime.transition(hot) as turn:
+            close.terminate(
+                turn, reason="Delete workflow execution", details=None, identity="history-service"
+            )
+        await runtime.settled(hot)
+    if not hot.dropped:
+        batch = runtime.delete(hot)
+        await batch.durable
 
 
 def _check_signal_name(name: str, limits: Limits) -> None:

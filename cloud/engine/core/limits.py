@@ -29,6 +29,8 @@ class Limits:
     pending_signals: int = 2_000
     pending_cancels: int = 2_000
     signals_received: int = 10_000
+    batch_operations: int = 1
+    batch_operations_per_second: int = 50
     workflow_task_timeout_default: int = 10 * SECOND
     workflow_task_timeout: int = 120 * SECOND
     retry_initial_interval: int = SECOND

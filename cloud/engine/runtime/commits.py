@@ -26,6 +26,8 @@ from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.lease import LOST
 from cloud.engine.store.database import Database, StoreUnavailable
 from cloud.engine.store.rows import (
+    BatchOperationRow,
+    BatchStepRow,
     CurrentRun,
     HistoryRow,
     Rows,
@@ -91,6 +93,8 @@ class Batch:
     schedules: dict[str, ScheduleRow] = field(default_factory=dict)
     listed_schedules: dict[str, VisibilityRow] = field(default_factory=dict)
     deleted_schedules: list[str] = field(default_factory=list)
+    batch_operations: list[BatchOperationRow] = field(default_factory=list)
+    batch_steps: dict[tuple[str, str], BatchStepRow] = field(default_factory=dict)
     durable: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -105,6 +109,8 @@ class Batch:
             or self.deleted
             or self.schedules
             or self.deleted_schedules
+            or self.batch_operations
+            or self.batch_steps
         )
 
     def finish_task(self, task_id: int) -> None:
@@ -291,6 +297,8 @@ class CommitLoop:
             visibility=list(batch.listed_schedules.values()),
             schedules=batch.schedules,
             deleted_schedules=batch.deleted_schedules,
+            batch_operations=batch.batch_operations,
+            batch_steps=batch.batch_steps,
         )
         for run_id, hot in batch.runs.items():
             with _blaming(run_id):

@@ -53,7 +53,11 @@ def delete_rest(connection: Connection, namespace_id: str, epoch: int) -> int:
     """
     check_epoch(connection, epoch)
     count = 0
-    for table, key in ((s.current_runs, s.current_runs.c.workflow_id), (s.tasks, s.tasks.c.task_id)):
+    for table, key in (
+        (s.current_runs, s.current_runs.c.workflow_id),
+        (s.tasks, s.tasks.c.task_id),
+        (s.batch_operations, s.batch_operations.c.job_id),
+    ):
         of_namespace = table.c.namespace_id == namespace_id
         page = list(connection.execute(select(key).where(of_namespace).limit(PAGE_ROWS)).scalars())
         if page:

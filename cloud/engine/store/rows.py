@@ -61,6 +61,29 @@ class TaskRow(NamedTuple):
     created_at: int
 
 
+class BatchOperationRow(NamedTuple):
+    """A row of ``batch_operations``."""
+
+    namespace_id: str
+    job_id: str
+    run_id: str
+    state: int
+    start_time: int
+    close_time: int
+    definition: bytes
+    progress: bytes
+
+
+class BatchStepRow(NamedTuple):
+    """What of a row of ``batch_operations`` each step changes, and which row that is."""
+
+    state: int
+    close_time: int
+    progress: bytes
+    namespace_id: str
+    job_id: str
+
+
 class UsageRow(NamedTuple):
     """A row of ``usage_records``."""
 
@@ -120,6 +143,9 @@ class Rows:
     )  # (namespace id, workflow id, run id)
     schedules: dict[str, ScheduleRow] = field(default_factory=dict)  # by their keys
     deleted_schedules: list[str] = field(default_factory=list)
+
+    batch_operations: list[BatchOperationRow] = field(default_factory=list)
+    batch_steps: dict[tuple[str, str], BatchStepRow] = field(default_factory=dict)
 
     def run_ids(self) -> list[str]:
         """The runs, and keys of schedules, that have rows of their own here."""

@@ -148,4 +148,25 @@ Index(
     postgresql_where=schedules.c.wake_at > 0,
 )
 
+# One row per batch operation, kept as long as a closed run. `state` is a BatchOperationState, `definition` the serialized
+# StartBatchOperationRequest, `progress` how far it is (store.batch_operations.BatchProgress as MessagePack).
+batch_operations = Table(
+    "batch_operations",
+    metadata,
+    Column("namespace_id", String(36), primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("run_id", String(36), nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("close_time", BigInteger, nullable=False),
+    Column("definition", LargeBinary, nullable=False),
+    Column("progress", LargeBinary, nullable=False),
+)
+Index(
+    "batch_operations_running",
+    batch_operations.c.state,
+    sqlite_where=batch_operations.c.state == 1,
+    postgresql_where=batch_operations.c.state == 1,
+)
+
 visibility = Visibility(visibility_table(metadata))

@@ -165,7 +165,7 @@ class Visibility:
         if len(found) <= page_size:
             return found, None
         del found[page_size:]
-        return found, _write_cursor(found[-1])
+        return found, cursor_after(found[-1])
 
     def count(self, conn: Connection, namespace_id: str, list_filter: ListFilter) -> Count:
         """Count the runs that `list_filter` finds, in groups if it says GROUP BY."""
@@ -227,7 +227,8 @@ def _row(found: Row[Any]) -> VisibilityRow:
     return VisibilityRow(**dict(zip(_NAMES, found, strict=True)))
 
 
-def _write_cursor(row: VisibilityRow) -> bytes:
+def cursor_after(row: VisibilityRow) -> bytes:
+    """The cursor of the page that begins behind `row`."""
     closed = INT64_MAX if row.close_time is None else row.close_time
     return _CURSOR.pack(_CURSOR_VERSION, closed, row.start_time) + row.run_id.encode()
 

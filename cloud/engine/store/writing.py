@@ -38,6 +38,8 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
         s.visibility.upsert(connection, rows.visibility)
     if rows.deleted_runs:
         _delete_runs(connection, rows.deleted_runs)
+    _ADD_BATCH_OPERATIONS.execute_many(connection, rows.batch_operations)
+    _STEP_BATCH_OPERATIONS.execute_many(connection, list(rows.batch_steps.values()))
     _PUT_SCHEDULES.execute_many(connection, list(rows.schedules.values()))
     if rows.deleted_schedules:
         _DELETE_SCHEDULE.execute_many(connection, [schedule_of_key(key) for key in rows.deleted_schedules])
@@ -69,6 +71,17 @@ def _delete(table: Table, column: str) -> Statement:
 _PUT_RUNS = _upsert(s.runs)
 _PUT_CURRENT = _upsert(s.current_runs)
 _PUT_PROGRESS = _upsert(s.activity_progress)
+_ADD_BATCH_OPERATIONS = _insert(s.batch_operations)
+_STEP_BATCH_OPERATIONS = Statement(
+    lambda _: (
+        update(s.batch_operations)
+        .values(
+            state=bindparam("state_"), close_time=bindparam("close_time_"), progress=bindparam("progress_")
+        )
+        .where(s.batch_operations.c.namespace_id == bindparam("namespace_"))
+        .where(s.batch_operations.c.job_id == bindparam("job_"))
+    )
+)
 _PUT_SCHEDULES = _upsert(s.schedules)
 _ADD_HISTORY = _insert(s.history)
 _ADD_BUFFERED = _insert(s.buffered_events)
