@@ -22,6 +22,7 @@ YEAR_MAX: Final = 2100
 """The years that a calendar knows; nothing is scheduled beyond."""
 
 COMMENT_LENGTH_MAX: Final = 200
+_DIGITS_MAX: Final = 9
 _DAY_S: Final = 86_400
 _ONE_DAY: Final = timedelta(days=1)
 _EPOCH: Final = date(1970, 1, 1).toordinal()
@@ -50,8 +51,8 @@ _UNITS: Final = {
     "h": 3600 * SECOND,
     "d": _DAY_S * SECOND,
 }
-_DURATION: Final = re.compile(r"((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h|d))+")
-_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|ms|s|m|h|d))+")
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h|d)")
 
 
 class InvalidSpec(ValueError):
@@ -148,9 +149,9 @@ def _ranges(text: str, name: str, low: int, high: int) -> Iterator[Range]:
                 raise InvalidSpec(f"{name} has too many slashes")
             if not step_text:
                 raise InvalidSpec(f"{name} missing step value")
-            if not step_text.isdecimal() or not int(step_text):
+            step = _number(step_text) or 0
+            if not step:
                 raise InvalidSpec(f"{name} has invalid Step")
-            step = int(step_text)
         start, end = _span(span, name, low, high, open_ended=bool(slash))
         if name == "DayOfWeek" and end == 7:  # Sunday's other number
             if (7 - start) % step == 0 and (step > 1 or start > 1):
@@ -188,9 +189,13 @@ def _value(text: str, name: str, low: int, high: int) -> int | None:
         number = next(
             (index for index, known in enumerate(names, first) if known.startswith(text.lower())), None
         )
-    if number is None and text.isdecimal() and text.isascii() and len(text) <= 4:
-        number = int(text)
+    if number is None:
+        number = _number(text)
     return number if number is not None and low <= number <= high else None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX else None
 
 
 _FIELDS: Final[dict[str, tuple[str, str, int, int]]] = {
