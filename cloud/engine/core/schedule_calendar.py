@@ -272,17 +272,22 @@ class Calendar:
         )
 
     def stays_until(self, at: int) -> int:
-        """A moment up to which all match, given that `at` does: the end of its minute, hour or day, if all of that matches."""
-        local = datetime.fromtimestamp(at, self._zone)
+        """A moment up to which all match, given that `at` does: the end of its minute, hour, day, month or year, if all of that
+        matches."""
         if len(self._seconds) < 60:
             return at
-        end = at + 59 - local.second
-        if len(self._minutes) == 60:
-            end += 60 * (59 - local.minute)
-            if len(self._hours) == 24:
-                end += 3600 * (23 - local.hour)
-        # Across a change of the clock these sums do not hold.
-        return end if self._offset(end) == self._offset(at) else at
+        local = datetime.fromtimestamp(at, self._zone)
+        if len(self._minutes) < 60 or len(self._hours) < 24:
+            end = at + 59 - local.second
+            if len(self._minutes) == 60:
+                end += 60 * (59 - local.minute)
+            # Across a change of the clock these sums do not hold.
+            return end if self._offset(end) == self._offset(at) else at
+        day = local.date()
+        if len(self._weekdays) == 7 and len(self._days) == 31:
+            month = 12 if len(self._months) == 12 else day.month
+            day = date(day.year + month // 12, month % 12 + 1, 1) - _ONE_DAY
+        return self._midnight(day + _ONE_DAY) - 1
 
     def next(self, after: int) -> int | None:
         """The first matching moment after `after`; None if there is none up to YEAR_MAX."""

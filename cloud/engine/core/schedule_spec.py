@@ -26,8 +26,8 @@ from cloud.engine.core.schedule_calendar import (
 
 __all__ = ["InvalidSpec", "Spec", "Time", "TooManyExclusions", "canonical", "filled"]
 
-SEARCH_MAX: Final = 10_000
-"""Excluded moments that one look for the next time passes over (a whole excluded day is one of them)."""
+SEARCH_MAX: Final = 1_000
+"""Excluded moments that one look for the next time passes over (a whole excluded day, month or year is one of them)."""
 
 _END_S: Final = 4_133_980_799
 """The last second of the year YEAR_MAX."""

@@ -51,7 +51,7 @@ calendars = st.builds(
     minute=ranges(0, 59),
     hour=ranges(0, 23),
     day_of_month=ranges(1, 31),
-    month=st.just([Range(start=1, end=12)]),
+    month=ranges(1, 12),
     day_of_week=ranges(0, 6),
 )
 
@@ -71,8 +71,21 @@ def test_the_next_time_is_the_first_that_matches(
         assert found == first
 
 
-@given(calendars, st.sampled_from(sorted(MOMENTS)), st.integers(0, 1), st.integers(-7200, 7200))
-@settings(max_examples=100, deadline=None)
+full = st.builds(
+    StructuredCalendarSpec,
+    second=st.just([Range(end=59)]),
+    minute=st.just([Range(end=59)]),
+    hour=st.one_of(st.just([Range(end=23)]), ranges(0, 23)),
+    day_of_month=ranges(1, 31),
+    month=ranges(1, 12),
+    day_of_week=ranges(0, 6),
+)
+
+
+@given(
+    st.one_of(calendars, full), st.sampled_from(sorted(MOMENTS)), st.integers(0, 1), st.integers(-7200, 7200)
+)
+@settings(max_examples=300, deadline=None)
 def test_what_is_passed_over_matches_throughout(
     calendar: StructuredCalendarSpec, zone: str, which: int, shift: int
 ) -> None:
