@@ -27,7 +27,7 @@ from codec import (
     WriteFormat,
 )
 from sdk.errors import ProfileError
-from sdk.profile import Profile
+from sdk.profile import Profile, profiles_with_ring_for, settings_file
 from sdk.settings import Encryption
 
 
@@ -103,13 +103,7 @@ def options_of(
     """
     settings = profile.codec
     if settings.encryption is Encryption.ON and settings.key_ring is None:
-        raise ProfileError(
-            f"Profile {profile.name!r} names no key ring, so its payloads cannot be encrypted. Make one "
-            "(`tacit keys "
-            f"init`) and set key-ring in {profile.config_file.with_name('tacit.toml')} (or "
-            "TACIT_CODEC_KEY_RING); "
-            'or set encryption = "off" (TACIT_CODEC_ENCRYPTION=off) to send them readable.'
-        )
+        raise ProfileError(_no_key_ring(profile, namespace or profile.namespace))
     return DataConverterOptions(
         namespace=namespace or profile.namespace,
         key_ring=settings.key_ring if settings.encryption is Encryption.ON else None,
@@ -123,3 +117,25 @@ def options_of(
         readable_namespaces=settings.readable_namespaces,
         payload_converter_class=payload_converter_class,
     )
+
+
+def _no_key_ring(profile: Profile, namespace: str) -> str:
+    """What to do, the safest first: a second ring for a namespace splits it into two that can't read each other."""
+    names = {namespace, profile.codec.binding or namespace}
+    others = profiles_with_ring_for(profile.config_file, names, besides=profile.name)
+    place = f"[profile.{profile.name}] of {settings_file(profile.config_file)}"
+    if others:
+        other, settings = next(iter(others.items()))
+        binding = f' and binding = "{settings.binding}"' if settings.binding else ""
+        way = (
+            f'Profile {other!r} has one for this namespace: set key-ring = "{settings.key_ring}"{binding} '
+            f"in {place} (or TACIT_CODEC_KEY_RING)."
+        )
+    else:
+        way = (
+            f"If {namespace!r} has a key ring, put back a copy of it and set key-ring in {place} (or "
+            'TACIT_CODEC_KEY_RING); to send payloads readable, set encryption = "off" '
+            "(TACIT_CODEC_ENCRYPTION=off); only if nothing was ever encrypted for it, make a key ring: "
+            f"`tacit keys init --profile {profile.name}`."
+        )
+    return f"Profile {profile.name!r} names no key ring, so its payloads cannot be encrypted. {way}"

@@ -11,14 +11,14 @@ import dataclasses
 import ipaddress
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from temporalio.envconfig import ClientConfigProfile
 
-from codec import SecretFileError, sole_writer, write_secret_file
+from codec import KeyRingError, SecretFileError, load_key_ring, sole_writer, write_secret_file
 from sdk.errors import ProfileError
 from sdk.settings import VERSION, CodecSettings, read_document, read_settings, read_toml
 
@@ -109,6 +109,36 @@ def load_profile(
         codec=read_settings(settings_file(path), chosen, variables),
         config_file=path,
     )
+
+
+def profiles_with_ring_for(path: Path, names: Collection[str], *, besides: str) -> dict[str, CodecSettings]:
+    """The profiles of the `temporal.toml` at `path`, but `besides`, whose key ring is for one of `names`.
+
+    That is, whose namespace or payloads' binding is among them: what they wrote, a second ring cannot read.
+    Profiles that are damaged are left out; a key ring whose file is lost counts by its profile.
+    """
+    found = {}
+    profiles = read_toml(path).get("profile", {})
+    for name in profiles if isinstance(profiles, dict) else ():
+        if name == besides:
+            continue
+        try:
+            other = load_profile(name, config_file=path, environment={})
+        except ProfileError:
+            continue
+        ring = other.codec.key_ring
+        if ring is not None and not {other.namespace, _binding(other.codec, ring)}.isdisjoint(names):
+            found[name] = other.codec
+    return found
+
+
+def _binding(settings: CodecSettings, ring: Path) -> str | None:
+    if settings.binding is not None:
+        return settings.binding
+    try:
+        return load_key_ring(ring).binding
+    except KeyRingError:
+        return None
 
 
 def write_profile(

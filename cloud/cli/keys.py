@@ -32,7 +32,8 @@ from codec import (
     update_key_ring,
     write_secret_file,
 )
-from sdk import SdkError, default_config_file, load_profile, write_settings
+from sdk import Profile, SdkError, default_config_file, load_profile, settings_file, write_settings
+from sdk.profile import profiles_with_ring_for
 
 app = typer.Typer(
     help="The key ring that encrypts your payloads. It is yours alone: the service never sees it.",
@@ -78,15 +79,25 @@ def init(
         str | None,
         typer.Option(help="The first key's id; by default the day and random digits.", show_default=False),
     ] = None,
+    second: Annotated[
+        bool,
+        typer.Option(
+            "--second",
+            help="Make it although another profile has a ring for this binding: neither reads what the other encrypts.",
+        ),
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Make a key ring with one key. An existing file is never overwritten."""
 
     path = _path(key_ring, profile)
     chosen = _do(lambda: load_profile(profile))
+    wanted = binding or chosen.namespace
+    if not second:
+        _refuse_second_ring(chosen, wanted)
 
     def work() -> KeyRing:
-        ring = KeyRing.create(binding or chosen.namespace, key_id=key_id)
+        ring = KeyRing.create(wanted, key_id=key_id)
         create_key_ring(path, ring)
         if chosen.codec.key_ring is None:
             # What stands in the file, without what the environment says on top of it.
@@ -280,6 +291,17 @@ def import_command(
     imported = _do(work)
     ring = _do(lambda: load_key_ring(path))
     emit([_row(key, ring) for key in imported], output)
+
+
+def _refuse_second_ring(profile: Profile, binding: str) -> None:
+    """End the command if payloads of this binding have a key ring already, in another profile."""
+    others = _do(lambda: profiles_with_ring_for(profile.config_file, {binding}, besides=profile.name))
+    for name, settings in others.items():
+        fail(
+            f"profile {name!r} has a key ring for {binding!r} already, and a second one can't read what the first "
+            f'encrypts: set key-ring = "{settings.key_ring}" in [profile.{profile.name}] of '
+            f"{settings_file(profile.config_file)}, or give --second to make another all the same"
+        )
 
 
 def _path(key_ring: Path | None, profile: str | None) -> Path:

@@ -33,7 +33,7 @@ from cloud.cli.namespace_setup import (
     write_worker_profile,
 )
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note, warn
-from sdk import ProfileError, load_profile
+from sdk import Profile, load_profile
 from sdk.profile import DEFAULT_PROFILE
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, change and delete namespaces.")
@@ -152,6 +152,7 @@ def create(
     elif worker_profile is not None:
         fail("a profile for workers is written with certificates made here; leave out --ca", EXIT_MISUSED)
     with control_plane(address, api_key, server_ca, profile) as client:
+        control = load_profile(cloud_profile_name(profile))
         shown = create_namespace(
             client,
             spec,
@@ -159,9 +160,10 @@ def create(
             worker_profile=written if make else None,
             worker_address=worker_address,
             directory=directory or default_directory(),
-            server_ca=server_ca or _profile_server_ca(profile),
+            server_ca=server_ca or _server_ca_of(control),
             object_store=object_store,
             organization=organization,
+            control_profile=control.name,
         )
     emit(shown, output)
     say_what_to_do(shown)
@@ -178,6 +180,7 @@ def create_namespace(
     server_ca: Path | None,
     object_store: str | None,
     organization: str | None,
+    control_profile: str,
 ) -> dict[str, object]:
     """Create a namespace; with a `worker_profile` also its files and the profile. Returns what to show."""
     full_name = client.full_name(spec.name)
@@ -201,6 +204,7 @@ def create_namespace(
             address=address,
             server_ca=server_ca,
             object_store=object_store,
+            control_profile=control_profile,
         )
         shown |= {
             "profile": worker_profile,
@@ -388,12 +392,9 @@ def _set_filters(spec: namespace_pb.NamespaceSpec, given: list[str] | None) -> N
             setattr(one, _FILTER_FIELDS[field.strip().lower()], value.strip())
 
 
-def _profile_server_ca(profile: str | None) -> Path | None:
-    """The CA of the service's certificate, as the control plane's profile has it."""
-    try:
-        tls = load_profile(cloud_profile_name(profile)).connection.tls
-    except ProfileError:
-        return None
+def _server_ca_of(profile: Profile) -> Path | None:
+    """The CA of the service's certificate, as a profile has it."""
+    tls = profile.connection.tls
     root = tls.server_root_ca_cert if tls is not None else None
     return root if isinstance(root, Path) else None
 

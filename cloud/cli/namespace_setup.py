@@ -28,6 +28,7 @@ from sdk import (
     read_ca,
     write_pair,
     write_profile,
+    write_settings,
 )
 from sdk.profile import DEFAULT_PROFILE
 from tenancy.names import namespace_name_faults
@@ -89,12 +90,18 @@ def write_worker_profile(
     address: str,
     server_ca: Path | None,
     object_store: str | None,
+    control_profile: str,
 ) -> None:
-    """Write the profile with which workers and clients connect; ends the command if it can't."""
+    """Write the profile with which workers and clients connect; ends the command if it can't.
+
+    The settings for payloads also go to the `control_profile` if it is about the same namespace and has no key ring:
+    a worker that connects with its API key reads and writes the same payloads.
+    """
+    path = default_config_file()
     codec = CodecSettings(key_ring=files.key_ring.resolve(), binding=namespace, object_store=object_store)
     try:
         write_profile(
-            default_config_file(),
+            path,
             name,
             address=address,
             namespace=namespace,
@@ -103,6 +110,9 @@ def write_worker_profile(
             client_key_path=files.client_key,
             codec=codec,
         )
+        control = load_profile(control_profile, config_file=path, environment={})
+        if control.namespace == namespace and control.codec.key_ring is None:
+            write_settings(path, control.name, codec)
     except SdkError as error:
         fail(str(error))
 

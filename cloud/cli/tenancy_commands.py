@@ -43,7 +43,7 @@ from cloud.cli.namespace_setup import (
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail
 from cloud.cli.usage_client import Connection
 from cloud.controlplane.signup_call import SIGNUP_METHOD, NewAccount, decode_response, encode_request
-from sdk import SdkError, default_config_file, write_profile
+from sdk import CodecSettings, SdkError, default_config_file, write_profile
 
 SIGNUP_TOKEN_VARIABLE = "TACIT_SIGNUP_TOKEN"  # noqa: S105 - a variable's name
 
@@ -128,6 +128,7 @@ def signup(
                 server_ca=kept_ca,
                 object_store=object_store,
                 organization=account_name,
+                control_profile=profile,
             )
         except CallFailed as error:
             again = f"tacit namespace create NAME --profile {profile} --worker-profile {worker_profile}"
@@ -168,6 +169,7 @@ def _keep_api_key(
             namespace=namespace,
             server_ca_pem_path=server_ca,
             api_key=made.api_key,
+            codec=CodecSettings(),  # not those of a replaced profile, whose key ring was another namespace's
         )
     except SdkError as error:
         fail(

@@ -75,6 +75,22 @@ def test_binding_is_the_profiles_namespace_by_default(keys: Command) -> None:
     assert load_key_ring(keys.ring).binding == "billing.acme"
 
 
+def test_a_second_ring_for_the_same_binding_needs_a_word(keys: Command) -> None:
+    (keys.folder / "temporal.toml").write_text(
+        '[profile.default]\nnamespace = "orders.acme"\n[profile.cloud]\nnamespace = "orders.acme"\n'
+    )
+    keys.run("init")
+    second = ("init", "--profile", "cloud", "--key-ring", "second.json")
+    refused = keys.run(*second, code=1)
+    assert (
+        f'set key-ring = "{keys.ring}" in [profile.cloud] of {keys.folder / "tacit.toml"}' in refused.stderr
+    )
+    assert not (keys.folder / "second.json").exists()
+    keys.run(*second, "--binding", "stock.acme", "--second")
+    keys.run("init", "--profile", "cloud", "--key-ring", "third.json", "--second")
+    assert load_key_ring(keys.folder / "third.json").binding == "orders.acme"
+
+
 def test_keys_go_to_another_ring(keys: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
     keys.run("init", "--binding", "a", "--key-id", "k1")
     other = Command(tmp_path_factory.mktemp("other"))

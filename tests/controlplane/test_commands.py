@@ -20,7 +20,8 @@ from cloud.controlplane.signup_call import SIGNUP_METHOD
 from cloud.gateway import Gateway, OwnCertificate, api_key_listener
 from cloud.gateway.method_table import METHOD_TABLE, account_row
 from codec import load_key_ring
-from sdk import Encryption, load_profile
+from sdk import CodecSettings, Encryption, load_profile, write_settings
+from sdk.converter import options_of
 from tenancy.access import GuardMode, NotAuthenticated
 
 from .conftest import NOW, Plane
@@ -163,6 +164,33 @@ async def test_what_to_keep_and_what_to_do_stand_last(
 
     created = await person.run("namespace", "create", "stock")
     assert created.output.rstrip("\n").split("\n")[-1].startswith("Next: `await sdk.connect('stock')`")
+
+
+async def test_an_api_key_reads_what_a_certificate_writes(person: Person, tmp_path: Path) -> None:
+    await person.sign_up("--object-store", "file:///srv/objects")
+    worker, cloud = (
+        load_profile(name, config_file=person.config, environment={}) for name in ("default", "cloud")
+    )
+    assert cloud.codec == worker.codec
+    assert options_of(cloud) == options_of(worker)
+
+    # A namespace of its own has a ring of its own: the API key's profile stays with the first one.
+    await person.say("namespace", "create", "stock")
+    assert load_profile("cloud", config_file=person.config, environment={}).codec == worker.codec
+
+    again = await person.sign_up("--replace", "--dir", str(tmp_path / "again"))
+    replaced = load_profile("cloud", config_file=person.config, environment={})
+    assert replaced.codec.binding == again["namespace"]
+    assert replaced.codec.key_ring == Path(again["key_ring"])
+
+
+async def test_a_namespace_that_signup_could_not_make_gives_the_api_key_its_ring_too(person: Person) -> None:
+    made = await person.sign_up()
+    write_settings(person.config, "cloud", CodecSettings())  # as when signup broke off
+    await person.say("namespace", "delete", "orders", "--yes")
+    await person.say("namespace", "create", "orders", "--worker-profile", "again")
+    cloud = load_profile("cloud", config_file=person.config, environment={})
+    assert cloud.codec.key_ring == Path(made["key_ring"])
 
 
 async def test_signup_finds_what_is_wrong_before_anything_is_made(plane: Plane, person: Person) -> None:

@@ -16,6 +16,7 @@ import pytest
 import sdk
 from codec import KeyRing, WriteFormat, create_key_ring
 from sdk import CodecSettings, Encryption, ProfileError, load_profile, settings_file, write_profile
+from sdk.converter import options_of
 from tests.processes import BIN
 
 
@@ -244,7 +245,9 @@ def test_writers_at_once_lose_nothing(config: Path) -> None:
 class TestConnecting:
     async def test_no_key_ring_is_refused(self, config: Path) -> None:
         write(config)
-        with pytest.raises(ProfileError, match=r"names no key ring.*tacit keys init.*tacit\.toml"):
+        with pytest.raises(
+            ProfileError, match=r"names no key ring.*put back a copy.*tacit\.toml.*tacit keys init"
+        ):
             await sdk.connect(config_file=config)
 
     async def test_a_lost_key_ring_is_one_sentence(self, config: Path, tmp_path: Path) -> None:
@@ -303,3 +306,31 @@ class TestConnecting:
         profile = load_profile("prod", config_file=config, environment={})
         assert profile.namespace == "changed"
         assert profile.codec.object_store == "s3://b"
+
+
+def test_without_a_key_ring_that_of_another_profile_is_named(config: Path, tmp_path: Path) -> None:
+    ring = tmp_path / "orders.json"
+    write(config, "default", codec=CodecSettings(key_ring=ring, binding="orders.acme"))
+    write(
+        config,
+        "other",
+        codec=CodecSettings(key_ring=tmp_path / "other.json", binding="else"),
+        namespace="else",
+    )
+    write(config, "cloud")
+    with pytest.raises(ProfileError) as raised:
+        options_of(load_profile("cloud", config_file=config, environment={}))
+    told = str(raised.value)
+    assert f"Profile 'default' has one for this namespace: set key-ring = \"{ring}\"" in told
+    assert 'binding = "orders.acme"' in told
+    assert "other.json" not in told
+    assert "keys init" not in told
+
+
+def test_a_ring_is_found_by_the_binding_in_its_file(config: Path, tmp_path: Path) -> None:
+    ring = tmp_path / "ring.json"
+    create_key_ring(ring, KeyRing.create("orders.acme"))
+    write(config, "old", codec=CodecSettings(key_ring=ring), namespace="moved.acme")
+    write(config, "cloud")
+    with pytest.raises(ProfileError, match="Profile 'old' has one"):
+        options_of(load_profile("cloud", config_file=config, environment={}))
