@@ -29,7 +29,7 @@ from cloud.engine.core.schedule_spec import InvalidSpec, Spec
 from cloud.engine.core.state import RUNNING
 from cloud.engine.core.turn import Turn
 from cloud.engine.runtime.close_events import close_event
-from cloud.engine.runtime.commits import Batch
+from cloud.engine.runtime.commits import Batch, Unflushed
 from cloud.engine.runtime.errors import NoSuchRun, NoSuchSchedule
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
@@ -103,11 +103,17 @@ class _Work:
             self._batch.durable.result()
 
     def put(self) -> Batch:
-        """Queue the schedule as it is now."""
+        """Queue the schedule as it is now.
+
+        Raises:
+            Unflushed: it can't be: what it is built on is lost, it is held up, or its namespace is being deleted.
+        """
         self.check()
         runtime, schedule, namespace = self._runtime, self.schedule, self.namespace
         key = schedule_key(namespace.namespace_id, self.schedule_id)
         runtime.check_held_up(key)
+        if not runtime.namespaces.serves(namespace.namespace_id):
+            raise Unflushed("the namespace is being deleted; try again")
         row = ScheduleRow(
             namespace.namespace_id,
             self.schedule_id,
@@ -338,14 +344,18 @@ class Schedules:
         return self._runtime.id_lock(namespace.namespace_id, _LOCK + schedule_id)
 
     @asynccontextmanager
-    async def _working(self, namespace: Namespace, schedule_id: str) -> AsyncIterator[_Work]:
+    async def _working(
+        self, namespace: Namespace, schedule_id: str, *, answered: bool = True
+    ) -> AsyncIterator[_Work]:
+        """Work on a schedule; if somebody is to be `answered`, until it is durable."""
         async with self._lock(namespace, schedule_id):
             schedule, batch = await self._newest(namespace, schedule_id)
             if schedule is None:
                 raise NoSuchSchedule(schedule_id)
             work = _Work(self._runtime, namespace, schedule_id, schedule, batch)
             yield work
-        await work.durable()
+        if answered:
+            await work.durable()
 
     async def _newest(self, namespace: Namespace, schedule_id: str) -> tuple[Schedule | None, Batch | None]:
         """The schedule as it is, and the batch that it is in, if that is not durable yet. Under its lock only."""
@@ -377,7 +387,8 @@ class Schedules:
             return
         namespace = self._runtime.namespaces.by_id(namespace_id)
         try:
-            async with self._working(namespace, schedule_id) as work:
+            # Should the flush fail, the store is looked through anew: nobody has to wait for it.
+            async with self._working(namespace, schedule_id, answered=False) as work:
                 now = self._runtime.clock.now()
                 if work.schedule.expired(now):
                     work.delete()
