@@ -41,7 +41,7 @@ _TIMEOUTS = (
     ("heartbeat_timeout", "HeartbeatTimeout"),
 )
 _TITLES = {"task_queue": "TaskQueue", "retry_policy": "RetryPolicy", "priority": "Priority"}
-_PATHS = frozenset(
+CHANGEABLE = frozenset(
     {
         "task_queue.name",
         *(name for name, _ in _TIMEOUTS),
@@ -56,7 +56,7 @@ _PATHS = frozenset(
         "priority.fairness_weight",
     }
 )
-"""What may be changed."""
+"""The paths of what may be changed."""
 
 
 class ActivityOperations:
@@ -199,7 +199,7 @@ def _merge(options: ActivityOptions, wanted: ActivityOptions, paths: set[str]) -
     Raises:
         InvalidArgument: a path leads into what `wanted` does not have.
     """
-    known = sorted(paths & _PATHS)
+    known = sorted(paths & CHANGEABLE)
     for path in known:
         part = path.partition(".")[0]
         if part in _TITLES and path != "priority" and not wanted.HasField(part):  # type: ignore[arg-type]

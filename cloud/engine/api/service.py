@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
 from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
+from cloud.engine.api.activity_execution_operations import ActivityExecutionOperations
 from cloud.engine.api.activity_operations import ActivityOperations
 from cloud.engine.api.activity_tasks import ActivityTasks
 from cloud.engine.api.batch_operations import BatchOperationMethods
@@ -51,6 +52,7 @@ class EngineService:
         Transfers(runtime, starting, schedules)
         histories = Histories(runtime)
         activity_tasks = ActivityTasks(runtime, matching)
+        activity_operations = ActivityOperations(runtime)
         workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks)
         workflows = Workflows(runtime, starting, workflow_tasks)
         updates = WorkflowUpdates(runtime)
@@ -58,7 +60,8 @@ class EngineService:
             workflows,
             workflow_tasks,
             activity_tasks,
-            ActivityOperations(runtime),
+            activity_operations,
+            ActivityExecutionOperations(runtime, activity_operations),
             WorkflowOptions(runtime),
             BatchOperationMethods(runtime),
             histories,

@@ -40,7 +40,11 @@ def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.workflow_execution_options_updated_event_attributes
     if attributes.attached_request_id:
         execution.attached_request_ids[attributes.attached_request_id] = event.event_id
-    execution.started.completion_callbacks.extend(attributes.attached_completion_callbacks)
+    if attributes.attached_completion_callbacks:
+        started = WorkflowExecutionStartedEventAttributes()  # readers have the first event itself
+        started.CopyFrom(execution.started)
+        started.completion_callbacks.extend(attributes.attached_completion_callbacks)
+        execution.started = started
     options.fold(execution, event)
 
 

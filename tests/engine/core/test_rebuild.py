@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.enums.v1 import EventType
 
-from cloud.engine.core import machine
-from tests.engine.core.machine_driver import RandomWalk
+from cloud.engine.core import machine, start
+from cloud.engine.core.state import Volatile
+from cloud.engine.core.turn import Turn
+from tests.engine.core.machine_driver import Driver, RandomWalk
 
 STEPS = 60
 
@@ -85,3 +87,20 @@ def test_walks_reach_every_event_that_the_core_writes() -> None:
     }
     missing = {EventType.Name(t) for t in written - seen - by_others}
     assert not missing
+
+
+def test_attached_callbacks_leave_the_first_event_as_it_is() -> None:
+    driver = Driver()
+    first = driver.history()[0]
+
+    def attach(turn: Turn) -> None:
+        event = turn.event(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED)
+        event.workflow_execution_options_updated_event_attributes.attached_completion_callbacks.add()
+        start.attach(turn, event)
+
+    driver.transition(attach)
+    driver.check()
+    events = driver.history()
+    machine.rebuild(driver.live.key, events, volatile=Volatile(), progress={}, buffered=[])
+    assert len(driver.live.started.completion_callbacks) == 1
+    assert events[0] == first
