@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from temporalio.client import Client, Interceptor, Plugin
 from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DefaultPayloadConverter, PayloadConverter
 from temporalio.runtime import Runtime
-from temporalio.service import GrpcCompression
+from temporalio.service import GrpcCompression, TLSConfig
 
 from codec import KeyRingError
 from sdk.converter import DataConverterOptions, data_converter, options_of
@@ -37,7 +41,8 @@ async def connect(
     are not gzipped where payloads are encrypted: ciphertext does not shrink.
 
     Raises:
-        ProfileError: the profile is not usable, or would send payloads or an API key readable by mistake.
+        ProfileError: the profile is not usable, its client certificate is out of its dates, or it would send payloads
+            or an API key readable by mistake.
         KeyRingError: its key ring is missing or not usable.
         codec.OffloadError: its object store is not.
         RuntimeError: the service cannot be reached, or refuses (raised by the SDK).
@@ -57,23 +62,110 @@ async def connect(
     api_key = connection.get("api_key")
     if api_key is not None and tls is False:
         refuse_key_in_the_clear(chosen.address)
+    if isinstance(tls, TLSConfig) and tls.client_cert is not None:
+        _refuse_outdated(chosen, tls.client_cert)
     try:
         converted = data_converter(options)
     except KeyRingError as error:
         # Raised anew, so that a script's traceback ends at its call of this, with one sentence and none of the way.
         raise KeyRingError(f"Profile {chosen.name!r} can't be used. {error}") from None
-    return await Client.connect(
-        chosen.address,
-        namespace=namespace or chosen.namespace,
-        api_key=api_key,
-        tls=tls,
-        rpc_metadata=connection.get("rpc_metadata", {}),
-        data_converter=converted,
-        header_codec_behavior=HeaderCodecBehavior.CODEC,
-        grpc_compression=GrpcCompression.NONE if options.key_ring is not None else GrpcCompression.GZIP,
-        interceptors=interceptors,
-        plugins=plugins,
-        identity=identity,
-        runtime=runtime,
-        lazy=lazy,
+    working_namespace = namespace or chosen.namespace
+    try:
+        return await Client.connect(
+            chosen.address,
+            namespace=working_namespace,
+            api_key=api_key,
+            tls=tls,
+            rpc_metadata=connection.get("rpc_metadata", {}),
+            data_converter=converted,
+            header_codec_behavior=HeaderCodecBehavior.CODEC,
+            grpc_compression=GrpcCompression.NONE if options.key_ring is not None else GrpcCompression.GZIP,
+            interceptors=interceptors,
+            plugins=plugins,
+            identity=identity,
+            runtime=runtime,
+            lazy=lazy,
+        )
+    except RuntimeError as error:
+        if tls is False or not any(words in str(error) for words in _CLOSED_UNANSWERED):
+            raise
+        raise RuntimeError(f"{error}. {_what_was_shown(chosen, working_namespace)}") from error
+
+
+_CLOSED_UNANSWERED = (
+    "connection closed",
+    "close_notify",
+    "CertificateRequired",
+    "UnknownCA",
+    "BadCertificate",
+)
+"""How the SDK's error tells that the other side ended the TLS connection: nothing else says that a certificate was
+refused, as under TLS 1.3 that happens after the client's part of the handshake."""
+
+
+def _refuse_outdated(profile: Profile, cert_pem: bytes) -> None:
+    """Raise if the client certificate is out of its dates: the service would only close the connection.
+
+    Raises:
+        ProfileError: it has expired, is not valid yet, or is no certificate.
+    """
+    shown = _client_certificate(profile)
+    try:
+        certificate = x509.load_pem_x509_certificate(cert_pem)
+    except ValueError:
+        raise ProfileError(
+            f"Profile {profile.name!r} names {shown}, which is no PEM certificate (-----BEGIN CERTIFICATE-----)."
+        ) from None
+    now = datetime.now(UTC)
+    if now < (start := certificate.not_valid_before_utc):
+        raise ProfileError(
+            f"Profile {profile.name!r} names {shown}, which is valid only from {start:%Y-%m-%d %H:%M} UTC, and this "
+            f"machine's clock says {now:%Y-%m-%d %H:%M} UTC: set the clock, or wait."
+        )
+    if now > (end := certificate.not_valid_after_utc):
+        raise ProfileError(
+            f"Profile {profile.name!r} names {shown}, which expired on {end:%Y-%m-%d %H:%M} UTC. Issue another, "
+            f"`{_issue_command(profile, certificate, now)}`, and name its two files in {profile.config_file}."
+        )
+
+
+def _issue_command(profile: Profile, certificate: x509.Certificate, now: datetime) -> str:
+    """The command that makes a successor of a certificate, beside it where its file is known."""
+    path = _certificate_path(profile)
+    folder = path.parent if path is not None else Path()
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    words = ["tacit", "cert", "issue", "--ca", folder / "ca.pem", "--ca-key", folder / "ca.key"]
+    words += [
+        "--name",
+        names[0].value if names else "worker",
+        "--dir",
+        folder,
+        "--file",
+        f"client-{now:%Y-%m-%d}",
+    ]
+    return shlex.join(str(word) for word in words)
+
+
+def _what_was_shown(profile: Profile, namespace: str) -> str:
+    """What to check after the service closed a TLS connection without an answer."""
+    closed = f"{profile.address} closed the connection without an answer"
+    tls = profile.connection.tls
+    if tls is None or tls.client_cert is None:
+        return (
+            f"{closed}, and profile {profile.name!r} shows no client certificate: check whether the address takes "
+            f"certificates only, and whether the namespace {namespace!r} has another address for API keys."
+        )
+    return (
+        f"{closed}, as a service does that does not accept a certificate: check that {_client_certificate(profile)} "
+        f"is signed by a CA of the namespace {namespace!r} (`tacit namespace get {namespace}` shows them)."
     )
+
+
+def _client_certificate(profile: Profile) -> str:
+    path = _certificate_path(profile)
+    return f"the client certificate {path}" if path is not None else "a client certificate"
+
+
+def _certificate_path(profile: Profile) -> Path | None:
+    tls = profile.connection.tls
+    return tls.client_cert if tls is not None and isinstance(tls.client_cert, Path) else None

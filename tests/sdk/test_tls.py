@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import ipaddress
+import json
+import shlex
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, GetSystemInfoResponse
+from typer.testing import CliRunner
 
 import sdk
+from cloud.cli.cert_commands import app as cert_app
 from sdk import CodecSettings, Encryption
 
 
@@ -124,6 +129,72 @@ async def test_client_certificate(mtls: Service, ca: sdk.CertificateAuthority, t
     assert name == "worker-1"
 
 
+def profile_with(
+    service: Service, pair: sdk.ClientCertificate, folder: Path, name: str = "client"
+) -> tuple[Path, Path]:
+    """A config file whose default profile shows this certificate, and the certificate's file."""
+    cert, key = sdk.write_pair(folder, name, pair)
+    config = folder / "temporal.toml"
+    sdk.write_profile(
+        config,
+        "default",
+        address=f"127.0.0.1:{service.port}",
+        namespace="orders.acme",
+        server_ca_pem_path=service.ca_file,
+        client_cert_path=cert,
+        client_key_path=key,
+        server_name="tacit.test",
+        codec=OFF,
+    )
+    return config, cert
+
+
+async def test_a_certificate_out_of_its_dates_is_told_before_dialling(
+    mtls: Service, ca: sdk.CertificateAuthority, tmp_path: Path
+) -> None:
+    sdk.write_pair(tmp_path, "ca", ca)
+    now = datetime.now(UTC)
+    expired = sdk.issue_client(ca, "worker 1", timedelta(minutes=1), now=now - timedelta(hours=1))
+    config, cert = profile_with(mtls, expired, tmp_path)
+    with pytest.raises(sdk.ProfileError) as raised:
+        await sdk.connect(config_file=config)
+    told = str(raised.value)
+    assert (
+        f"the client certificate {cert}, which expired on {now - timedelta(minutes=59):%Y-%m-%d %H:%M} UTC"
+        in told
+    )
+
+    # The command in the sentence makes a certificate that is let in.
+    arguments = shlex.split(told.split("`")[1])[2:]
+    done = await asyncio.to_thread(CliRunner().invoke, cert_app, [*arguments, "--output", "json"])
+    assert done.exit_code == 0, done.stderr
+    made = json.loads(done.stdout)
+    config.write_text(
+        config.read_text()
+        .replace(str(cert), made["certificate"])
+        .replace(str(cert.with_suffix(".key")), made["key"])
+    )
+    await sdk.connect(config_file=config)
+    assert [name for name, _ in mtls.seen] == ["worker 1"]
+
+
+async def test_a_certificate_of_the_future_points_to_the_clock(
+    mtls: Service, ca: sdk.CertificateAuthority, tmp_path: Path
+) -> None:
+    early = sdk.issue_client(ca, "worker-1", timedelta(days=1), now=datetime.now(UTC) + timedelta(hours=1))
+    config, cert = profile_with(mtls, early, tmp_path)
+    with pytest.raises(sdk.ProfileError, match=f"{cert}, which is valid only from .* set the clock"):
+        await sdk.connect(config_file=config)
+
+
+async def test_a_refused_certificate_is_named_with_its_namespace(mtls: Service, tmp_path: Path) -> None:
+    foreign = sdk.issue_client(sdk.create_ca("others", "Other"), "worker-1")
+    config, cert = profile_with(mtls, foreign, tmp_path)
+    with pytest.raises(RuntimeError, match=f"{cert} is signed by a CA of the namespace 'orders.acme'"):
+        await sdk.connect(config_file=config)
+    assert mtls.seen == []
+
+
 async def test_without_the_client_certificate_there_is_no_connection(mtls: Service, tmp_path: Path) -> None:
     config = tmp_path / "temporal.toml"
     sdk.write_profile(
@@ -134,7 +205,7 @@ async def test_without_the_client_certificate_there_is_no_connection(mtls: Servi
         server_ca_pem_path=mtls.ca_file,
         codec=OFF,
     )
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="shows no client certificate"):
         await sdk.connect(config_file=config)
     assert mtls.seen == []
 
