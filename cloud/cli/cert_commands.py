@@ -25,7 +25,7 @@ DirectoryOption = Annotated[
 ]
 
 
-@app.command(epilog="Example: tacit cert ca --name 'orders.f45a2 CA' --organization Acme")
+@app.command(epilog="Example: tacit cert ca --name 'orders.f45a2 CA' --organization Acme --dir certs")
 def ca(
     name: Annotated[
         str,
@@ -50,7 +50,9 @@ def ca(
     note("The key signs certificates for your namespaces: keep it where only you can read it.")
 
 
-@app.command(epilog="Example: tacit cert issue --ca ca.pem --ca-key ca.key --name worker-7")
+@app.command(
+    epilog="Example: tacit cert issue --ca certs/ca.pem --ca-key certs/ca.key --name worker-7 --dir certs"
+)
 def issue(
     name: Annotated[str, typer.Option("--name", help="The certificate's common name.")],
     ca_file: Annotated[Path, typer.Option("--ca", help="The CA's certificate.")],
@@ -71,7 +73,7 @@ def issue(
     emit({"certificate": certificate, "key": key, **_facts(pair.cert_pem)}, output)
 
 
-@app.command(epilog="Example: tacit cert show client.pem")
+@app.command(epilog="Example: tacit cert show certs/client.pem")
 def show(
     file: Annotated[Path, typer.Argument(help="PEM file with one certificate or more.")],
     output: OutputOption = Output.TEXT,

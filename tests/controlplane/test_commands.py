@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import shlex
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -401,6 +402,21 @@ async def test_certificates_by_command(person: Person, tmp_path: Path) -> None:
     assert "not overwritten" in again.stderr
     for arguments in (("show", ca["key"]), ("show", "nowhere.pem")):
         assert (await person.run("cert", *arguments)).exit_code == 2
+
+
+async def test_the_examples_of_certificates_work_one_after_the_other_as_printed(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("ca", "issue", "show"):
+        told = (await person.run("cert", command, "--help", COLUMNS="200")).stdout
+        example = told.split("Example: tacit ")[1].split("\n")[0]
+        done = await person.run(*shlex.split(example))
+        assert done.exit_code == 0, (example, done.stderr)
+    assert sorted(path.name for path in (tmp_path / "certs").iterdir()) == [
+        *("ca.key", "ca.pem", "client.key", "client.pem")
+    ]
+    assert not person.config.parent.exists()
 
 
 @pytest.mark.parametrize(
