@@ -70,7 +70,7 @@ class WorkflowQueries:
             if query in hot.queries:
                 hot.queries.remove(query)
         if request.query.query_type != FREE_QUERY:
-            await self._runtime.meter(namespace, "query_workflow", hot).durable
+            await asyncio.shield(self._runtime.meter(namespace, "query_workflow", hot).durable)
         return _response(result)
 
     async def _ask(self, query: PendingQuery, hot: HotRun, context: CallContext) -> WorkflowQueryResult:

@@ -190,7 +190,7 @@ class WorkflowTasks:
             raise InvalidArgument(completion.refusal_message(completed.refusal))
         eager = [
             self._matching.start_activity(hot, event_id, 0, request.identity, _build_id(request))
-            for event_id in sorted(completed.eager_activities)
+            for event_id in sorted(completed.eager_activities & hot.execution.activities.keys())
             if hot.execution.running
         ]
         next_task = self._take_next(hot, request, completed.new_task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from google.protobuf.message import Message
@@ -417,10 +418,9 @@ async def delete_run(runtime: Runtime, hot: HotRun) -> None:
             close.terminate(
                 turn, reason="Delete workflow execution", details=None, identity="history-service"
             )
-        await runtime.settled(hot)
+    await runtime.settled(hot)  # its parent must hear of its end before it is gone
     if not hot.dropped:
-        batch = runtime.delete(hot)
-        await batch.durable
+        await asyncio.shield(runtime.delete(hot).durable)
 
 
 def _check_signal_name(name: str, limits: Limits) -> None:

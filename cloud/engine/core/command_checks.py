@@ -140,6 +140,17 @@ def _check_retry(
         raise BadCommand(cause, f"invalid WorkflowRetryPolicy on {command}: {error}.{where}") from None
 
 
+def _check_cron(
+    plan: Plan, schedule: str, cause: WorkflowTaskFailedCause.ValueType, command: str, where: str
+) -> None:
+    if not schedule:
+        return
+    try:
+        plan.turn.around.next_cron_delay(schedule, plan.turn.now, plan.turn.now)
+    except ValueError:
+        raise BadCommand(cause, f"invalid CronSchedule on {command}: invalid CronSchedule..{where}") from None
+
+
 def _check_search_attributes(plan: Plan, attributes: Message) -> None:
     try:
         plan.check_search_attributes(attributes)
@@ -309,6 +320,7 @@ def _check_continue_as_new(plan: Plan, command: Command) -> None:
     for what in ("WorkflowRunTimeout", "WorkflowTaskTimeout", "BackoffStartInterval"):
         _fit(getattr(wanted, _snake_case(what)), cause, f"Invalid {what} on {name}", f".{where}")
     _check_retry(wanted, cause, name, where)
+    _check_cron(plan, wanted.cron_schedule, cause, name, where)
     _check_size(plan, wanted.input, cause, f"{name}Attributes.Input")
     _check_size(plan, wanted.memo, cause, f"{name}Attributes.Memo")
     _check_search_attributes(plan, wanted.search_attributes)
@@ -379,13 +391,7 @@ def _check_start_child(plan: Plan, command: Command) -> None:
     for what in ("WorkflowExecutionTimeout", "WorkflowRunTimeout", "WorkflowTaskTimeout"):
         _fit(getattr(wanted, _snake_case(what)), cause, f"Invalid {what} on {name}", f".{where}")
     _check_retry(wanted, cause, name, where)
-    if wanted.cron_schedule:
-        try:
-            plan.turn.around.next_cron_delay(wanted.cron_schedule, plan.turn.now, plan.turn.now)
-        except ValueError:
-            raise BadCommand(
-                cause, f"invalid CronSchedule on {name}: invalid CronSchedule..{where}"
-            ) from None
+    _check_cron(plan, wanted.cron_schedule, cause, name, where)
     _check_size(plan, wanted.input, cause, f"{name}Attributes.Input")
     _check_size(plan, wanted.memo, cause, f"{name}Attributes.Memo")
     _check_search_attributes(plan, wanted.search_attributes)

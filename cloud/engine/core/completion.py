@@ -109,7 +109,7 @@ def complete(
         turn.meter("record_workflow_heartbeat")
     elif new_updates:
         workflow_task.schedule(turn, speculative=True)
-    _enforce_history_limits(turn)
+    close.enforce_history_limits(turn)
     return Completed(
         outcome.eager_activities, None, execution.has_pending_workflow_task, updates=answers.by_update
     )
@@ -162,17 +162,3 @@ def refusal_message(error: BadCommand) -> str:
         return "UnhandledCommand"
     name = _C.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").title().replace("_", "")
     return f"{name}: {error.message}"
-
-
-def _enforce_history_limits(turn: Turn) -> None:
-    """A history that outgrew its limits ends its run (as the real server: terminated, with the reason)."""
-    execution, limits = turn.execution, turn.around.limits
-    count = execution.next_event_id - 1
-    if execution.history_size <= limits.history_size_error and count <= limits.history_count_error:
-        return
-    reason = (
-        "Workflow history size exceeds limit."
-        if execution.history_size > limits.history_size_error
-        else "Workflow history count exceeds limit."
-    )
-    close.terminate(turn, reason=reason, details=None, identity="history-service")

@@ -42,6 +42,8 @@ from cloud.engine.store.writing import LeaseLost, write_rows
 
 log = structlog.get_logger(__name__)
 
+FAILED_PAUSE_S = 0.2
+
 WAKE_AT_ONCE = 1
 """A wake time in the past: the run has work on other runs outstanding, and recovery is to find it first."""
 
@@ -207,8 +209,10 @@ class CommitLoop:
 
     def _end(self, reason: str) -> None:
         self._ended = True
-        self._fail(self.flushing)
-        self._on_ended(reason)
+        try:
+            self._fail(self.flushing)
+        finally:
+            self._on_ended(reason)
 
     async def _flush_as_they_come(self) -> None:
         while True:
@@ -223,6 +227,7 @@ class CommitLoop:
             rows = await self._write(batch)
             if rows is None:
                 self._fail(batch)
+                await asyncio.sleep(FAILED_PAUSE_S)  # a full disk stays full for a while
                 continue
             self.flushing = None
             for hot in batch.runs.values():
@@ -275,14 +280,15 @@ class CommitLoop:
         """A defect left a run's state in memory half changed: forget all that is not being flushed yet."""
         lost, self.open = self.open, Batch()
         self._on_failure()
-        lost.durable.set_exception(Unflushed("a defect undid the change; try again"))
-        lost.durable.exception()
+        if not lost.durable.done():
+            lost.durable.set_exception(Unflushed("a defect undid the change; try again"))
+            lost.durable.exception()
 
     def _fail(self, batch: Batch | None) -> None:
         later, self.open, self.flushing = self.open, Batch(), None
         self._on_failure()
         for lost in (batch, later):
-            if lost is not None:
+            if lost is not None and not lost.durable.done():
                 lost.durable.set_exception(Unflushed("the change could not be made durable; try again"))
                 lost.durable.exception()  # whether or not anyone waits
 

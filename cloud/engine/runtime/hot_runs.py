@@ -161,6 +161,8 @@ class HotRuns:
                 continue
             found = await self._database.read(lambda c: read_current(c, namespace_id, workflow_id))
             if generation == self.generation and key not in self._current:
+                if found is not None and self._is_being_deleted(found.run_id):
+                    return None
                 if found is not None:
                     self._current[key] = found
                 return found

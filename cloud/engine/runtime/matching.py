@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.query.v1 import WorkflowQuery
@@ -22,7 +23,10 @@ from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.queries import PendingQuery
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueue
+from cloud.engine.store.database import StoreUnavailable
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, TaskRow
+
+log = structlog.get_logger(__name__)
 
 UNFLUSHED_RETRY_S = 0.05
 
@@ -77,6 +81,8 @@ class Matching:
     # --- dispatch ---
 
     def _dispatch_workflow_task(self, hot: HotRun, effect: DispatchWorkflowTask) -> None:
+        if hot.execution.workflow_task.scheduled_event_id != effect.scheduled_event_id:
+            return  # what followed in the same turn ended it
         key = QueueKey(hot.execution.key.namespace_id, effect.queue, WORKFLOW_TASK)
         if effect.sticky and not self._runtime.queues.has_live_worker(key):
             with self._runtime.transition(hot) as turn:
@@ -113,9 +119,15 @@ class Matching:
         queue = self._runtime.queues.get(key)
         poller = None if queue.has_backlog else queue.next_poller()
         if poller is not None:
+            try:
+                given = start(poller)
+            except NoSuchTask:
+                # What followed in the same turn ended it (a cancellation, the run's close): it was never to be.
+                queue.pollers.appendleft(poller)
+                return
             queue.added += 1
             queue.dispatched += 1
-            poller.matched.set_result(start(poller))
+            poller.matched.set_result(given)
             return
         row = TaskRow(
             self._runtime.serial(),
@@ -269,11 +281,13 @@ class Matching:
             except NoSuchRun:
                 runtime.commits.touch().finish_task(row.task_id)
                 continue
-            except (
-                BaseException
-            ):  # the store is away, or this poll's caller: the task is still there for the next
-                runtime.queues.put_back(queue, row)
+            except (StoreUnavailable, asyncio.CancelledError):
+                runtime.queues.put_back(queue, row)  # the task is still there for the next poll
                 raise
+            except Exception:
+                # Its row stays in the store; the tasks behind it do not wait for a run that can't be rebuilt.
+                log.exception("run_can_not_be_loaded", run_id=row.run_id)
+                continue
             try:
                 given: Given
                 if queue.key.kind == WORKFLOW_TASK:

@@ -296,7 +296,7 @@ class Runtime:
         Raises:
             Unflushed: the run is not in memory any more: ask for it again.
         """
-        if hot.dropped:
+        if hot.dropped or self._ended:
             raise Unflushed("the run was dropped from memory; try again")
         self.check_held_up(hot.run_id)
         turn = machine.open_turn(hot.execution, self.clock.now(), self.around(hot.namespace))
@@ -304,13 +304,23 @@ class Runtime:
             yield turn
         except BaseException as error:
             if turn.dirty:
-                log.error("transition_broke_off", run_id=hot.run_id, error=type(error).__name__)
-                self.commits.abandon()
+                self._broke_off(hot, error)
                 if isinstance(error, CoreRefusal):
                     raise CoreDefect(f"run {hot.run_id}: refused after it had changed something") from error
             raise
         if turn.dirty:
-            self._commit(hot, turn)
+            try:
+                self._commit(hot, turn)
+            except Unflushed:
+                raise
+            except Exception as error:
+                self._broke_off(hot, error)
+                raise
+
+    def _broke_off(self, hot: HotRun, error: BaseException) -> None:
+        log.error("transition_broke_off", run_id=hot.run_id, exc_info=error)
+        self._hold_up({hot.run_id})  # the same again would drop everyone's changes again
+        self.commits.abandon()
 
     def check_held_up(self, run_id: str) -> None:
         """Refuse a change of what could not be stored the last time (a run, or what has an id of its own as runs do).
@@ -523,7 +533,7 @@ class Runtime:
                 await self.durable(hot)
                 self.delete(hot)
             elif not hot.outstanding:
-                self.wakeups.note(run_id, hot.execution.close_time + hot.namespace.retention)
+                self.touch(hot)  # its retention grew: the stored moment must not come up in every scan
             return
         with self.transition(hot) as turn:
             machine.fire_due(turn)

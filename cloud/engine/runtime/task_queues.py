@@ -182,7 +182,7 @@ class TaskQueues:
     async def _load(self, queue: TaskQueue) -> None:
         key, after = queue.key, queue.last_task_id
         queue.more_stored = False  # what is stored from now on says so itself
-        # The store does not show what is still being flushed: that is looked at before and after.
+        # The store may not show what is still being flushed.
         waiting = {row.task_id: row for row in self._unflushed(key)}
         try:
             rows = await self._database.scan(
@@ -193,11 +193,13 @@ class TaskQueues:
         except BaseException:  # also a poll whose caller went away: the next one must ask again
             queue.more_stored = True
             raise
+        if queue.last_task_id != after:
+            return  # all was forgotten meanwhile: the next poll asks again
         queue.loaded = True
         if len(rows) == PAGE_TASKS_MAX:
             queue.more_stored = True
         else:
-            waiting |= {row.task_id: row for row in self._unflushed(key)}
+            # What was put meanwhile has said so by `more_stored`: it is read next.
             rows = sorted((waiting | {row.task_id: row for row in rows}).values())
         for row in rows:
             if row.task_id > queue.last_task_id:

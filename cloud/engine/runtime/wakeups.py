@@ -48,6 +48,7 @@ class Wakeups:
         self._read = read
         self._heap: list[tuple[int, str]] = []
         self._noted: dict[str, int] = {}
+        self._queued: dict[str, int] = {}  # the earliest moment of each run in the heap
         self._earlier = asyncio.Event()
         self._scan_at = 0
         self._scanned_until = 0
@@ -73,6 +74,7 @@ class Wakeups:
         self._generation += 1
         self._heap.clear()
         self._noted.clear()
+        self._queued.clear()
         self._scan_at = 0
         self._scanned_until = 0
         self._earlier.set()
@@ -86,8 +88,13 @@ class Wakeups:
         if noted == at:
             return
         self._noted[run_id] = at
-        if noted is not None and noted < at:
-            return  # the earlier entry comes up first and finds the later moment
+        self._queue(run_id, at)
+
+    def _queue(self, run_id: str, at: int) -> None:
+        queued = self._queued.get(run_id)
+        if queued is not None and queued <= at:
+            return  # that entry comes up first and finds the later moment
+        self._queued[run_id] = at
         heapq.heappush(self._heap, (at, run_id))
         if self._heap[0][0] == at:
             self._earlier.set()
@@ -109,12 +116,15 @@ class Wakeups:
             if now >= self._scan_at:
                 await self._scan(now)
             while self._heap and self._heap[0][0] <= now:
-                _, run_id = heapq.heappop(self._heap)
+                at, run_id = heapq.heappop(self._heap)
+                if self._queued.get(run_id) != at:
+                    continue  # an earlier entry took its place
+                del self._queued[run_id]
                 noted = self._noted.get(run_id)
                 if noted is None:
                     continue
                 if noted > now:
-                    heapq.heappush(self._heap, (noted, run_id))
+                    self._queue(run_id, noted)
                     continue
                 del self._noted[run_id]
                 while len(self._running) >= WAKE_CONCURRENCY:
