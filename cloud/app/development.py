@@ -10,6 +10,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.app.ended import Ended
 from cloud.cells.native import NativeCell
+from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.gateway.development import DevelopmentDirectory
 from cloud.gateway.gateway import Gateway
 from cloud.gateway.listeners import Listener, development_listener
@@ -30,6 +31,7 @@ class DevelopmentOptions:
     namespaces: Sequence[str] = ("default",)
     search_attributes: Mapping[str, IndexedValueType.ValueType] = field(default_factory=dict)
     retention_s: int = _DAY_S
+    dynamic_config: DynamicConfig = field(default_factory=DynamicConfig)
 
 
 class Development:
@@ -38,7 +40,9 @@ class Development:
     def __init__(self, options: DevelopmentOptions) -> None:
         self._options = options
         self.ended = Ended()
-        self.cell = NativeCell(CELL, options.database, on_ended=self.ended.because)
+        self.cell = NativeCell(
+            CELL, options.database, dynamic_config=options.dynamic_config, on_ended=self.ended.because
+        )
         gateway = Gateway(DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL)
         self._listener: Listener = development_listener(gateway, host=options.host, port=options.port)
         self.port = options.port

@@ -12,6 +12,7 @@ from cloud.engine.api.service import EngineService
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.turn import Ids
 from cloud.engine.runtime.clock import Clock, SystemClock, SystemIds
+from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import Namespace, NoSuchNamespace
 from cloud.engine.runtime.runtime import Runtime
@@ -47,6 +48,7 @@ class NativeCell:
         clock: Clock | None = None,
         ids: Ids | None = None,
         limits: Limits | None = None,
+        dynamic_config: DynamicConfig | None = None,
         on_ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._name = name
@@ -54,6 +56,7 @@ class NativeCell:
         self._clock = clock or SystemClock()
         self._ids = ids or SystemIds(self._clock)
         self._limits = limits
+        self._dynamic_config = dynamic_config
         self._on_ended = on_ended
         self._runtime: Runtime | None = None
         self._service: EngineService | None = None
@@ -88,6 +91,7 @@ class NativeCell:
                 clock=self._clock,
                 ids=self._ids,
                 limits=self._limits,
+                dynamic_config=self._dynamic_config,
                 on_ended=self._on_ended,
             )
             self._service = EngineService(runtime)

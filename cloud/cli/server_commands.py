@@ -22,6 +22,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from cloud.app.development import Development, DevelopmentOptions
 from cloud.app.ended import Ended
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
+from cloud.engine.runtime import dynamic_config as dynamic_configs
 from cloud.engine.store.database import StoreUnavailable
 from cloud.gateway.listeners import ListenFailed, refuse_taken_port
 from cloud.gateway.method_table import ListenerKind
@@ -87,18 +88,29 @@ def dev(
     search_attribute: Annotated[
         list[str] | None, typer.Option(help="Search attribute NAME=TYPE to define; may be repeated.")
     ] = None,
+    dynamic_config_value: Annotated[
+        list[str] | None,
+        typer.Option(help="Switch NAME=JSON, by the real server's names; may be repeated."),
+    ] = None,
     headless: Annotated[bool, typer.Option(help="Without a web console (there is none yet).")] = True,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Run a server for development: no TLS, loopback only, drop-in for `temporal server start-dev`."""
     del headless  # accepted for scripts that pass it
     configure_logging(output)
+    try:
+        dynamic_config, without_effect = dynamic_configs.parse(dynamic_config_value or [])
+    except dynamic_configs.DynamicConfigError as error:
+        fail(str(error), EXIT_MISUSED)
+    for name in without_effect:
+        note(f"The dynamic config value {name} has no effect here.")
     options = DevelopmentOptions(
         host=ip,
         port=port,
         database=db or ":memory:",
         namespaces=tuple(dict.fromkeys(["default", *(namespace or [])])),
         search_attributes=dict(_search_attribute(text) for text in search_attribute or []),
+        dynamic_config=dynamic_config,
     )
     _refuse_taken_ports((ListenerKind.DEVELOPMENT, ip, port))
     server: Development

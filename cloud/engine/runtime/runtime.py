@@ -34,6 +34,7 @@ from cloud.engine.core.turn import Ids, Surroundings, Turn
 from cloud.engine.runtime import cron
 from cloud.engine.runtime.clock import Clock
 from cloud.engine.runtime.commits import Batch, CommitLoop, HeldUp, Unflushed
+from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.hot_runs import HotRuns
@@ -93,12 +94,14 @@ class Runtime:
         clock: Clock,
         ids: Ids,
         limits: Limits | None = None,
+        dynamic_config: DynamicConfig | None = None,
         on_ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.database = database
         self.clock = clock
         self.ids = ids
         self.limits = limits or Limits()
+        self.dynamic_config = dynamic_config or DynamicConfig()
         self.namespaces = Namespaces(database, self.limits)
         self._on_ended = on_ended
         self.lease = Lease(database, clock, self._end)

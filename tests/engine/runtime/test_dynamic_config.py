@@ -1,0 +1,42 @@
+"""Switches, by the real server's names."""
+
+import pytest
+
+from cloud.engine.runtime.dynamic_config import (
+    VERSIONING_DATA_APIS,
+    WORKFLOW_PAUSE,
+    DynamicConfig,
+    DynamicConfigError,
+    parse,
+)
+
+
+def test_defaults() -> None:
+    assert DynamicConfig().on(WORKFLOW_PAUSE)
+    assert not DynamicConfig().on(VERSIONING_DATA_APIS)
+
+
+def test_names_mind_no_case_and_unknown_ones_are_told() -> None:
+    config, without_effect = parse(
+        [
+            "Frontend.workflowpauseenabled=false",
+            "frontend.workerVersioningDataAPIs=true",
+            'history.x="a=b"',
+        ]
+    )
+    assert not config.on(WORKFLOW_PAUSE)
+    assert config.on(VERSIONING_DATA_APIS)
+    assert without_effect == ["history.x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("frontend.WorkflowPauseEnabled", "not NAME=JSON"),
+        ("frontend.WorkflowPauseEnabled=yes", "no JSON"),
+        ("frontend.WorkflowPauseEnabled=1", "true or false"),
+    ],
+)
+def test_values_of_no_use(text: str, said: str) -> None:
+    with pytest.raises(DynamicConfigError, match=said):
+        parse([text])
