@@ -38,11 +38,14 @@ class Names:
     def __init__(self, prefix: str, namespace: str) -> None:
         self.prefix = prefix
         self.namespace = namespace
+        self.aliases: dict[str, str] = {}  # names of another form than ids: by what they are shown as
         self._runs: dict[str, str] = {}
 
     def clean(self, text: str) -> str:
         """The text with every id of the test replaced by its role."""
         text = text.replace(f"{self.prefix}:", "")
+        for name, alias in self.aliases.items():
+            text = text.replace(name, alias)
         text = text.replace("\u00a0", " ")  # Go's protobuf library writes either, by the build
         text = re.sub(r"(.)\1{99,}", lambda found: f"<{len(found[0])} x {found[1]}>", text)
         return _UUID.sub(lambda found: self._runs.setdefault(found[0], f"run{len(self._runs) + 1}"), text)

@@ -19,6 +19,7 @@ from cloud.engine.api.histories import Histories
 from cloud.engine.api.lists import Lists
 from cloud.engine.api.multi_operation import MultiOperations
 from cloud.engine.api.namespaces import NamespaceMethods
+from cloud.engine.api.nexus_endpoints import NexusEndpointMethods
 from cloud.engine.api.operator import Operator
 from cloud.engine.api.queries import WorkflowQueries
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
@@ -75,6 +76,7 @@ class EngineService:
             TaskQueueMethods(runtime),
             System(runtime),
             Operator(runtime),
+            NexusEndpointMethods(runtime),
         )
         self._handlers = _handlers(groups)
 

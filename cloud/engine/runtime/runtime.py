@@ -40,6 +40,7 @@ from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.hot_runs import HotRuns
 from cloud.engine.runtime.lease import Lease
 from cloud.engine.runtime.namespaces import Namespace, Namespaces
+from cloud.engine.runtime.nexus_endpoints import NexusEndpoints
 from cloud.engine.runtime.queries import Queries
 from cloud.engine.runtime.task_queues import TaskQueues
 from cloud.engine.runtime.tokens import Tokens
@@ -103,6 +104,7 @@ class Runtime:
         self.limits = limits or Limits()
         self.dynamic_config = dynamic_config or DynamicConfig()
         self.namespaces = Namespaces(database, self.limits)
+        self.nexus_endpoints = NexusEndpoints(database)
         self._on_ended = on_ended
         self.lease = Lease(database, clock, self._end)
         self.queues = TaskQueues(database, clock, lambda key: self.commits.unflushed_tasks(key))
@@ -150,6 +152,7 @@ class Runtime:
         self.tokens = Tokens(await self._fact("token_key", lambda: secrets.token_bytes(32)))
         self.cell_id = (await self._fact("cell_id", lambda: self.ids.request_id().encode())).decode()
         await self.namespaces.load()
+        await self.nexus_endpoints.load()
         self.commits.start(epoch)
         self.wakeups.start()
         self.spawn(self._housekeeping(), "housekeeping")

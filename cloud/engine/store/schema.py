@@ -169,4 +169,24 @@ Index(
     postgresql_where=batch_operations.c.state == 1,
 )
 
+# Where Nexus operations are sent, by name. `record` is runtime.nexus_endpoints.NexusEndpoint as MessagePack.
+nexus_endpoints = Table(
+    "nexus_endpoints",
+    metadata,
+    Column("endpoint_id", String(36), primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("record", LargeBinary, nullable=False),
+)
+
+# What the history does not tell of a pending Nexus operation (key: its scheduled event's id; core.state.NexusProgress) or of a
+# completion callback (key: -1 - its place among the run's callbacks; core.state.CallbackProgress), as MessagePack.
+nexus_progress = Table(
+    "nexus_progress",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("key", BigInteger, primary_key=True),
+    Column("progress", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 visibility = Visibility(visibility_table(metadata))
