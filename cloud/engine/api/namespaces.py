@@ -27,6 +27,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.core.clock import SECOND, duration, fit, to_ns
 from cloud.engine.core.errors import Invalid
+from cloud.engine.runtime.dynamic_config import WORKER_HEARTBEATS
 from cloud.engine.runtime.namespaces import (
     DELETED,
     DEPRECATED,
@@ -180,7 +181,10 @@ class NamespaceMethods:
                 data=namespace.data,
                 # One by one, as each of them works.
                 capabilities=NamespaceInfo.Capabilities(
-                    eager_workflow_start=True, sync_update=True, async_update=True
+                    eager_workflow_start=True,
+                    sync_update=True,
+                    async_update=True,
+                    worker_heartbeats=self._runtime.dynamic_config.on(WORKER_HEARTBEATS),
                 ),
                 limits=NamespaceInfo.Limits(
                     blob_size_limit_error=limits.blob_size_error,

@@ -27,6 +27,7 @@ from cloud.engine.api.schedules import ScheduleMethods
 from cloud.engine.api.system import System
 from cloud.engine.api.task_queues import TaskQueueMethods
 from cloud.engine.api.updates import WorkflowUpdates
+from cloud.engine.api.workers import WorkerMethods
 from cloud.engine.api.workflow_options import WorkflowOptions
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
@@ -74,6 +75,7 @@ class EngineService:
             ScheduleMethods(runtime, schedules),
             NamespaceMethods(runtime),
             TaskQueueMethods(runtime),
+            WorkerMethods(runtime),
             System(runtime),
             Operator(runtime),
             NexusEndpointMethods(runtime),

@@ -32,6 +32,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.workers import record_heartbeats
 from cloud.engine.core import workflow_task
 from cloud.engine.core.clock import duration, timestamp
 from cloud.engine.runtime.commits import Unflushed
@@ -186,6 +187,8 @@ class TaskQueueMethods:
             key = QueueKey(namespace.namespace_id, request.sticky_task_queue, WORKFLOW_TASK)
             self._runtime.queues.worker_left(key)
             await self._empty(key)
+        if request.HasField("worker_heartbeat"):
+            record_heartbeats(self._runtime, namespace, [request.worker_heartbeat])
         return ShutdownWorkerResponse()
 
     async def _empty(self, key: QueueKey) -> None:

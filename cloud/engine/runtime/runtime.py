@@ -46,6 +46,7 @@ from cloud.engine.runtime.task_queues import TaskQueues
 from cloud.engine.runtime.tokens import Tokens
 from cloud.engine.runtime.visible import visibility_row
 from cloud.engine.runtime.wakeups import Wakeups
+from cloud.engine.runtime.worker_registry import WorkerRegistry
 from cloud.engine.store import schema as s
 from cloud.engine.store.database import Database, StoreUnavailable
 from cloud.engine.store.deleting import delete_dead_tasks
@@ -109,6 +110,7 @@ class Runtime:
         self.lease = Lease(database, clock, self._end)
         self.queues = TaskQueues(database, clock, lambda key: self.commits.unflushed_tasks(key))
         self.queries = Queries()
+        self.workers = WorkerRegistry(clock)
         self.wakeups = Wakeups(database, clock, self._wake)
         self.commits = CommitLoop(
             database,
@@ -203,6 +205,7 @@ class Runtime:
             try:
                 self.runs.shrink()
                 self.queues.sweep()
+                self.workers.sweep()
                 now = self.clock.now()
                 rested = [run_id for run_id, until in self._held_up.items() if until <= now]
                 for run_id in rested:

@@ -12,7 +12,7 @@ before and while it is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Final
 
 from sqlglot import Token, TokenType, exp
@@ -58,6 +58,7 @@ __all__ = [
     "VALUES_MAX",
     "FilterError",
     "ListFilter",
+    "parse_condition",
     "parse_filter",
 ]
 
@@ -144,12 +145,8 @@ def parse_filter(query: str, types: AttributeTypes) -> ListFilter:
         FilterError: the filter is malformed, names what does not exist, compares what can't be compared, or
             is too long or too deep.
     """
-    if len(query) > LENGTH_MAX:
-        raise FilterError(
-            f"the filter has {len(query)} characters, at most {LENGTH_MAX} are read; ask in several parts"
-        )
-    reader = _Reader(types)
-    select = _parse(storable(query.strip()))
+    reader = _Reader(lambda alias: resolve(alias, types))
+    select = _parse(query)
     where = select.args.get("where")
     condition = reader.condition(where.this) if where is not None else None
     group_by = reader.group(select.args["group"]) if select.args.get("group") is not None else None
@@ -159,7 +156,25 @@ def parse_filter(query: str, types: AttributeTypes) -> ListFilter:
     return ListFilter(condition, group_by, reader.conditions)
 
 
-def _parse(query: str) -> exp.Select:
+def parse_condition(query: str, find: Callable[[str], Attribute | None]) -> Condition | None:
+    """Parse a filter of things that are no runs, whose attributes `find` knows; None if it says nothing.
+
+    Raises:
+        FilterError: as of `parse_filter`.
+    """
+    select = _parse(query)
+    if select.args.get("group") is not None:
+        raise FilterError("operation is not supported: 'GROUP BY' clause")
+    where = select.args.get("where")
+    return None if where is None else _Reader(find).condition(where.this)
+
+
+def _parse(text: str) -> exp.Select:
+    if len(text) > LENGTH_MAX:
+        raise FilterError(
+            f"the filter has {len(text)} characters, at most {LENGTH_MAX} are read; ask in several parts"
+        )
+    query = storable(text.strip())
     clause = query.upper().startswith(("ORDER BY", "GROUP BY"))
     prefix = _PREFIX if clause or not query else f"{_PREFIX}WHERE "
     try:
@@ -223,8 +238,8 @@ def _syntax_error(error: ParseError, prefix_length: int) -> str:
 class _Reader:
     """Walks the parsed filter, resolves names and checks values."""
 
-    def __init__(self, types: AttributeTypes) -> None:
-        self._types = types
+    def __init__(self, find: Callable[[str], Attribute | None]) -> None:
+        self._find = find
         self.conditions = 0
         self._values = 0
         self.names_division = False
@@ -325,7 +340,7 @@ class _Reader:
         if not isinstance(node, exp.Column):
             raise FilterError(f"invalid expression: must be a column name but was {kind(node)}")
         alias = ".".join(part.name for part in node.parts)
-        attribute = resolve(alias, self._types)
+        attribute = self._find(alias)
         if attribute is None:
             raise FilterError(f"invalid search attribute: {cut(alias)}")
         if attribute.field == NAMESPACE_DIVISION:

@@ -69,6 +69,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "eager_workflow_start",
         "sync_update",
         "async_update",
+        "worker_heartbeats",
     ]
     assert info.supports_schedules
     assert info.limits.blob_size_limit_error == info.limits.memo_size_limit_error == 2 * 1024 * 1024
