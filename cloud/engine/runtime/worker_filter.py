@@ -97,7 +97,7 @@ def _compiled(condition: Condition) -> Matches:
         case IsNull():
             return lambda worker: not value_of(worker)
         case StartsWith(prefix=prefix):
-            return lambda worker: value_of(worker).startswith(prefix)  # type: ignore[no-any-return]
+            return lambda worker: value_of(worker).startswith(prefix)
         case Within(values=values):
             return lambda worker: value_of(worker) in values
         case Between(low=low, high=high):
