@@ -10,6 +10,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.app.ended import Ended
 from cloud.cells.native import NativeCell
+from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.gateway.development import DevelopmentDirectory
 from cloud.gateway.gateway import Gateway
@@ -18,20 +19,32 @@ from cloud.gateway.listeners import Listener, development_listener
 log = structlog.get_logger(__name__)
 
 CELL = "local"
+IN_MEMORY = ":memory:"
 _DAY_S = 86_400
+_FOR_EVER_S = 100 * 365 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevelopmentOptions:
-    """What `tacit dev` is started with. `database` is a file name, ``:memory:`` or a URL; port 0 takes a free one."""
+    """What `tacit dev` is started with. `database` is a file name, ``:memory:`` or a URL; port 0 takes a free one.
+
+    With `time_skipping` the server's time is its own and ends with it, so the database must be in memory; what is closed stays.
+    """
 
     host: str = "127.0.0.1"
     port: int = 7233
-    database: str = ":memory:"
+    database: str = IN_MEMORY
     namespaces: Sequence[str] = ("default",)
     search_attributes: Mapping[str, IndexedValueType.ValueType] = field(default_factory=dict)
     retention_s: int = _DAY_S
     dynamic_config: DynamicConfig = field(default_factory=DynamicConfig)
+    time_skipping: bool = False
+
+    def __post_init__(self) -> None:
+        if self.time_skipping and self.database != IN_MEMORY:
+            raise ValueError(
+                "time skipping needs a database in memory: its time would not outlive the server"
+            )
 
 
 class Development:
@@ -41,7 +54,11 @@ class Development:
         self._options = options
         self.ended = Ended()
         self.cell = NativeCell(
-            CELL, options.database, dynamic_config=options.dynamic_config, on_ended=self.ended.because
+            CELL,
+            options.database,
+            clock=SkippableClock() if options.time_skipping else None,
+            dynamic_config=options.dynamic_config,
+            on_ended=self.ended.because,
         )
         gateway = Gateway(DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL)
         self._listener: Listener = development_listener(gateway, host=options.host, port=options.port)
@@ -55,9 +72,11 @@ class Development:
             ListenFailed: the port can't be bound.
         """
         await self.cell.start()
+        # Who skips a month still wants to see what ended before.
+        retention_s = _FOR_EVER_S if self._options.time_skipping else self._options.retention_s
         try:
             for name in self._options.namespaces:
-                await self.cell.ensure_namespace(name, retention_s=self._options.retention_s)
+                await self.cell.ensure_namespace(name, retention_s=retention_s)
                 if self._options.search_attributes:
                     await self.cell.ensure_search_attributes(name, self._options.search_attributes)
             self.port = await self._listener.start()

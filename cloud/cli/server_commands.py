@@ -92,6 +92,10 @@ def dev(
         list[str] | None,
         typer.Option(help="Switch NAME=JSON, by the real server's names; may be repeated."),
     ] = None,
+    time_skipping: Annotated[
+        bool,
+        typer.Option("--time-skipping", help="Serve TestService: tests skip over what they would wait for."),
+    ] = False,
     headless: Annotated[bool, typer.Option(help="Without a web console (there is none yet).")] = True,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -104,6 +108,8 @@ def dev(
         fail(str(error), EXIT_MISUSED)
     for name in without_effect:
         note(f"The dynamic config value {name} has no effect here.")
+    if time_skipping and db:
+        fail("--time-skipping keeps its own time, which ends with the server: leave --db out", EXIT_MISUSED)
     options = DevelopmentOptions(
         host=ip,
         port=port,
@@ -111,6 +117,7 @@ def dev(
         namespaces=tuple(dict.fromkeys(["default", *(namespace or [])])),
         search_attributes=dict(_search_attribute(text) for text in search_attribute or []),
         dynamic_config=dynamic_config,
+        time_skipping=time_skipping,
     )
     _refuse_taken_ports((ListenerKind.DEVELOPMENT, ip, port))
     server: Development

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
+from temporalio.api.testservice.v1 import service_pb2 as test_service
 from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from cloud.engine.api.activity_execution_operations import ActivityExecutionOperations
@@ -26,21 +27,25 @@ from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.schedules import ScheduleMethods
 from cloud.engine.api.system import System
 from cloud.engine.api.task_queues import TaskQueueMethods
+from cloud.engine.api.time_skipping import TimeSkippingMethods
 from cloud.engine.api.updates import WorkflowUpdates
 from cloud.engine.api.workers import WorkerMethods
 from cloud.engine.api.workflow_options import WorkflowOptions
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
+from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.matching import Matching
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.starting import Starting
+from cloud.engine.runtime.time_skipping import TimeSkipping
 from cloud.engine.runtime.transfers import Transfers
 from cloud.rpc import CallContext, Handler, Method, Unimplemented, methods_of
 
 SERVICES = (
     workflow_service.DESCRIPTOR.services_by_name["WorkflowService"],
     operator_service.DESCRIPTOR.services_by_name["OperatorService"],
+    test_service.DESCRIPTOR.services_by_name["TestService"],
 )
 
 
@@ -58,6 +63,8 @@ class EngineService:
         workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks)
         workflows = Workflows(runtime, starting, workflow_tasks)
         updates = WorkflowUpdates(runtime)
+        clock = runtime.clock
+        skipping = TimeSkipping(runtime, clock) if isinstance(clock, SkippableClock) else None
         groups: tuple[object, ...] = (
             workflows,
             workflow_tasks,
@@ -79,6 +86,7 @@ class EngineService:
             System(runtime),
             Operator(runtime),
             NexusEndpointMethods(runtime),
+            TimeSkippingMethods(runtime, skipping),
         )
         self._handlers = _handlers(groups)
 

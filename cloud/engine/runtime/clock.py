@@ -1,11 +1,32 @@
-"""Where time, ids and chance come from; a test passes its own."""
+"""Where time, ids and chance come from; a test passes its own.
+
+Time of workflows is `Clock.now`: what is due, deadlines, what histories say. It may be skipped (``SkippableClock``). What has to do
+with the world outside (the lease, polls, calls' deadlines) keeps to `Clock.real`, which can't be.
+"""
 
 from __future__ import annotations
 
 import random
 import time
 import uuid
+from collections.abc import Callable
 from typing import Protocol
+
+
+class Sleeper(Protocol):
+    """Something that sleeps until a moment of a clock. `on_rest` is called whenever it may have become quiet."""
+
+    on_rest: Callable[[], None]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all that is due by now is done."""
+
+    def jumped(self) -> None:
+        """The clock was set forward: look at it again."""
+
+    async def next_moment(self) -> int:
+        """The next moment for which it sleeps (ns), whether in memory or stored; 0 for none."""
 
 
 class Clock(Protocol):
@@ -13,6 +34,13 @@ class Clock(Protocol):
 
     def now(self) -> int:
         """The present moment; never earlier than the one told before."""
+
+    @property
+    def real(self) -> Clock:
+        """The clock that nobody can set forward."""
+
+    def wakes(self, sleeper: Sleeper) -> None:
+        """Have `sleeper` told of jumps."""
 
 
 class SystemClock:
@@ -25,6 +53,44 @@ class SystemClock:
         """See :class:`Clock`."""
         self._last = max(self._last, time.time_ns())
         return self._last
+
+    @property
+    def real(self) -> Clock:
+        """See :class:`Clock`."""
+        return self
+
+    def wakes(self, sleeper: Sleeper) -> None:
+        """See :class:`Clock`: this one never jumps."""
+
+
+class SkippableClock:
+    """A clock that goes as `real` does, and can be set forward. It wakes those who sleep by it."""
+
+    def __init__(self, real: Clock | None = None) -> None:
+        self._real = real or SystemClock()
+        self._ahead = 0
+        self.sleepers: list[Sleeper] = []
+
+    def now(self) -> int:
+        """See :class:`Clock`."""
+        return self._real.now() + self._ahead
+
+    @property
+    def real(self) -> Clock:
+        """See :class:`Clock`."""
+        return self._real
+
+    def wakes(self, sleeper: Sleeper) -> None:
+        """See :class:`Clock`."""
+        self.sleepers.append(sleeper)
+
+    def skip_to(self, moment: int) -> None:
+        """Set the clock forward to `moment` (ns); back is impossible, and changes nothing."""
+        ahead = moment - self.now()
+        if ahead > 0:
+            self._ahead += ahead
+            for sleeper in self.sleepers:
+                sleeper.jumped()
 
 
 class SystemIds:

@@ -325,7 +325,7 @@ class Matching:
                 poller.matched.cancel()
             if poller in queue.pollers:
                 queue.pollers.remove(poller)
-            queue.last_poll_at = self._runtime.clock.now()
+            queue.last_poll_at = self._runtime.clock.real.now()
 
     # --- queries ---
 

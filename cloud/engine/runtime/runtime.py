@@ -107,10 +107,10 @@ class Runtime:
         self.namespaces = Namespaces(database, self.limits)
         self.nexus_endpoints = NexusEndpoints(database)
         self._on_ended = on_ended
-        self.lease = Lease(database, clock, self._end)
-        self.queues = TaskQueues(database, clock, lambda key: self.commits.unflushed_tasks(key))
+        self.lease = Lease(database, clock.real, self._end)
+        self.queues = TaskQueues(database, clock.real, lambda key: self.commits.unflushed_tasks(key))
         self.queries = Queries()
-        self.workers = WorkerRegistry(clock)
+        self.workers = WorkerRegistry(clock.real)
         self.wakeups = Wakeups(database, clock, self._wake)
         self.commits = CommitLoop(
             database,
@@ -206,7 +206,7 @@ class Runtime:
                 self.runs.shrink()
                 self.queues.sweep()
                 self.workers.sweep()
-                now = self.clock.now()
+                now = self.clock.real.now()
                 rested = [run_id for run_id, until in self._held_up.items() if until <= now]
                 for run_id in rested:
                     del self._held_up[run_id]
@@ -238,7 +238,7 @@ class Runtime:
     def _hold_up(self, run_ids: set[str]) -> None:
         """These runs can't be stored as they would become: keep them from spoiling one batch after the other."""
         for run_id in run_ids:
-            self._held_up[run_id] = self.clock.now() + HOLD_UP_NS
+            self._held_up[run_id] = self.clock.real.now() + HOLD_UP_NS
 
     # --- runs ---
 

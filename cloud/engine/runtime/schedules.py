@@ -38,7 +38,13 @@ from cloud.engine.runtime.starting import Starting, conflict_with_closed, starte
 from cloud.engine.runtime.time_zones import zone_of
 from cloud.engine.runtime.visible import schedule_visibility_row
 from cloud.engine.runtime.wakeups import Wakeups
-from cloud.engine.store.reading import read_due_schedules, read_events, read_schedule, read_schedules
+from cloud.engine.store.reading import (
+    read_due_schedules,
+    read_events,
+    read_next_due_schedule,
+    read_schedule,
+    read_schedules,
+)
 from cloud.engine.store.rows import (
     Rows,
     ScheduleRow,
@@ -167,7 +173,9 @@ class Schedules:
     def __init__(self, runtime: Runtime, starting: Starting) -> None:
         self._runtime = runtime
         self._starting = starting
-        self._wakeups = Wakeups(runtime.database, runtime.clock, self._wake, read_due_schedules)
+        self._wakeups = Wakeups(
+            runtime.database, runtime.clock, self._wake, read_due_schedules, read_next_due_schedule
+        )
         runtime.accompany(self)
 
     # --- with the runtime ---

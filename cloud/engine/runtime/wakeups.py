@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from cloud.engine.runtime.clock import Clock
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.store.database import Database, StoreUnavailable
-from cloud.engine.store.reading import read_due
+from cloud.engine.store.reading import read_due, read_next_due
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Wakeups:
     """Owns the heap and one task. `wake` is called with a run id when its moment has come.
 
     `read` looks into the store: (id, wake time) of what is due by a moment, earliest first. What it finds may be other things
-    than runs, each with an id of its own.
+    than runs, each with an id of its own. `read_next` finds the earliest moment for which time may be skipped, 0 for none.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class Wakeups:
         clock: Clock,
         wake: Callable[[str], Awaitable[None]],
         read: Callable[[Connection, int, int], list[tuple[str, int]]] = read_due,
+        read_next: Callable[[Connection], int] = read_next_due,
     ) -> None:
         self._database = database
         self._clock = clock
         self._wake = wake
         self._read = read
+        self._read_next = read_next
         self._heap: list[tuple[int, str]] = []
         self._noted: dict[str, int] = {}
         self._queued: dict[str, int] = {}  # the earliest moment of each run in the heap
@@ -55,6 +57,8 @@ class Wakeups:
         self._generation = 0
         self._task: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self.on_rest: Callable[[], None] = lambda: None
+        clock.wakes(self)
 
     def start(self) -> None:
         """Begin, with a look into the store for what became due meanwhile."""
@@ -78,6 +82,20 @@ class Wakeups:
         self._scan_at = 0
         self._scanned_until = 0
         self._earlier.set()
+
+    @property
+    def quiet(self) -> bool:
+        """See :class:`Sleeper`."""
+        now = self._clock.now()
+        return not self._running and now < self._scan_at and not (self._heap and self._heap[0][0] <= now)
+
+    def jumped(self) -> None:
+        """See :class:`Sleeper`."""
+        self._earlier.set()
+
+    async def next_moment(self) -> int:
+        """See :class:`Sleeper`."""
+        return await self._database.read(self._read_next)
 
     def note(self, run_id: str, at: int) -> None:
         """A run, as it is stored now, is to be woken at `at` (ns); 0 for never. What is beyond the horizon is left to the store."""
@@ -131,12 +149,17 @@ class Wakeups:
                     await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                 task = asyncio.create_task(self._wake_one(run_id))
                 self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                task.add_done_callback(self._woken)
+            self.on_rest()
             until = min(self._scan_at, self._heap[0][0] if self._heap else self._scan_at)
             delay = max(until - self._clock.now(), 0) / _SECOND
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._earlier.wait(), delay)
             self._earlier.clear()
+
+    def _woken(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self.on_rest()
 
     async def _wake_one(self, run_id: str) -> None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import History, HistoryEvent
 
 from cloud.engine.core.state import ActivityProgress, Volatile
@@ -21,6 +22,11 @@ from cloud.engine.store.rows import (
     schedule_key,
 )
 from cloud.engine.store.statements import Statement
+
+_OPEN_STATUSES = (
+    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
+)
 
 
 @dataclass(slots=True)
@@ -155,6 +161,22 @@ def read_due(connection: Connection, until: int, count_max: int) -> list[tuple[s
         .limit(count_max)
     )
     return [(run_id, wake_at) for run_id, wake_at in rows]
+
+
+def read_next_due(connection: Connection) -> int:
+    """The earliest wake time of an open run, 0 if none is due ever."""
+    c = s.runs.c
+    found = connection.execute(
+        select(func.min(c.wake_at)).where(c.wake_at > 0, c.status.in_(_OPEN_STATUSES))
+    ).scalar_one()
+    return int(found or 0)
+
+
+def read_next_due_schedule(connection: Connection) -> int:
+    """The earliest wake time of a schedule, 0 if none is due ever."""
+    c = s.schedules.c
+    found = connection.execute(select(func.min(c.wake_at)).where(c.wake_at > 0)).scalar_one()
+    return int(found or 0)
 
 
 def read_schedule(connection: Connection, namespace_id: str, schedule_id: str) -> ScheduleRow | None:
