@@ -118,6 +118,13 @@ class ActivityOperations:
         self, request: UpdateActivityOptionsRequest, context: CallContext
     ) -> UpdateActivityOptionsResponse:
         """Change options, or put back those that the workflow asked for. The reply tells those of the last activity meant."""
+        if request.restore_original:
+            if request.update_mask.paths:
+                raise InvalidArgument("Both UpdateMask and RestoreOriginal are provided")
+        elif not request.HasField("activity_options"):
+            raise InvalidArgument("ActivityOptions are not provided")
+        elif not request.HasField("update_mask"):
+            raise InvalidArgument("UpdateMask is not provided")
         hot, selection = await self._find(request)
         checks.check_priority(request.activity_options.priority)
         options = change_options(

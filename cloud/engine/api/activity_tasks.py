@@ -64,7 +64,8 @@ class ActivityTasks:
     ) -> PollActivityTaskQueueResponse:
         """Wait for an activity task; empty when the time is over."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        checks.check_task_queue(request, self._runtime.limits)
+        checks.check_polled_queue(request, self._runtime.limits)
+        checks.check_identity(request.identity, self._runtime.limits)
         checks.check_poll_time(context)
         given = await self._matching.poll(
             namespace,
@@ -246,6 +247,7 @@ class ActivityTasks:
         task_token: bytes = request.task_token  # type: ignore[attr-defined]
         if not task_token:
             raise InvalidArgument("Task token not set on request.")
+        self._check_sender(request)
         token: ActivityTaskToken = self._runtime.tokens.read(
             task_token, ACTIVITY_TASK, namespace.namespace_id, ActivityTaskToken
         )
@@ -261,9 +263,13 @@ class ActivityTasks:
         activity_id: str = request.activity_id  # type: ignore[attr-defined]
         if not activity_id:
             raise InvalidArgument("ActivityId is not set on request.")
+        self._check_sender(request)
+        run_id: str = request.run_id  # type: ignore[attr-defined]
+        if run_id and not checks.is_uuid(run_id):
+            raise InvalidArgument("RunId is not valid UUID.")
         if not workflow_id:  # an activity without a workflow, of which there are none
             raise NoSuchTask(f"activity not found for ID: {activity_id}")
-        hot = await self._runtime.find(namespace, workflow_id, request.run_id)  # type: ignore[attr-defined]
+        hot = await self._runtime.find(namespace, workflow_id, run_id)
         if not hot.execution.running:
             raise RunClosed("workflow execution already completed")
         scheduled_event_id = hot.execution.activity_ids.get(activity_id, 0)
@@ -273,6 +279,14 @@ class ActivityTasks:
                 "check workflow execution history for more details"
             )
         return hot, activity.require_open(hot.execution, scheduled_event_id)
+
+    def _check_sender(self, request: Message) -> None:
+        if isinstance(request, RecordActivityTaskHeartbeatRequest | RecordActivityTaskHeartbeatByIdRequest):
+            return  # nothing keeps who sent it
+        checks.check_identity(request.identity, self._runtime.limits)  # type: ignore[attr-defined]
+        failed = isinstance(request, RespondActivityTaskFailedRequest) and request.HasField("failure")
+        if failed and not request.failure.HasField("application_failure_info"):  # type: ignore[attr-defined]
+            raise InvalidArgument("Failure must have ApplicationFailureInfo.")
 
     async def _find(self, namespace: Namespace, workflow_id: str, run_id: str) -> HotRun:
         try:

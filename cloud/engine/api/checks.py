@@ -7,14 +7,15 @@ import asyncio
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Priority, WorkflowExecution
-from temporalio.api.enums.v1 import NamespaceState
+from temporalio.api.enums.v1 import NamespaceState, TaskQueueKind
 from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
+from temporalio.api.taskqueue.v1 import TaskQueue
 
 from cloud.engine.core.clock import fit
 from cloud.engine.core.command_checks import RESERVED_QUEUE_PREFIX
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.limits import Limits
-from cloud.engine.runtime.namespaces import DELETED, Namespace
+from cloud.engine.runtime.namespaces import DELETED, Namespace, NoSuchNamespace
 from cloud.engine.runtime.polling import MIN_TASK_POLL_S
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument
@@ -33,7 +34,11 @@ def namespace_of(runtime: Runtime, name: str) -> Namespace:
     """
     if not name:
         raise InvalidArgument(NAMESPACE_IS_EMPTY)
-    found = runtime.namespaces.by_name(name)
+    try:
+        found = runtime.namespaces.by_name(name)
+    except NoSuchNamespace:
+        check_length(name, "Namespace", runtime.limits)
+        raise
     if found.state == DELETED:
         raise FailedPrecondition(
             "Namespace has invalid state: Deleted. Must be Registered or Deprecated.",
@@ -53,6 +58,11 @@ def require(value: object, what: str) -> None:
     """Raise InvalidArgument "`what` is not set on request." unless `value` is set."""
     if not value:
         raise InvalidArgument(f"{what} is not set on request.")
+
+
+def check_identity(identity: str, limits: Limits) -> None:
+    """Raise InvalidArgument if a caller's or worker's name of itself is longer than it may be."""
+    check_length(identity, "Identity", limits)
 
 
 def check_length(value: str, what: str, limits: Limits) -> None:
@@ -147,3 +157,13 @@ def check_task_queue(request: Message, limits: Limits) -> None:
     check_no_nul(name, "taskQueue")
     if name.startswith(RESERVED_QUEUE_PREFIX):
         raise InvalidArgument(f"task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}")
+
+
+def check_polled_queue(request: Message, limits: Limits) -> None:
+    """Check the task queue that a worker polls or that somebody looks at: only a sticky one belongs to another."""
+    check_task_queue(request, limits)
+    queue: TaskQueue = request.task_queue  # type: ignore[attr-defined]
+    if queue.normal_name and queue.kind != TaskQueueKind.TASK_QUEUE_KIND_STICKY:
+        raise InvalidArgument(
+            f"only sticky queues can have normal name. tq: {queue.name}, normal name: {queue.normal_name[:100]}"
+        )

@@ -25,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateNamespaceResponse,
 )
 
+from cloud.engine.api import checks
 from cloud.engine.core.clock import SECOND, duration, fit, to_ns
 from cloud.engine.core.errors import Invalid
 from cloud.engine.runtime.dynamic_config import WORKER_HEARTBEATS
@@ -164,6 +165,7 @@ class NamespaceMethods:
     def _named(self, name: str) -> Namespace:
         if not name:
             raise InvalidArgument(NOT_SET)
+        checks.check_length(name, "Namespace", self._runtime.limits)
         found = self._runtime.namespaces.by_name(name)
         if found.state == DELETED:
             raise NoSuchNamespace(name)

@@ -72,7 +72,8 @@ class ScheduleMethods:
     ) -> CreateScheduleResponse:
         """Make a schedule."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self._check_id(request.schedule_id)
+        checks.require(request.schedule_id, "ScheduleId")
+        checks.check_id_length(request.schedule_id, "ScheduleId", self._runtime.limits)
         checks.require(request.request_id, "RequestId")
         checks.check_length(request.request_id, "RequestId", self._runtime.limits)
         defined = self._checked(namespace, request.schedule_id, request.schedule)
@@ -100,7 +101,7 @@ class ScheduleMethods:
     ) -> DescribeScheduleResponse:
         """A schedule, what it did and what it will do."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self._check_id(request.schedule_id)
+        checks.require(request.schedule_id, "ScheduleId")
         schedule = await self._schedules.describe(namespace, request.schedule_id)
         response = DescribeScheduleResponse(
             schedule=schedule.defined,
@@ -117,7 +118,7 @@ class ScheduleMethods:
     ) -> UpdateScheduleResponse:
         """Replace what a schedule does."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self._check_id(request.schedule_id)
+        checks.require(request.schedule_id, "ScheduleId")
         checks.check_length(request.request_id, "RequestId", self._runtime.limits)
         defined = self._checked(namespace, request.schedule_id, request.schedule)
         checks.check_memo(request.memo, self._runtime.limits)
@@ -143,7 +144,7 @@ class ScheduleMethods:
     ) -> PatchScheduleResponse:
         """Trigger, backfill, pause or unpause a schedule."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self._check_id(request.schedule_id)
+        checks.require(request.schedule_id, "ScheduleId")
         if not request.HasField("patch"):
             raise InvalidArgument("Patch is not set on request.")
         checks.check_length(request.request_id, "RequestId", self._runtime.limits)
@@ -158,7 +159,7 @@ class ScheduleMethods:
     ) -> DeleteScheduleResponse:
         """Remove a schedule; the runs that it started go on."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self._check_id(request.schedule_id)
+        checks.require(request.schedule_id, "ScheduleId")
         await self._schedules.delete(namespace, request.schedule_id)
         return DeleteScheduleResponse()
 
@@ -167,7 +168,7 @@ class ScheduleMethods:
     ) -> ListScheduleMatchingTimesResponse:
         """The times of a schedule's spec in a range, whatever it does at them."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self._check_id(request.schedule_id)
+        checks.require(request.schedule_id, "ScheduleId")
         schedule = await self._schedules.describe(namespace, request.schedule_id)
         if not request.HasField("start_time") or not request.HasField("end_time"):
             raise InvalidArgument("missing or invalid query")
@@ -235,10 +236,6 @@ class ScheduleMethods:
         return CountSchedulesResponse(count=counted.total)
 
     # --- checks ---
-
-    def _check_id(self, schedule_id: str) -> None:
-        checks.require(schedule_id, "ScheduleId")
-        checks.check_id_length(schedule_id, "ScheduleId", self._runtime.limits)
 
     def _checked(self, namespace: Namespace, schedule_id: str, given: Definition) -> Definition:
         """The definition in its canonical form.

@@ -83,7 +83,7 @@ class TaskQueueMethods:
     ) -> DescribeTaskQueueResponse:
         """Pollers of the last minutes and the size of the backlog, in the form that the request's mode asks for."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        checks.check_task_queue(request, self._runtime.limits)
+        checks.check_polled_queue(request, self._runtime.limits)
         if request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY and request.report_stats:
             raise InvalidArgument("DescribeTaskQueue stats are only supported for the root partition")
         if request.api_mode == DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED:
@@ -169,7 +169,7 @@ class TaskQueueMethods:
     ) -> ListTaskQueuePartitionsResponse:
         """A queue of a native cell is whole: one partition."""
         checks.namespace_of(self._runtime, request.namespace)
-        checks.check_task_queue(request, self._runtime.limits)
+        checks.check_polled_queue(request, self._runtime.limits)
         partition = TaskQueuePartitionMetadata(key=request.task_queue.name, owner_host_name="local")
         return ListTaskQueuePartitionsResponse(
             activity_task_queue_partitions=[partition], workflow_task_queue_partitions=[partition]
@@ -183,7 +183,6 @@ class TaskQueueMethods:
         """A worker stops: nobody waits for its sticky queue any more, and what waited there goes to the normal queues."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         if request.sticky_task_queue:
-            checks.check_length(request.sticky_task_queue, "StickyTaskQueue", self._runtime.limits)
             key = QueueKey(namespace.namespace_id, request.sticky_task_queue, WORKFLOW_TASK)
             self._runtime.queues.worker_left(key)
             await self._empty(key)

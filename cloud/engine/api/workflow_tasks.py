@@ -69,7 +69,8 @@ class WorkflowTasks:
     ) -> PollWorkflowTaskQueueResponse:
         """Wait for a workflow task or a query; empty when the time is over."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        checks.check_task_queue(request, self._runtime.limits)
+        checks.check_polled_queue(request, self._runtime.limits)
+        checks.check_identity(request.identity, self._runtime.limits)
         checks.check_poll_time(context)
         given = await self._matching.poll(
             namespace,
@@ -162,6 +163,7 @@ class WorkflowTasks:
         _check_sequence(request)
         if not all(message.HasField("body") for message in request.messages):
             raise InvalidArgument("nil message body")
+        checks.check_identity(request.identity, self._runtime.limits)
         checks.check_length(
             request.sticky_attributes.worker_task_queue.name, "TaskQueue", self._runtime.limits
         )
@@ -274,6 +276,7 @@ class WorkflowTasks:
     ) -> RespondWorkflowTaskFailedResponse:
         """A worker could not carry its task out."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
+        checks.check_identity(request.identity, self._runtime.limits)
         hot, token = await self._in_flight(namespace, request.task_token)
         if not hot.execution.running:
             raise RunClosed("workflow execution already completed")
