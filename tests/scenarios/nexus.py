@@ -1,6 +1,7 @@
 """What Nexus scenarios share: endpoints, hand-made commands, and a handler that is driven by hand."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +13,14 @@ from temporalio.api.command.v1 import (
     RequestCancelNexusOperationCommandAttributes,
     ScheduleNexusOperationCommandAttributes,
 )
+from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import CommandType
 from temporalio.api.failure.v1 import Failure, NexusHandlerFailureInfo
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from .commands import payload, with_durations
 from .raw import POLL_SECONDS, Scenario
-from .rendering import IDENTITY
+from .rendering import IDENTITY, Names, render
 
 UPSTREAM_SECONDS = 9.0
 """After this long a call that no handler took is given up (the real server's ten, less what it needs to say so)."""
@@ -159,3 +161,25 @@ async def fail_nexus(
             namespace=s.namespace, task_token=task.task_token, failure=why, error=error, identity=IDENTITY
         )
     )
+
+
+async def pending(s: Scenario, **ids: str) -> str:
+    """What Describe says of the one pending operation."""
+    found = (await s.describe(**ids)).pending_nexus_operations
+    assert len(found) == 1
+    return render(found[0], s.names)
+
+
+async def pending_until(s: Scenario, text: str, *, seconds: float = 5) -> str:
+    """What Describe says of the one pending operation, once it says `text`."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        found = await pending(s)
+        if text in found or asyncio.get_running_loop().time() > deadline:
+            return found
+        await asyncio.sleep(0.05)
+
+
+def links_text(links: Iterable[Link], names: Names) -> str:
+    """The links of an event, a line each."""
+    return "\n".join(render(link, names) for link in links)

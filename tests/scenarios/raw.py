@@ -360,6 +360,15 @@ class Scenario:
             return
         expect("accepted", text)
 
+    async def expect_refusal_of(self, outcomes: dict[str, str], case: str, call: Awaitable[Any]) -> None:
+        """Note how a call is refused, for an expectation of many cases."""
+        try:
+            await call
+        except RPCError as caught:
+            outcomes[case] = error(caught, self.names).replace("\n", " |")
+            return
+        outcomes[case] = "accepted"
+
     async def clean_up(self) -> None:
         """End what the scenario left running, so that no task of it is retried for ever."""
         for workflow_id in dict.fromkeys(self.started):

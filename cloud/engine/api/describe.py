@@ -27,6 +27,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.nexus_descriptions import pending_operation
 from cloud.engine.core import start
 from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.state import Activity, Child, Execution
@@ -82,6 +83,11 @@ def _describe(hot: HotRun) -> DescribeWorkflowExecutionResponse:
             _pending_child(pending)
             for pending in execution.children.values()
             if pending.run_id and not pending.closing
+        )
+        response.pending_nexus_operations.extend(
+            pending_operation(operation)
+            for operation in execution.nexus_operations.values()
+            if not operation.closing
         )
         task = execution.workflow_task
         if task.scheduled_event_id:

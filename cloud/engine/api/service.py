@@ -21,6 +21,7 @@ from cloud.engine.api.lists import Lists
 from cloud.engine.api.multi_operation import MultiOperations
 from cloud.engine.api.namespaces import NamespaceMethods
 from cloud.engine.api.nexus_endpoints import NexusEndpointMethods
+from cloud.engine.api.nexus_tasks import NexusTaskMethods
 from cloud.engine.api.operator import Operator
 from cloud.engine.api.queries import WorkflowQueries
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
@@ -35,6 +36,7 @@ from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
 from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.matching import Matching
+from cloud.engine.runtime.nexus_calls import NexusCalls
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.starting import Starting
@@ -57,6 +59,7 @@ class EngineService:
         matching = Matching(runtime)
         schedules = Schedules(runtime, starting)
         Transfers(runtime, starting, schedules)
+        NexusCalls(runtime)
         histories = Histories(runtime)
         activity_tasks = ActivityTasks(runtime, matching)
         activity_operations = ActivityOperations(runtime)
@@ -87,6 +90,7 @@ class EngineService:
             Operator(runtime),
             NexusEndpointMethods(runtime),
             TimeSkippingMethods(runtime, skipping),
+            NexusTaskMethods(runtime),
         )
         self._handlers = _handlers(groups)
 

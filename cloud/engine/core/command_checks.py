@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 
-from cloud.engine.core import retry
+from cloud.engine.core import nexus_commands, retry
 from cloud.engine.core.clock import fit, to_ns
 from cloud.engine.core.errors import BadCommand, Invalid, OtherNamespace
 from cloud.engine.core.state import Execution
@@ -53,6 +53,8 @@ class Plan:
     timer_ids: set[str] = field(default_factory=set)
     timers_cancelled: set[str] = field(default_factory=set)
     child_ids: set[str] = field(default_factory=set)
+    nexus_operations: int = 0
+    nexus_operations_cancelled: set[int] = field(default_factory=set)
     signals: int = 0
     cancels: int = 0
     commands: int = 0
@@ -238,9 +240,7 @@ def _check_cancel_activity(plan: Plan, command: Command) -> None:
     event_id = command.request_cancel_activity_task_command_attributes.scheduled_event_id
     _require(event_id > 0, cause, "ScheduledEventId is not set on RequestCancelActivityTaskCommand.")
     pending = plan.execution.activities.get(event_id)
-    # Activities of this very completion get ids from a range that is known; one that is none of them does nothing.
-    first = plan.execution.next_event_id
-    known = first <= event_id <= first + EVENTS_BEFORE_COMMANDS + plan.commands * EVENTS_PER_COMMAND or (
+    known = _may_be_new(plan, event_id) or (
         pending is not None
         and not pending.cancel_requested_event_id
         and event_id not in plan.activities_cancelled
@@ -249,6 +249,17 @@ def _check_cancel_activity(plan: Plan, command: Command) -> None:
         known, cause, _builder("add-activitytask-cancel-requested-event", f"ScheduledEventID: {event_id}")
     )
     plan.activities_cancelled.add(event_id)
+
+
+def _may_be_new(plan: Plan, event_id: int) -> bool:
+    """Events of this very completion get ids from a range that is known; one that is none of them does nothing."""
+    first = plan.execution.next_event_id
+    return first <= event_id <= first + EVENTS_BEFORE_COMMANDS + plan.commands * EVENTS_PER_COMMAND
+
+
+def _check_cancel_nexus_operation(plan: Plan, command: Command) -> None:
+    event_id = command.request_cancel_nexus_operation_command_attributes.scheduled_event_id
+    nexus_commands.check_request_cancel(plan, command, _may_be_new(plan, event_id))
 
 
 def _check_start_timer(plan: Plan, command: Command) -> None:
@@ -474,5 +485,7 @@ _CHECKS: dict[int, Callable[[Plan, Command], None]] = {
     _T.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: _check_start_child,
     _T.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: _check_signal_external,
     _T.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION: _check_cancel_external,
+    _T.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION: nexus_commands.check_schedule,
+    _T.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION: _check_cancel_nexus_operation,
     _T.COMMAND_TYPE_PROTOCOL_MESSAGE: lambda plan, command: None,  # with its message: ``update.read``
 }

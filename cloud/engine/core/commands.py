@@ -29,7 +29,18 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.taskqueue.v1 import TaskQueue
 
-from cloud.engine.core import activity, child, close, external, marker, retry, timer, update
+from cloud.engine.core import (
+    activity,
+    child,
+    close,
+    external,
+    marker,
+    nexus_commands,
+    nexus_operation,
+    retry,
+    timer,
+    update,
+)
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.turn import Turn
 from cloud.engine.core.update import Answers
@@ -314,6 +325,16 @@ def _cancel_external(turn: Turn, command: Command, outcome: Outcome, eager: Eage
     external.initiate_cancel(turn, _with_metadata(event, command))
 
 
+def _schedule_nexus_operation(turn: Turn, command: Command, outcome: Outcome, eager: Eager) -> None:
+    event = nexus_commands.scheduled_event(turn, command, outcome.completed_event_id)
+    nexus_operation.schedule(turn, _with_metadata(event, command))
+
+
+def _cancel_nexus_operation(turn: Turn, command: Command, outcome: Outcome, eager: Eager) -> None:
+    event = nexus_commands.cancel_event(turn, command, outcome.completed_event_id)
+    nexus_operation.request_cancel(turn, _with_metadata(event, command))
+
+
 _ACTIONS: dict[int, Callable[[Turn, Command, Outcome, Eager], None]] = {
     _T.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK: _schedule_activity,
     _T.COMMAND_TYPE_REQUEST_CANCEL_ACTIVITY_TASK: _cancel_activity,
@@ -329,4 +350,6 @@ _ACTIONS: dict[int, Callable[[Turn, Command, Outcome, Eager], None]] = {
     _T.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION: _start_child,
     _T.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION: _signal_external,
     _T.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION: _cancel_external,
+    _T.COMMAND_TYPE_SCHEDULE_NEXUS_OPERATION: _schedule_nexus_operation,
+    _T.COMMAND_TYPE_REQUEST_CANCEL_NEXUS_OPERATION: _cancel_nexus_operation,
 }

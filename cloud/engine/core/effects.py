@@ -1,6 +1,7 @@
 """The closed list of what the core can ask for. Nothing else leaves it but events and its state.
 
-The runtime carries effects out after it has queued the transition's rows. Effects that reach another run
+The runtime carries effects out after it has queued the transition's rows. Calls of Nexus handlers
+(:class:`StartNexusOperation`, :class:`CancelNexusOperation`) and effects that reach another run
 (:class:`StartChild`, :class:`SignalExternal`, :class:`CancelExternal`, :class:`PropagateClose`) can be asked for again after
 a crash, from the state alone (``machine.outstanding``), so each must be safe to carry out twice.
 """
@@ -53,6 +54,20 @@ class CancelExternal:
 
 
 @dataclass(frozen=True, slots=True)
+class StartNexusOperation:
+    """Ask the handler to start the operation of event `scheduled_event_id`, then tell this run what it answered."""
+
+    scheduled_event_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelNexusOperation:
+    """Ask the handler to cancel the started operation of event `scheduled_event_id`, then tell this run."""
+
+    scheduled_event_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartNextRun:
     """Start the run that follows this one (continue-as-new, retry, cron), in the same transaction."""
 
@@ -85,6 +100,8 @@ Effect = (
     | StartChild
     | SignalExternal
     | CancelExternal
+    | StartNexusOperation
+    | CancelNexusOperation
     | StartNextRun
     | PropagateClose
     | UpdateVisibility

@@ -28,6 +28,13 @@ class Limits:
     pending_children: int = 2_000
     pending_signals: int = 2_000
     pending_cancels: int = 2_000
+    pending_nexus_operations: int = 30
+    nexus_name_length: int = 1_000
+    nexus_header_size: int = 8_192
+    nexus_token_length: int = 4_096
+    nexus_request_timeout: int = 10 * SECOND
+    nexus_request_timeout_min: int = 1_500_000_000
+    nexus_dispatch_margin: int = SECOND
     signals_received: int = 10_000
     batch_operations: int = 1
     batch_operations_per_second: int = 50

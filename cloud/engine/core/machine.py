@@ -18,6 +18,7 @@ from cloud.engine.core import (
     close,
     external,
     marker,
+    nexus_operation,
     signal,
     start,
     timer,
@@ -28,15 +29,17 @@ from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.deadlines import DueOf, next_due, push
 from cloud.engine.core.effects import (
     CancelExternal,
+    CancelNexusOperation,
     DispatchActivity,
     DispatchWorkflowTask,
     Effect,
     PropagateClose,
     SignalExternal,
     StartChild,
+    StartNexusOperation,
 )
 from cloud.engine.core.errors import CoreDefect
-from cloud.engine.core.state import ActivityProgress, Execution, RunKey, Volatile
+from cloud.engine.core.state import ActivityProgress, Execution, NexusProgress, RunKey, Volatile
 from cloud.engine.core.turn import Surroundings, Turn
 
 _SUBJECTS = (
@@ -48,6 +51,7 @@ _SUBJECTS = (
     marker,
     external,
     child,
+    nexus_operation,
     start,
     close,
     cancellation,
@@ -58,7 +62,8 @@ APPLY: Mapping[int, Callable[[Execution, HistoryEvent], None]] = {
 }
 
 _MARK_BUFFERED = tuple(
-    subject.mark_buffered for subject in (activity, timer, signal, external, child, start, cancellation)
+    subject.mark_buffered
+    for subject in (activity, timer, signal, external, child, nexus_operation, start, cancellation)
 )
 
 _T = TimeoutType
@@ -75,6 +80,11 @@ DUE: Mapping[int, DueOf] = {
     kinds.ACTIVITY_SCHEDULE_TO_CLOSE: activity.due_schedule_to_close,
     kinds.ACTIVITY_START_TO_CLOSE: activity.due_start_to_close,
     kinds.ACTIVITY_HEARTBEAT: activity.due_heartbeat,
+    kinds.NEXUS_DISPATCH: nexus_operation.due_dispatch,
+    kinds.NEXUS_CANCEL_DISPATCH: nexus_operation.due_cancel_dispatch,
+    kinds.NEXUS_SCHEDULE_TO_START: nexus_operation.due_schedule_to_start,
+    kinds.NEXUS_SCHEDULE_TO_CLOSE: nexus_operation.due_schedule_to_close,
+    kinds.NEXUS_START_TO_CLOSE: nexus_operation.due_start_to_close,
 }
 
 _FIRE: Mapping[int, Callable[[Turn, int | str], None]] = {
@@ -95,6 +105,17 @@ _FIRE: Mapping[int, Callable[[Turn, int | str], None]] = {
         turn, key, _T.TIMEOUT_TYPE_START_TO_CLOSE
     ),
     kinds.ACTIVITY_HEARTBEAT: lambda turn, key: activity.time_out(turn, key, _T.TIMEOUT_TYPE_HEARTBEAT),
+    kinds.NEXUS_DISPATCH: nexus_operation.dispatch_due,
+    kinds.NEXUS_CANCEL_DISPATCH: nexus_operation.cancel_dispatch_due,
+    kinds.NEXUS_SCHEDULE_TO_START: lambda turn, key: nexus_operation.time_out(
+        turn, key, _T.TIMEOUT_TYPE_SCHEDULE_TO_START
+    ),
+    kinds.NEXUS_SCHEDULE_TO_CLOSE: lambda turn, key: nexus_operation.time_out(
+        turn, key, _T.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
+    ),
+    kinds.NEXUS_START_TO_CLOSE: lambda turn, key: nexus_operation.time_out(
+        turn, key, _T.TIMEOUT_TYPE_START_TO_CLOSE
+    ),
 }
 
 
@@ -131,6 +152,7 @@ def rebuild(
     volatile: Volatile,
     progress: Mapping[int, ActivityProgress],
     buffered: Iterable[HistoryEvent],
+    nexus_progress: Mapping[int, NexusProgress] | None = None,
 ) -> Execution:
     """The state of a run from what is stored of it. Equals the state that the live transitions came to."""
     execution = Execution(key)
@@ -143,6 +165,10 @@ def rebuild(
         pending = execution.activities.get(scheduled_event_id)
         if pending is not None:
             activity.restore(pending, value)
+    for key_of_progress, kept in (nexus_progress or {}).items():
+        operation = execution.nexus_operations.get(key_of_progress)
+        if operation is not None:
+            operation.progress = kept
     for event in buffered:
         execution.buffered.append(event)
         mark_buffered(execution, event)
@@ -163,6 +189,9 @@ def _refill_deadlines(execution: Execution) -> None:
         push(execution, kinds.TIMER, timer_id, timer.due(execution, timer_id))
     for scheduled_event_id in execution.activities:
         for kind in range(kinds.ACTIVITY_DISPATCH, kinds.ACTIVITY_HEARTBEAT + 1):
+            push(execution, kind, scheduled_event_id, DUE[kind](execution, scheduled_event_id))
+    for scheduled_event_id in execution.nexus_operations:
+        for kind in range(kinds.NEXUS_DISPATCH, kinds.NEXUS_START_TO_CLOSE + 1):
             push(execution, kind, scheduled_event_id, DUE[kind](execution, scheduled_event_id))
 
 
@@ -185,7 +214,7 @@ def fire_due(turn: Turn) -> None:
 
 
 def outstanding(execution: Execution) -> list[Effect]:
-    """The effects on other runs that are still to be carried out, from the state alone: what a crash may have cut off."""
+    """The effects outside the run that are still to be carried out, from the state alone: what a crash may have cut off."""
     if not execution.running and execution.volatile.close_propagated:
         return []
     # What a run sends in the very turn that closes it is still sent.
@@ -196,6 +225,16 @@ def outstanding(execution: Execution) -> list[Effect]:
     if execution.running:
         effects.extend(
             StartChild(key) for key, c in execution.children.items() if not c.run_id and not c.closing
+        )
+        effects.extend(
+            StartNexusOperation(key)
+            for key, operation in execution.nexus_operations.items()
+            if nexus_operation.awaits_start(operation)
+        )
+        effects.extend(
+            CancelNexusOperation(key)
+            for key, operation in execution.nexus_operations.items()
+            if nexus_operation.awaits_cancel(operation)
         )
     else:
         effects.append(PropagateClose())

@@ -17,6 +17,7 @@ from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
     HistoryEvent,
+    NexusOperationScheduledEventAttributes,
     RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
     SignalExternalWorkflowExecutionInitiatedEventAttributes,
     StartChildWorkflowExecutionInitiatedEventAttributes,
@@ -194,6 +195,40 @@ class Update:
 
 
 @dataclass(slots=True)
+class NexusProgress:
+    """What the history does not tell of a pending Nexus operation: the calls to its handler. Failures are serialized protos.
+
+    Attempts count the calls that are over. While a next attempt time is set, the call after it waits for that moment.
+    """
+
+    attempt: int = 0
+    last_attempt_complete_time: int = 0
+    last_failure: bytes = b""
+    next_attempt_time: int = 0
+    cancel_attempt: int = 0
+    last_cancel_attempt_complete_time: int = 0
+    last_cancel_failure: bytes = b""
+    next_cancel_attempt_time: int = 0
+
+
+@dataclass(slots=True)
+class NexusOperation:
+    """A pending Nexus operation; started once `started_time` is set. `closing` while its end waits in the buffer."""
+
+    scheduled_event_id: int
+    scheduled: NexusOperationScheduledEventAttributes
+    scheduled_time: int
+    started_time: int = 0
+    token: str = ""
+    cancel_requested_event_id: int = 0
+    cancel_requested_time: int = 0
+    cancel_delivered: bool = False
+    cancel_failed: bool = False
+    closing: bool = False
+    progress: NexusProgress = field(default_factory=NexusProgress)
+
+
+@dataclass(slots=True)
 class Execution:
     """One run. Fields up to `volatile` are the fold of its history; `buffered` are events that have no id yet."""
 
@@ -222,6 +257,7 @@ class Execution:
     external_signals: dict[int, ExternalSignal] = field(default_factory=dict)
     external_cancels: dict[int, ExternalCancel] = field(default_factory=dict)
     updates: dict[str, Update] = field(default_factory=dict)
+    nexus_operations: dict[int, NexusOperation] = field(default_factory=dict)
     signal_request_ids: set[str] = field(default_factory=set)
     attached_request_ids: dict[str, int] = field(default_factory=dict)
     memo: dict[str, Payload] = field(default_factory=dict)

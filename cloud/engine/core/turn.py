@@ -16,10 +16,11 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from cloud.engine.core.clock import SECOND
 from cloud.engine.core.effects import Effect, Meter
+from cloud.engine.core.errors import Invalid
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import Execution
 
-# The order in which buffered events enter the history: what ends an activity or a child goes last, so that a
+# The order in which buffered events enter the history: what ends an activity, a child or an operation goes last, so that a
 # started event always stands before it (as the real server sorts them).
 _LAST_OUT_OF_THE_BUFFER = frozenset(
     {
@@ -32,6 +33,10 @@ _LAST_OUT_OF_THE_BUFFER = frozenset(
         EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED,
         EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT,
         EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_COMPLETED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_FAILED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_CANCELED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT,
     }
 )
 
@@ -46,6 +51,10 @@ class Ids(Protocol):
         """A new request id: a UUID."""
 
 
+def _no_endpoint(name: str) -> str:
+    raise Invalid(f'endpoint "{name}" not found')
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a transition may know of the world beside its run."""
@@ -56,6 +65,8 @@ class Surroundings:
     ids: Ids
     next_cron_delay: Callable[[str, int, int], int]
     """(schedule, start time, now) -> delay to the next run in ns; -1 if there is none."""
+    nexus_endpoint: Callable[[str], str] = _no_endpoint
+    """The id of a Nexus endpoint by its name; raises Invalid if there is none, or none for this namespace."""
 
 
 @dataclass(slots=True)
@@ -74,6 +85,7 @@ class Turn:
     flushed: bool = False
     effects: list[Effect] = field(default_factory=list)
     progressed: set[int] = field(default_factory=set)
+    nexus_progressed: set[int] = field(default_factory=set)
     dirty: bool = False
 
     def event(self, event_type: EventType.ValueType, **attributes: Any) -> HistoryEvent:
@@ -143,3 +155,8 @@ class Turn:
         """Note that the progress of this activity changed and is to be stored."""
         self.dirty = True
         self.progressed.add(scheduled_event_id)
+
+    def nexus_progress(self, key: int) -> None:
+        """Note that the progress of this Nexus operation changed and is to be stored."""
+        self.dirty = True
+        self.nexus_progressed.add(key)

@@ -21,7 +21,7 @@ from temporalio.api.history.v1 import History, HistoryEvent
 
 from cloud.engine.core import machine
 from cloud.engine.core.clock import LATEST
-from cloud.engine.core.state import ActivityProgress
+from cloud.engine.core.state import ActivityProgress, NexusProgress
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.lease import LOST
 from cloud.engine.store.database import Database, StoreUnavailable
@@ -85,6 +85,8 @@ class Batch:
     current_runs: dict[tuple[str, str], CurrentRun] = field(default_factory=dict)
     progress: dict[tuple[str, int], ActivityProgress] = field(default_factory=dict)
     progress_cleared: set[str] = field(default_factory=set)
+    nexus_progress: dict[tuple[str, int], NexusProgress] = field(default_factory=dict)
+    nexus_progress_cleared: set[str] = field(default_factory=set)
     buffer_cleared: set[str] = field(default_factory=set)
     buffered: dict[str, list[tuple[int, HistoryEvent]]] = field(default_factory=dict)
     tasks: dict[int, TaskRow] = field(default_factory=dict)
@@ -296,6 +298,7 @@ class CommitLoop:
         rows = Rows(
             current_runs=batch.current_runs,
             progress_cleared=batch.progress_cleared,
+            nexus_progress_cleared=batch.nexus_progress_cleared,
             buffer_cleared=batch.buffer_cleared,
             tasks=batch.tasks,
             tasks_done=batch.tasks_done,
@@ -324,6 +327,9 @@ class CommitLoop:
         for (run_id, event_id), progress in batch.progress.items():
             with _blaming(run_id):
                 rows.progress[(run_id, event_id)] = encode(progress)
+        for (run_id, event_id), calls in batch.nexus_progress.items():
+            with _blaming(run_id):
+                rows.nexus_progress[(run_id, event_id)] = encode(calls)
         for run_id, waiting in batch.buffered.items():
             with _blaming(run_id):
                 rows.buffered.extend(
@@ -351,9 +357,9 @@ def _run_row(hot: HotRun) -> RunRow:
 
 
 def _wake_at(hot: HotRun) -> int:
-    if hot.outstanding:
-        return WAKE_AT_ONCE
     execution = hot.execution
+    if hot.outstanding or (hot.calls and execution.running):
+        return WAKE_AT_ONCE
     if execution.running:
         return min(machine.due_at(execution), LATEST)
     return min(execution.close_time + hot.namespace.retention, LATEST)

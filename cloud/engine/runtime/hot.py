@@ -70,11 +70,15 @@ class HotRun:
     unflushed: Batch | None = None
     outstanding: int = 0
     has_progress_rows: bool = False
+    has_nexus_rows: bool = False
     watchers: set[asyncio.Future[bool]] = field(default_factory=set)  # of any change
     end_watchers: set[asyncio.Future[bool]] = field(default_factory=set)  # of its end
     queries: list[PendingQuery] = field(default_factory=list)
     updates: Updates = field(default_factory=Updates)
     transfers: set[asyncio.Task[None]] = field(default_factory=set)
+    calls: set[asyncio.Task[None]] = field(
+        default_factory=set
+    )  # of Nexus handlers, whose answers are awaited
     dropped: bool = False
     warned: bool = False  # of the size of its history
 
@@ -105,6 +109,7 @@ class HotRun:
         return bool(
             self.unflushed
             or self.outstanding
+            or self.calls
             or self.watchers
             or self.end_watchers
             or self.queries

@@ -122,10 +122,12 @@ class HotRuns:
                 volatile=stored.volatile,
                 progress=stored.progress,
                 buffered=stored.buffered,
+                nexus_progress=stored.nexus_progress,
             )
             hot = HotRun(execution, self._namespaces.by_id(row.namespace_id))
             hot.tail.extend(stored.events)
             hot.has_progress_rows = bool(stored.progress)
+            hot.has_nexus_rows = bool(stored.nexus_progress)
             (self._open if execution.running else self._closed)[run_id] = hot
             self._on_loaded(hot)
             return hot

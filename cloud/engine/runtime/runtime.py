@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -27,7 +28,7 @@ from cloud.engine.core.effects import (
     StartChild,
     UpdateVisibility,
 )
-from cloud.engine.core.errors import CoreDefect, CoreRefusal
+from cloud.engine.core.errors import CoreDefect, CoreRefusal, Invalid
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import WorkflowTask
 from cloud.engine.core.turn import Ids, Surroundings, Turn
@@ -41,6 +42,7 @@ from cloud.engine.runtime.hot_runs import HotRuns
 from cloud.engine.runtime.lease import Lease
 from cloud.engine.runtime.namespaces import Namespace, Namespaces
 from cloud.engine.runtime.nexus_endpoints import NexusEndpoints
+from cloud.engine.runtime.nexus_tasks import NexusTasks
 from cloud.engine.runtime.queries import Queries
 from cloud.engine.runtime.task_queues import TaskQueues
 from cloud.engine.runtime.tokens import Tokens
@@ -109,6 +111,7 @@ class Runtime:
         self._on_ended = on_ended
         self.lease = Lease(database, clock.real, self._end)
         self.queues = TaskQueues(database, clock.real, lambda key: self.commits.unflushed_tasks(key))
+        self.nexus_tasks = NexusTasks(self.queues)
         self.queries = Queries()
         self.workers = WorkerRegistry(clock.real)
         self.wakeups = Wakeups(database, clock, self._wake)
@@ -293,8 +296,17 @@ class Runtime:
                 limits=self.limits,
                 ids=self.ids,
                 next_cron_delay=cron.next_delay,
+                nexus_endpoint=partial(self._nexus_endpoint, namespace.namespace_id, namespace.name),
             )
         return found
+
+    def _nexus_endpoint(self, namespace_id: str, namespace: str, name: str) -> str:
+        found = self.nexus_endpoints.by_name(name)
+        if found is None:
+            raise Invalid(f'endpoint "{name}" not found')
+        if not found.may_be_called_from(namespace_id):
+            raise Invalid(f'caller namespace "{namespace}" unauthorized for "{name}"')
+        return found.endpoint_id
 
     # --- transitions ---
 
@@ -379,6 +391,13 @@ class Runtime:
             else:
                 batch.progress[(run_id, event_id)] = pending.progress
                 hot.has_progress_rows = True
+        for event_id in turn.nexus_progressed:
+            operation = execution.nexus_operations.get(event_id)
+            if operation is None:
+                batch.nexus_progress.pop((run_id, event_id), None)
+            else:
+                batch.nexus_progress[(run_id, event_id)] = operation.progress
+                hot.has_nexus_rows = True
         if not execution.running:
             self._closed(hot, batch)
         for effect in turn.effects:
@@ -407,6 +426,11 @@ class Runtime:
             batch.progress_cleared.add(run_id)
             for progress in [progress for progress in batch.progress if progress[0] == run_id]:
                 del batch.progress[progress]
+        if hot.has_nexus_rows:
+            hot.has_nexus_rows = False
+            batch.nexus_progress_cleared.add(run_id)
+            for calls in [calls for calls in batch.nexus_progress if calls[0] == run_id]:
+                del batch.nexus_progress[calls]
         self._set_current(
             batch,
             CurrentRun(
@@ -443,9 +467,12 @@ class Runtime:
         elif isinstance(effect, UpdateVisibility):
             batch.visible.add(hot.run_id)
         else:
-            if isinstance(effect, StartChild | SignalExternal | CancelExternal | PropagateClose):
-                hot.outstanding += 1
-            self._dispatchers[type(effect)](hot, effect)
+            self._ask(hot, effect)
+
+    def _ask(self, hot: HotRun, effect: object) -> None:
+        if isinstance(effect, StartChild | SignalExternal | CancelExternal | PropagateClose):
+            hot.outstanding += 1
+        self._dispatchers[type(effect)](hot, effect)
 
     def meter(self, namespace: Namespace, kind: str, hot: HotRun) -> Batch:
         """Count usage that comes without a transition (a query)."""
@@ -498,6 +525,8 @@ class Runtime:
         batch.visible.discard(hot.run_id)
         for progress in [progress for progress in batch.progress if progress[0] == hot.run_id]:
             del batch.progress[progress]
+        for calls in [calls for calls in batch.nexus_progress if calls[0] == hot.run_id]:
+            del batch.nexus_progress[calls]
         self.runs.remove(hot)
         pending = batch.current_runs.get((key.namespace_id, key.workflow_id))
         if pending is None or pending.run_id == hot.run_id:
@@ -529,8 +558,7 @@ class Runtime:
             # The updates that it was to bring went with the memory that held them.
             hot.execution.volatile.workflow_task = WorkflowTask()
         for effect in machine.outstanding(hot.execution):
-            hot.outstanding += 1
-            self._dispatchers[type(effect)](hot, effect)
+            self._ask(hot, effect)
 
     async def _wake(self, run_id: str) -> None:
         try:

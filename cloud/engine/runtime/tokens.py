@@ -18,6 +18,8 @@ QUERY_TASK = 3
 HISTORY_PAGE = 4
 LIST_PAGE = 5
 WORKERS_PAGE = 6
+NEXUS_TASK = 7
+NEXUS_CALLBACK = 8
 
 _FORM = b"\x01"
 _MAC_SIZE = 16
@@ -55,6 +57,21 @@ class QueryTaskToken(msgspec.Struct, array_like=True, frozen=True):
     query_id: str
 
 
+class NexusTaskToken(msgspec.Struct, array_like=True, frozen=True):
+    """Names a call of an operation that a worker answers."""
+
+    task_id: str
+
+
+class NexusCallbackToken(msgspec.Struct, array_like=True, frozen=True):
+    """Names the operation that a completion is about: it goes out with the call, and comes back with what became of it."""
+
+    run_id: str
+    workflow_id: str
+    scheduled_event_id: int
+    request_id: str
+
+
 class HistoryPageToken(msgspec.Struct, array_like=True, frozen=True):
     """Where a read of a history goes on. `transient`: the suffix of a task that is not in the history follows."""
 
@@ -74,8 +91,19 @@ class ListPageToken(msgspec.Struct, array_like=True, frozen=True):
 
 _DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
     form: msgspec.msgpack.Decoder(tuple[int, str, form])  # type: ignore[valid-type]
-    for form in (WorkflowTaskToken, ActivityTaskToken, QueryTaskToken, HistoryPageToken, ListPageToken)
+    for form in (
+        WorkflowTaskToken,
+        ActivityTaskToken,
+        QueryTaskToken,
+        HistoryPageToken,
+        ListPageToken,
+        NexusTaskToken,
+        NexusCallbackToken,
+    )
 }
+
+
+_HEADS = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])
 
 
 class Tokens:
@@ -99,6 +127,17 @@ class Tokens:
         Raises:
             BadToken: it was not.
         """
+        found_namespace_id, content = self.read_of_any(token, kind, form)
+        if found_namespace_id != namespace_id:
+            raise BadToken
+        return content
+
+    def read_of_any(self, token: bytes, kind: int, form: type[Any]) -> tuple[str, Any]:
+        """The namespace's id and the content of a token that alone says whose it is (it needs no other proof).
+
+        Raises:
+            BadToken: `make` did not make it for this kind.
+        """
         body = token[1 + _MAC_SIZE :]
         if (
             len(token) <= 1 + _MAC_SIZE
@@ -106,10 +145,11 @@ class Tokens:
             or not hmac.compare_digest(token[1 : 1 + _MAC_SIZE], self._mac(body))
         ):
             raise BadToken
-        found = _DECODERS[form].decode(body)
-        if found[0] != kind or found[1] != namespace_id:
+        # Authenticated, but perhaps of another kind, whose content has another form.
+        if _HEADS.decode(body)[0] != kind:
             raise BadToken
-        return found[2]
+        found = _DECODERS[form].decode(body)
+        return found[1], found[2]
 
     def _mac(self, body: bytes) -> bytes:
         return blake2b(body, key=self._key, digest_size=_MAC_SIZE).digest()

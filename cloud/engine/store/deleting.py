@@ -40,7 +40,7 @@ def delete_runs(connection: Connection, run_ids: Sequence[str], epoch: int) -> N
         LeaseLost: the lease is another's; nothing is deleted.
     """
     check_epoch(connection, epoch)
-    for table in (s.history, s.activity_progress, s.buffered_events, s.runs):
+    for table in (s.history, s.activity_progress, s.nexus_progress, s.buffered_events, s.runs):
         connection.execute(delete(table).where(table.c.run_id.in_(run_ids)))
     s.visibility.delete(connection, run_ids)
 

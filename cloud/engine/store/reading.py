@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
 from temporalio.api.history.v1 import History, HistoryEvent
 
-from cloud.engine.core.state import ActivityProgress, Volatile
+from cloud.engine.core.state import ActivityProgress, NexusProgress, Volatile
 from cloud.engine.store import schema as s
 from cloud.engine.store.rows import (
     CurrentRun,
@@ -17,6 +17,7 @@ from cloud.engine.store.rows import (
     ScheduleRow,
     TaskRow,
     UsageRow,
+    decode_nexus_progress,
     decode_progress,
     decode_volatile,
     schedule_key,
@@ -38,6 +39,7 @@ class StoredRun:
     volatile: Volatile
     progress: dict[int, ActivityProgress]
     buffered: list[HistoryEvent]
+    nexus_progress: dict[int, NexusProgress]
 
 
 _RUN = select(s.runs).where(s.runs.c.run_id == bindparam("run_id"))
@@ -47,6 +49,7 @@ _EVENTS = (
     .order_by(s.history.c.first_event_id)
 )
 _PROGRESS = select(s.activity_progress).where(s.activity_progress.c.run_id == bindparam("run_id"))
+_NEXUS_PROGRESS = select(s.nexus_progress).where(s.nexus_progress.c.run_id == bindparam("run_id"))
 _BUFFERED = (
     select(s.buffered_events.c.event)
     .where(s.buffered_events.c.run_id == bindparam("run_id"))
@@ -95,7 +98,18 @@ def read_run(connection: Connection, run_id: str) -> StoredRun | None:
         buffered=[
             HistoryEvent.FromString(data) for (data,) in connection.execute(_BUFFERED, {"run_id": run_id})
         ],
+        nexus_progress=_read_nexus_progress(connection, run_id) if _uses_nexus(events) else {},
     )
+
+
+def _uses_nexus(events: Sequence[HistoryEvent]) -> bool:
+    scheduled = EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED
+    return any(event.event_type == scheduled for event in events)
+
+
+def _read_nexus_progress(connection: Connection, run_id: str) -> dict[int, NexusProgress]:
+    rows = connection.execute(_NEXUS_PROGRESS, {"run_id": run_id})
+    return {row.key: decode_nexus_progress(row.progress) for row in rows}
 
 
 def read_run_row(connection: Connection, run_id: str) -> RunRow | None:

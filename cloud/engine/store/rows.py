@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from cloud.engine.core.schedule import ScheduleState
-from cloud.engine.core.state import ActivityProgress, Volatile
+from cloud.engine.core.state import ActivityProgress, NexusProgress, Volatile
 from cloud.engine.store.visibility import VisibilityRow
 
 WORKFLOW_TASK = 1
@@ -132,6 +132,8 @@ class Rows:
     history: list[HistoryRow] = field(default_factory=list)
     progress: dict[tuple[str, int], bytes] = field(default_factory=dict)
     progress_cleared: set[str] = field(default_factory=set)
+    nexus_progress: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    nexus_progress_cleared: set[str] = field(default_factory=set)
     buffer_cleared: set[str] = field(default_factory=set)
     buffered: list[tuple[str, int, bytes]] = field(default_factory=list)
     tasks: dict[int, TaskRow] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class Rows:
             history=[row for row in self.history if row.run_id == run_id],
             progress={key: data for key, data in self.progress.items() if key[0] == run_id},
             progress_cleared=self.progress_cleared & {run_id},
+            nexus_progress={key: data for key, data in self.nexus_progress.items() if key[0] == run_id},
+            nexus_progress_cleared=self.nexus_progress_cleared & {run_id},
             buffer_cleared=self.buffer_cleared & {run_id},
             buffered=[row for row in self.buffered if row[0] == run_id],
             tasks={key: row for key, row in self.tasks.items() if row.run_id == run_id},
@@ -174,10 +178,11 @@ class Rows:
 _encoder = msgspec.msgpack.Encoder()
 _volatile = msgspec.msgpack.Decoder(Volatile)
 _progress = msgspec.msgpack.Decoder(ActivityProgress)
+_nexus_progress = msgspec.msgpack.Decoder(NexusProgress)
 _schedule = msgspec.msgpack.Decoder(ScheduleState)
 
 
-def encode(state: Volatile | ActivityProgress | ScheduleState) -> bytes:
+def encode(state: Volatile | ActivityProgress | NexusProgress | ScheduleState) -> bytes:
     """State as MessagePack: a map by field names, so that fields can be added with a default."""
     return _encoder.encode(state)
 
@@ -198,6 +203,15 @@ def decode_progress(data: bytes) -> ActivityProgress:
         msgspec.DecodeError: the bytes are none of ours.
     """
     return _progress.decode(data)
+
+
+def decode_nexus_progress(data: bytes) -> NexusProgress:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are none of ours.
+    """
+    return _nexus_progress.decode(data)
 
 
 def decode_schedule(data: bytes) -> ScheduleState:

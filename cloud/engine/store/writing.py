@@ -26,10 +26,12 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
     # Clears come first: what is cleared may be written anew in the same batch.
     _CLEAR_BUFFERED.execute_many(connection, [(run_id,) for run_id in rows.buffer_cleared])
     _CLEAR_PROGRESS.execute_many(connection, [(run_id,) for run_id in rows.progress_cleared])
+    _CLEAR_NEXUS_PROGRESS.execute_many(connection, [(run_id,) for run_id in rows.nexus_progress_cleared])
     _PUT_RUNS.execute_many(connection, rows.runs)
     _PUT_CURRENT.execute_many(connection, list(rows.current_runs.values()))
     _ADD_HISTORY.execute_many(connection, rows.history)
     _PUT_PROGRESS.execute_many(connection, [(*key, data) for key, data in rows.progress.items()])
+    _PUT_NEXUS_PROGRESS.execute_many(connection, [(*key, data) for key, data in rows.nexus_progress.items()])
     _ADD_BUFFERED.execute_many(connection, rows.buffered)
     _ADD_TASKS.execute_many(connection, list(rows.tasks.values()))
     _FINISH_TASKS.execute_many(connection, [(task_id,) for task_id in rows.tasks_done])
@@ -71,6 +73,7 @@ def _delete(table: Table, column: str) -> Statement:
 _PUT_RUNS = _upsert(s.runs)
 _PUT_CURRENT = _upsert(s.current_runs)
 _PUT_PROGRESS = _upsert(s.activity_progress)
+_PUT_NEXUS_PROGRESS = _upsert(s.nexus_progress)
 _ADD_BATCH_OPERATIONS = _insert(s.batch_operations)
 _STEP_BATCH_OPERATIONS = Statement(
     lambda _: (
@@ -90,8 +93,10 @@ _ADD_USAGE = _insert(s.usage_records)
 _FINISH_TASKS = _delete(s.tasks, "task_id")
 _CLEAR_BUFFERED = _delete(s.buffered_events, "run_id")
 _CLEAR_PROGRESS = _delete(s.activity_progress, "run_id")
+_CLEAR_NEXUS_PROGRESS = _delete(s.nexus_progress, "run_id")
 _DELETE_RUN = tuple(
-    _delete(table, "run_id") for table in (s.history, s.activity_progress, s.buffered_events, s.runs)
+    _delete(table, "run_id")
+    for table in (s.history, s.activity_progress, s.nexus_progress, s.buffered_events, s.runs)
 )
 _DELETE_CURRENT = Statement(
     lambda _: (

@@ -43,7 +43,8 @@ from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import Execution, RunKey
 from cloud.engine.core.turn import Surroundings, Turn
 from cloud.engine.runtime.cron import next_delay
-from cloud.engine.store.rows import decode_progress, decode_volatile, encode
+from cloud.engine.store.rows import decode_nexus_progress, decode_progress, decode_volatile, encode
+from tests.engine.core import nexus_walk
 
 T = CommandType
 
@@ -70,6 +71,7 @@ class Stored:
     events: list[bytes] = field(default_factory=list)
     volatile: bytes = b""
     progress: dict[int, bytes] = field(default_factory=dict)
+    nexus_progress: dict[int, bytes] = field(default_factory=dict)
     buffered: list[bytes] = field(default_factory=list)
 
 
@@ -84,6 +86,7 @@ class Driver:
             limits=Limits(),
             ids=CountingIds(),
             next_cron_delay=next_delay,
+            nexus_endpoint=lambda name: f"id-of-{name}",
         )
         self.live = Execution(RunKey("ns-id", "wf", "run-0"))
         self.stored = Stored()
@@ -128,6 +131,10 @@ class Driver:
             pending = self.live.activities.get(event_id)
             if pending is not None:
                 self.stored.progress[event_id] = encode(pending.progress)
+        for event_id in turn.nexus_progressed:
+            operation = self.live.nexus_operations.get(event_id)
+            if operation is not None:
+                self.stored.nexus_progress[event_id] = encode(operation.progress)
         self.stored.volatile = encode(self.live.volatile)
 
     def rebuilt(self) -> Execution:
@@ -138,6 +145,9 @@ class Driver:
             volatile=decode_volatile(self.stored.volatile),
             progress={key: decode_progress(data) for key, data in self.stored.progress.items()},
             buffered=[HistoryEvent.FromString(data) for data in self.stored.buffered],
+            nexus_progress={
+                key: decode_nexus_progress(data) for key, data in self.stored.nexus_progress.items()
+            },
         )
 
     def history(self) -> list[HistoryEvent]:
@@ -412,6 +422,7 @@ class RandomWalk:
         if self.random.random() < 0.2:
             options["cron_schedule"] = "@every 10s"
             options["first_workflow_task_backoff"] = duration(10 * SECOND)
+        self.calls_operations = seed % 4 == 1  # in walks of their own: all else would come up too seldom
         self.driver = Driver(**options)
         self.names = 0
         self.waiting: dict[str, Request] = {}
@@ -460,6 +471,9 @@ class RandomWalk:
                     lambda turn: external.cancel_outcome(turn, i, chance.choice([None, 1]))
                 )
             )
+        for operation in list(driver.live.nexus_operations.values())[-2:]:
+            for change in chance.sample(nexus_walk.changes(chance, operation), 3):
+                actions.append(lambda change=change: driver.transition(lambda turn: _none(change(turn))))  # type: ignore[misc]
         chance.choice(actions)()
 
     def work_on(self, event_id: int) -> None:
@@ -594,6 +608,8 @@ class RandomWalk:
             lambda: upsert_search_attribute(chance.choice("ab"), "v"),
             lambda: cancel_timer("unknown") if chance.random() < 0.1 else record_marker("core_patch"),
         ]
+        if self.calls_operations:
+            makers = [*makers[1:4], *nexus_walk.commands(chance, live)]
         if live.timers:
             makers.append(lambda: cancel_timer(chance.choice(list(live.timers))))
         if live.activities:

@@ -75,7 +75,7 @@ def test_walks_reach_what_people_do_to_activities() -> None:
 
 def test_walks_reach_every_event_that_the_core_writes() -> None:
     """Else the property above would hold for want of anything that could break it."""
-    seen = {event.event_type for seed in range(120) for event in walk(seed).driver.history()}
+    seen = {event.event_type for seed in range(150) for event in walk(seed).driver.history()}
     written = set(machine.APPLY)
     # Written for the start and the end of a child, which scenarios over the API cover.
     by_others = {

@@ -1,0 +1,70 @@
+"""What Describe says of a run's Nexus operations."""
+
+from __future__ import annotations
+
+from temporalio.api.enums.v1 import NexusOperationCancellationState, PendingNexusOperationState
+from temporalio.api.workflow.v1 import NexusOperationCancellationInfo, PendingNexusOperationInfo
+
+from cloud.engine.core.clock import timestamp
+from cloud.engine.core.state import NexusOperation
+
+_S = PendingNexusOperationState
+_C = NexusOperationCancellationState
+
+
+def pending_operation(operation: NexusOperation) -> PendingNexusOperationInfo:
+    """An operation that has not ended."""
+    scheduled, progress = operation.scheduled, operation.progress
+    state = _S.PENDING_NEXUS_OPERATION_STATE_SCHEDULED
+    if operation.started_time:
+        state = _S.PENDING_NEXUS_OPERATION_STATE_STARTED
+    elif progress.next_attempt_time:
+        state = _S.PENDING_NEXUS_OPERATION_STATE_BACKING_OFF
+    info = PendingNexusOperationInfo(
+        endpoint=scheduled.endpoint,
+        service=scheduled.service,
+        operation=scheduled.operation,
+        operation_id=operation.token,
+        operation_token=operation.token,
+        schedule_to_close_timeout=scheduled.schedule_to_close_timeout,
+        schedule_to_start_timeout=scheduled.schedule_to_start_timeout,
+        start_to_close_timeout=scheduled.start_to_close_timeout,
+        scheduled_time=timestamp(operation.scheduled_time),
+        state=state,
+        attempt=progress.attempt,
+        scheduled_event_id=operation.scheduled_event_id,
+    )
+    if progress.last_attempt_complete_time:
+        info.last_attempt_complete_time.CopyFrom(timestamp(progress.last_attempt_complete_time))
+    if progress.last_failure:
+        info.last_attempt_failure.ParseFromString(progress.last_failure)
+    if progress.next_attempt_time:
+        info.next_attempt_schedule_time.CopyFrom(timestamp(progress.next_attempt_time))
+    if operation.cancel_requested_event_id:
+        info.cancellation_info.CopyFrom(_cancellation(operation))
+    return info
+
+
+def _cancellation(operation: NexusOperation) -> NexusOperationCancellationInfo:
+    progress = operation.progress
+    state = _C.NEXUS_OPERATION_CANCELLATION_STATE_UNSPECIFIED  # it has not started
+    if operation.cancel_delivered:
+        state = _C.NEXUS_OPERATION_CANCELLATION_STATE_SUCCEEDED
+    elif operation.cancel_failed:
+        state = _C.NEXUS_OPERATION_CANCELLATION_STATE_FAILED
+    elif progress.next_cancel_attempt_time:
+        state = _C.NEXUS_OPERATION_CANCELLATION_STATE_BACKING_OFF
+    elif operation.started_time:
+        state = _C.NEXUS_OPERATION_CANCELLATION_STATE_SCHEDULED
+    info = NexusOperationCancellationInfo(
+        requested_time=timestamp(operation.cancel_requested_time),
+        state=state,
+        attempt=progress.cancel_attempt,
+    )
+    if progress.last_cancel_attempt_complete_time:
+        info.last_attempt_complete_time.CopyFrom(timestamp(progress.last_cancel_attempt_complete_time))
+    if progress.last_cancel_failure:
+        info.last_attempt_failure.ParseFromString(progress.last_cancel_failure)
+    if progress.next_cancel_attempt_time:
+        info.next_attempt_schedule_time.CopyFrom(timestamp(progress.next_cancel_attempt_time))
+    return info

@@ -1,0 +1,126 @@
+"""Nexus tasks: calls that go to a worker who polls for them, and whose caller waits for the answer.
+
+Such a task lives in memory, for as long as its caller waits: no worker, no answer. Whoever made the call makes it again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass, field
+
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.nexus.v1 import HandlerError, Request, Response
+
+from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueues
+
+NEXUS_TASK = 3
+"""The kind of a queue of Nexus tasks, beside WORKFLOW_TASK and ACTIVITY_TASK of ``store.rows``. None of them is stored."""
+
+WAITING_MAX = 1_000
+"""Tasks of one queue that wait for a worker; more are refused, as if none came in time."""
+
+WorkerAnswer = Response | HandlerError | Failure
+"""What a worker said: a response, or how its handler failed (in the older form, or today's)."""
+
+
+class NobodyAnswered(Exception):
+    """No worker took the task, or none answered, in time."""
+
+
+@dataclass(slots=True, eq=False)
+class NexusTask:
+    """A call on its way. `deadline` is a reading of the event loop's clock (seconds)."""
+
+    task_id: str
+    request: Request
+    deadline: float
+    answer: asyncio.Future[WorkerAnswer] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class NexusTasks:
+    """Tasks that wait for a worker, by queue; and those that a worker has, by id."""
+
+    def __init__(self, queues: TaskQueues) -> None:
+        self._queues = queues
+        self._waiting: dict[QueueKey, deque[NexusTask]] = {}
+        self._held: dict[str, NexusTask] = {}
+
+    async def dispatch(self, key: QueueKey, task_id: str, request: Request, timeout_s: float) -> WorkerAnswer:
+        """Have a worker of queue `key` answer `request` within `timeout_s`.
+
+        Raises:
+            NobodyAnswered: none did.
+        """
+        task = NexusTask(task_id, request, asyncio.get_running_loop().time() + timeout_s)
+        self._offer(key, task)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await task.answer
+        except TimeoutError:
+            raise NobodyAnswered from None
+        finally:
+            task.answer.cancel()
+            self._held.pop(task_id, None)
+            waiting = self._waiting.get(key)
+            if waiting is not None and task in waiting:
+                waiting.remove(task)
+            if waiting is not None and not waiting:
+                del self._waiting[key]
+
+    def _offer(self, key: QueueKey, task: NexusTask) -> None:
+        poller = self._queues.get(key).next_poller()
+        if poller is not None:
+            self._held[task.task_id] = task
+            poller.matched.set_result(task)
+            return
+        waiting = self._waiting.setdefault(key, deque())
+        if len(waiting) >= WAITING_MAX:
+            raise NobodyAnswered
+        waiting.append(task)
+
+    async def poll(self, key: QueueKey, identity: str, build_id: str, timeout_s: float) -> NexusTask | None:
+        """Wait for a task of queue `key`; None when the time is over."""
+        loop = asyncio.get_running_loop()
+        queue = self._queues.get(key)
+        self._queues.note_poll(queue, identity)
+        waiting = self._waiting.get(key)
+        while waiting:
+            task = waiting.popleft()
+            if not task.answer.done():
+                self._held[task.task_id] = task
+                return task
+        poller = Poller(identity, build_id, loop.create_future())
+        queue.pollers.append(poller)
+        timer = loop.call_later(timeout_s, _give_up, poller)
+        try:
+            found: NexusTask | None = await asyncio.shield(poller.matched)
+        except asyncio.CancelledError:
+            if poller.matched.done() and poller.matched.result() is not None:
+                self._offer_again(key, poller.matched.result())
+            raise
+        finally:
+            timer.cancel()
+            poller.matched.cancel()  # nothing if it was matched
+            if poller in queue.pollers:
+                queue.pollers.remove(poller)
+        return found
+
+    def _offer_again(self, key: QueueKey, task: NexusTask) -> None:
+        """Its poller went away in the moment that it got the task: the next one may have it."""
+        if self._held.pop(task.task_id, None) is not None and not task.answer.done():
+            with contextlib.suppress(NobodyAnswered):  # its caller notices by itself
+                self._offer(key, task)
+
+    def take(self, task_id: str) -> NexusTask | None:
+        """The task that a worker answers, once; None if its caller is gone, or has its answer."""
+        task = self._held.pop(task_id, None)
+        return None if task is None or task.answer.done() else task
+
+
+def _give_up(poller: Poller) -> None:
+    if not poller.matched.done():
+        poller.matched.set_result(None)
