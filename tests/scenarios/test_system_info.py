@@ -16,6 +16,7 @@ async def test_capabilities(s: Scenario) -> None:
         "eager_workflow_start",
         "sdk_metadata",
         "count_group_by_execution_status",
+        "nexus",
     }
     told = {field.name for field, value in reply.capabilities.ListFields() if value is True}
     assert had <= told

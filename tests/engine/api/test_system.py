@@ -26,6 +26,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "eager_workflow_start",
         "sdk_metadata",
         "count_group_by_execution_status",
+        "nexus",
     }
 
 

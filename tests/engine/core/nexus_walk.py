@@ -65,7 +65,7 @@ def changes(chance: random.Random, operation: NexusOperation) -> list[Callable[[
         n.complete(turn, found, outcome, token="late", started_at=started_at, links=())
 
     if operation.cancel_requested_event_id and operation.started_time:
-        reply = chance.choice(answers[2:])
+        reply = chance.choice(answers[-5:])  # one in five each: taken, and refused for good or not
         tell = lambda turn: n.cancel_answered(turn, key, progress.cancel_attempt, reply)  # noqa: E731
         return [tell, tell, tell, complete]
     return [
