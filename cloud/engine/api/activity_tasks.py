@@ -29,7 +29,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
-from cloud.engine.core import activity
+from cloud.engine.core import activity, priority
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import NoSuchTask, RunClosed
 from cloud.engine.core.state import Activity
@@ -74,6 +74,7 @@ class ActivityTasks:
             identity=request.identity,
             build_id=request.deployment_options.build_id or request.worker_version_capabilities.build_id,
             timeout_s=long_poll_timeout_s(context),
+            tasks_per_second=_tasks_per_second(request),
         )
         if given is None:
             return PollActivityTaskQueueResponse()
@@ -114,8 +115,11 @@ class ActivityTasks:
         for name in ("header", "input"):
             if scheduled.HasField(name):
                 getattr(response, name).CopyFrom(getattr(scheduled, name))
-        if pending.options.HasField("priority"):
-            response.priority.CopyFrom(pending.options.priority)
+        of_run = hot.execution.options
+        if of_run.HasField("priority") or pending.options.HasField("priority"):
+            response.priority.CopyFrom(priority.merged(of_run.priority, pending.options.priority))
+        if given.scaling:
+            response.poller_scaling_decision.poll_request_delta_suggestion = given.scaling
         if given.heartbeat_details:
             response.heartbeat_details.ParseFromString(given.heartbeat_details)
         return response
@@ -293,6 +297,19 @@ class ActivityTasks:
             return await self._runtime.find(namespace, workflow_id, run_id)
         except NoSuchRun:
             raise NoSuchTask(_GONE) from None
+
+
+def _tasks_per_second(request: PollActivityTaskQueueRequest) -> float | None:
+    """How fast the worker wants the queue's tasks to go, to all workers together; None if it says nothing."""
+    if not request.HasField("task_queue_metadata"):
+        return None
+    metadata = request.task_queue_metadata
+    if not metadata.HasField("max_tasks_per_second"):
+        return None
+    rate = metadata.max_tasks_per_second.value
+    if not rate >= 0:  # NaN is no rate either
+        raise InvalidArgument(f"MaxTasksPerSecond can't be {rate}")
+    return rate
 
 
 def _payloads(request: Message, name: str) -> Payloads | None:

@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import NamespaceState, TaskQueueKind
 from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
 from temporalio.api.taskqueue.v1 import TaskQueue
 
+from cloud.engine.core import priority as core_priority
 from cloud.engine.core.clock import fit
 from cloud.engine.core.command_checks import RESERVED_QUEUE_PREFIX
 from cloud.engine.core.errors import Invalid
@@ -20,7 +21,6 @@ from cloud.engine.runtime.polling import MIN_TASK_POLL_S
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument
 
-FAIRNESS_KEY_LENGTH_MAX = 64
 NAMESPACE_IS_EMPTY = "Namespace is empty."
 
 
@@ -98,13 +98,10 @@ def is_uuid(text: str) -> bool:
 
 def check_priority(priority: Priority) -> None:
     """Raise InvalidArgument for a priority that no task can have."""
-    if priority.priority_key < 0:
-        raise InvalidArgument("priority key can't be negative")
-    if len(priority.fairness_key.encode()) > FAIRNESS_KEY_LENGTH_MAX:
-        raise InvalidArgument("fairness key length exceeds limit")
-    check_no_nul(priority.fairness_key, "fairness key")
-    if not priority.fairness_weight >= 0:  # NaN is no weight either
-        raise InvalidArgument("must be greater than zero")
+    try:
+        core_priority.check(priority)
+    except Invalid as error:
+        raise InvalidArgument(str(error)) from None
 
 
 def check_blob(message: Message, what: str, limits: Limits) -> None:
@@ -149,7 +146,11 @@ def check_task_queue(request: Message, limits: Limits) -> None:
     """Check the task queue that a request names."""
     if not request.HasField("task_queue"):
         raise InvalidArgument("taskQueue is not set")
-    name: str = request.task_queue.name  # type: ignore[attr-defined]
+    check_queue_name(request.task_queue.name, limits)  # type: ignore[attr-defined]
+
+
+def check_queue_name(name: str, limits: Limits) -> None:
+    """Check the name of a task queue."""
     if not name:
         raise InvalidArgument("missing task queue name")
     if len(name.encode()) > limits.id_length:

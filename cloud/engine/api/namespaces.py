@@ -186,6 +186,7 @@ class NamespaceMethods:
                     eager_workflow_start=True,
                     sync_update=True,
                     async_update=True,
+                    poller_autoscaling=True,
                     worker_heartbeats=self._runtime.dynamic_config.on(WORKER_HEARTBEATS),
                 ),
                 limits=NamespaceInfo.Limits(

@@ -27,6 +27,7 @@ from cloud.engine.api.queries import WorkflowQueries
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.schedules import ScheduleMethods
 from cloud.engine.api.system import System
+from cloud.engine.api.task_queue_config import TaskQueueConfigMethods
 from cloud.engine.api.task_queues import TaskQueueMethods
 from cloud.engine.api.time_skipping import TimeSkippingMethods
 from cloud.engine.api.updates import WorkflowUpdates
@@ -85,6 +86,7 @@ class EngineService:
             ScheduleMethods(runtime, schedules),
             NamespaceMethods(runtime),
             TaskQueueMethods(runtime),
+            TaskQueueConfigMethods(runtime),
             WorkerMethods(runtime),
             System(runtime),
             Operator(runtime),

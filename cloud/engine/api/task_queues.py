@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import (
     BuildIdTaskReachability,
     DescribeTaskQueueMode,
+    RateLimitSource,
     TaskQueueKind,
     TaskQueueType,
 )
 from temporalio.api.taskqueue.v1 import (
     PollerInfo,
     TaskIdBlock,
+    TaskQueueConfig,
     TaskQueuePartitionMetadata,
     TaskQueueStats,
     TaskQueueStatus,
@@ -35,24 +37,21 @@ from cloud.engine.api import checks
 from cloud.engine.api.workers import record_heartbeats
 from cloud.engine.core import workflow_task
 from cloud.engine.core.clock import duration, timestamp
+from cloud.engine.core.priority import DEFAULT_LEVEL
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.queue_settings import QueueSettings
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
 from cloud.engine.store.reading import count_tasks
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, TaskRow
 from cloud.rpc import CallContext, InvalidArgument
 
-RATE_PER_SECOND = 100_000.0
-"""What the real server says of a queue without a limit."""
-
-PRIORITY = 3
-"""The priority of tasks that name none: all of them, here."""
-
 BUILD_IDS_MAX = 100
 """Versions that one call may ask for."""
 
+_WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _UNVERSIONED = "__unversioned__"
 _NEVER = Timestamp(seconds=-62_135_596_800)
 """The year 1: how the real server says that nothing was ever set."""
@@ -62,14 +61,6 @@ _KINDS = {
     TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW: WORKFLOW_TASK,
     TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY: ACTIVITY_TASK,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """Stored tasks of a queue, and how long the oldest has waited (ns)."""
-
-    count: int
-    age: int
 
 
 class TaskQueueMethods:
@@ -93,16 +84,24 @@ class TaskQueueMethods:
             pollers=self._pollers(key),
             versioning_info=TaskQueueVersioningInfo(current_version=_UNVERSIONED, update_time=_NEVER),
         )
+        rate, source = self._rate(key)
+        response.effective_rate_limit.requests_per_second = rate
+        response.effective_rate_limit.rate_limit_source = source
+        if request.report_config:
+            config = self._config(namespace, request.task_queue.name, request.task_queue_type)
+            if config is not None:
+                response.config.CopyFrom(config)
         if request.report_stats or request.include_task_queue_status:
-            backlog = await self._backlog(key)
+            by_level = await self._stats(key)
             if request.report_stats:
-                response.stats.CopyFrom(_stats(backlog))
-                response.stats_by_priority_key[PRIORITY].CopyFrom(_stats(backlog))
+                response.stats.CopyFrom(_total(by_level))
+                for level, stats in by_level.items():
+                    response.stats_by_priority_key[level].CopyFrom(stats)
             if request.include_task_queue_status:
                 response.task_queue_status.CopyFrom(
                     TaskQueueStatus(
-                        backlog_count_hint=backlog.count,
-                        rate_per_second=RATE_PER_SECOND,
+                        backlog_count_hint=_total(by_level).approximate_backlog_count,
+                        rate_per_second=rate,
                         task_id_block=TaskIdBlock(start_id=1, end_id=100_000),
                     )
                 )
@@ -130,7 +129,7 @@ class TaskQueueMethods:
                 if request.report_pollers:
                     of_type.pollers.extend(self._pollers(key))
                 if request.report_stats:
-                    of_type.stats.CopyFrom(_stats(await self._backlog(key)))
+                    of_type.stats.CopyFrom(_total(await self._stats(key)))
                 info.types_info[task_type].CopyFrom(of_type)
             if request.report_task_reachability:
                 info.task_reachability = (
@@ -151,18 +150,49 @@ class TaskQueueMethods:
             return []
         return [
             PollerInfo(
-                last_access_time=timestamp(seen.at), identity=seen.identity, rate_per_second=RATE_PER_SECOND
+                last_access_time=timestamp(seen.at),
+                identity=seen.identity,
+                rate_per_second=self._rate(key)[0],
             )
             for seen in self._runtime.queues.pollers_of(key)
         ]
 
-    async def _backlog(self, key: QueueKey | None) -> Backlog:
+    async def _stats(self, key: QueueKey | None) -> dict[int, TaskQueueStats]:
+        """What waits and how fast it moves, by priority level; the usual level is always told of."""
         if key is None:
-            return Backlog(count=0, age=0)
-        count, oldest = await self._runtime.database.scan(
+            return {DEFAULT_LEVEL: TaskQueueStats(approximate_backlog_age=Duration())}
+        stored = await self._runtime.database.scan(
             lambda c: count_tasks(c, key.namespace_id, key.name, key.kind)
         )
-        return Backlog(count=count, age=max(self._runtime.clock.now() - oldest, 0) if oldest else 0)
+        now = self._runtime.clock.now()
+        queue = self._runtime.queues.find(key)
+        rates = {} if queue is None else queue.rates.rates(now)
+        limited = queue is not None and self._runtime.queues.holds_back(queue)
+        found: dict[int, TaskQueueStats] = {}
+        for level in sorted({DEFAULT_LEVEL} | stored.keys() | rates.keys()):
+            count, oldest = stored.get(level, (0, 0))
+            added, dispatched = rates.get(level, (0.0, 0.0))
+            found[level] = TaskQueueStats(
+                approximate_backlog_count=count,
+                approximate_backlog_age=duration(max(now - oldest, 0)) if oldest else Duration(),
+                tasks_add_rate=added,
+                tasks_dispatch_rate=dispatched,
+                rate_limiting_active=limited,
+            )
+        return found
+
+    def _rate(self, key: QueueKey | None) -> tuple[float, RateLimitSource.ValueType]:
+        settings = (
+            None
+            if key is None
+            else self._runtime.queues.settings.find((key.namespace_id, key.name, key.kind))
+        )
+        return (QueueSettings() if settings is None else settings).rate
+
+    def _config(self, namespace: Namespace, name: str, task_type: int) -> TaskQueueConfig | None:
+        """What is configured, None if nothing ever was."""
+        found = self._runtime.queues.settings.find((namespace.namespace_id, name, task_type or _WORKFLOW))
+        return found.config if found is not None and found.config.ByteSize() else None
 
     async def list_task_queue_partitions(
         self, request: ListTaskQueuePartitionsRequest, context: CallContext
@@ -203,7 +233,7 @@ class TaskQueueMethods:
                 sent = await self._send_to_normal_queue(row)
             finally:
                 if not sent:
-                    queue.backlog.appendleft(row)
+                    queues.put_back(queue, row)
             if not sent:
                 return
 
@@ -219,7 +249,7 @@ class TaskQueueMethods:
         task = execution.workflow_task
         waits = (
             execution.running
-            and (task.scheduled_event_id, task.attempt) == (row.scheduled_event_id, row.stamp)
+            and (task.scheduled_event_id, task.dispatch) == (row.scheduled_event_id, row.stamp)
             and not task.started_event_id
         )
         if waits:
@@ -234,8 +264,13 @@ class TaskQueueMethods:
         return True
 
 
-def _stats(backlog: Backlog) -> TaskQueueStats:
+def _total(by_level: Mapping[int, TaskQueueStats]) -> TaskQueueStats:
+    """Of all levels together; as old as the oldest."""
+    oldest = max((stats.approximate_backlog_age.ToNanoseconds() for stats in by_level.values()), default=0)
     return TaskQueueStats(
-        approximate_backlog_count=backlog.count,
-        approximate_backlog_age=duration(backlog.age) if backlog.age else Duration(),
+        approximate_backlog_count=sum(stats.approximate_backlog_count for stats in by_level.values()),
+        approximate_backlog_age=duration(oldest) if oldest else Duration(),
+        tasks_add_rate=sum(stats.tasks_add_rate for stats in by_level.values()),
+        tasks_dispatch_rate=sum(stats.tasks_dispatch_rate for stats in by_level.values()),
+        rate_limiting_active=any(stats.rate_limiting_active for stats in by_level.values()),
     )

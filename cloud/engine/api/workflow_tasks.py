@@ -83,9 +83,13 @@ class WorkflowTasks:
         if given is None:
             return PollWorkflowTaskQueueResponse()
         if isinstance(given, PendingQuery):
-            return await self._describe_query(given)
-        assert isinstance(given, StartedWorkflowTask)
-        return await self.describe_task(given)
+            response = await self._describe_query(given)
+        else:
+            assert isinstance(given, StartedWorkflowTask)
+            response = await self.describe_task(given)
+        if given.scaling:
+            response.poller_scaling_decision.poll_request_delta_suggestion = given.scaling
+        return response
 
     async def describe_task(self, task: StartedWorkflowTask) -> PollWorkflowTaskQueueResponse:
         """What a worker gets with a workflow task."""
@@ -217,7 +221,7 @@ class WorkflowTasks:
     def _start(self, hot: HotRun, identity: str, build_id: str, *, as_sticky: bool) -> StartedWorkflowTask:
         task = hot.execution.workflow_task
         started = self._matching.start_workflow_task(
-            hot, task.scheduled_event_id, task.attempt, identity, build_id
+            hot, task.scheduled_event_id, task.dispatch, identity, build_id
         )
         if as_sticky:
             started.sticky = True

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 
-from cloud.engine.core import nexus_commands, retry
+from cloud.engine.core import nexus_commands, priority, retry
 from cloud.engine.core.clock import fit, to_ns
 from cloud.engine.core.errors import BadCommand, Invalid, OtherNamespace
 from cloud.engine.core.state import Execution
@@ -406,6 +406,10 @@ def _check_start_child(plan: Plan, command: Command) -> None:
     _check_size(plan, wanted.input, cause, f"{name}Attributes.Input")
     _check_size(plan, wanted.memo, cause, f"{name}Attributes.Memo")
     _check_search_attributes(plan, wanted.search_attributes)
+    try:
+        priority.check(wanted.priority)
+    except Invalid as error:
+        raise BadCommand(cause, str(error)) from None
     plan.child_ids.add(wanted.workflow_id)
     limit = plan.turn.around.limits.pending_children
     _require(

@@ -15,11 +15,11 @@ from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
 @dataclass(frozen=True, slots=True)
 class DispatchWorkflowTask:
-    """Offer the scheduled workflow task to workers of `queue`."""
+    """Offer the scheduled workflow task to workers of `queue`; `dispatch` is its attempt's latest offer."""
 
     queue: str
     scheduled_event_id: int
-    attempt: int
+    dispatch: int
     sticky: bool
 
 

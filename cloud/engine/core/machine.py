@@ -248,7 +248,7 @@ def waiting_tasks(execution: Execution) -> list[DispatchWorkflowTask | DispatchA
     if task.scheduled_event_id and not task.started_event_id:
         found.append(
             DispatchWorkflowTask(
-                workflow_task.queue_of(execution), task.scheduled_event_id, task.attempt, task.sticky
+                workflow_task.queue_of(execution), task.scheduled_event_id, task.dispatch, task.sticky
             )
         )
     for key, pending in execution.activities.items():

@@ -71,6 +71,7 @@ def update(turn: Turn, options: WorkflowExecutionOptions, *, identity: str) -> N
         wanted.versioning_override.CopyFrom(normal(options.versioning_override))
     if wanted == execution.options:
         return
+    moved = wanted.priority != execution.options.priority
     overridden = wanted.versioning_override != execution.options.versioning_override
     attributes = WorkflowExecutionOptionsUpdatedEventAttributes(
         unset_versioning_override=not wanted.HasField("versioning_override"), identity=identity
@@ -87,6 +88,8 @@ def update(turn: Turn, options: WorkflowExecutionOptions, *, identity: str) -> N
         )
     )
     turn.meter("update_workflow_options")
+    if moved and wanted.HasField("priority"):
+        workflow_task.offer_anew(turn)
     if overridden:
         # Which workers may have the next task is open again.
         turn.ask(UpdateVisibility())

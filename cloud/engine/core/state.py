@@ -62,6 +62,12 @@ class WorkflowTask:
     history_size_at_start: int = 0
     suggest_continue_as_new: int = 0
     speculative: bool = False
+    stamp: int = 0  # how often it was offered anew while it waited: earlier offers are stale
+
+    @property
+    def dispatch(self) -> int:
+        """Names this attempt's latest offer to workers."""
+        return self.attempt | self.stamp << 32
 
     @property
     def unwritten(self) -> bool:

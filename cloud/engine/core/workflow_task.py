@@ -186,10 +186,23 @@ def _offer(turn: Turn) -> None:
         DispatchWorkflowTask(
             queue=queue_of(execution),
             scheduled_event_id=task.scheduled_event_id,
-            attempt=task.attempt,
+            dispatch=task.dispatch,
             sticky=task.sticky,
         )
     )
+
+
+def offer_anew(turn: Turn) -> None:
+    """A waiting task is to be found elsewhere in its queue, or by others: earlier offers of it become stale.
+
+    One that a worker has goes on, and one that only brings updates is left alone: it is in a hurry.
+    """
+    task = turn.execution.workflow_task
+    if not task.scheduled_event_id or task.started_event_id or task.speculative:
+        return
+    task.stamp += 1
+    turn.dirty = True
+    _offer(turn)
 
 
 def _start_to_close(timeout: int, attempt: int) -> int:
@@ -200,16 +213,16 @@ def _start_to_close(timeout: int, attempt: int) -> int:
 
 
 def start(
-    turn: Turn, *, scheduled_event_id: int, attempt: int, request_id: str, identity: str, build_id: str = ""
+    turn: Turn, *, scheduled_event_id: int, dispatch: int, request_id: str, identity: str, build_id: str = ""
 ) -> None:
-    """A worker takes the scheduled task.
+    """A worker takes the scheduled task as `dispatch` offered it.
 
     Raises:
-        NoSuchTask: another task is pending, or this one is taken already.
+        NoSuchTask: another task is pending, this one was offered anew, or is taken already.
     """
     execution = turn.execution
     task = execution.workflow_task
-    if not execution.running or task.scheduled_event_id != scheduled_event_id or task.attempt != attempt:
+    if not execution.running or task.scheduled_event_id != scheduled_event_id or task.dispatch != dispatch:
         raise NoSuchTask("Workflow task not found.")
     if task.started_event_id:
         raise NoSuchTask("Workflow task already started.")

@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.query.v1 import WorkflowQuery
 
-from cloud.engine.core import activity, workflow_task
+from cloud.engine.core import activity, priority, workflow_task
 from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
 from cloud.engine.core.errors import NoSuchTask
 from cloud.engine.core.state import Activity
@@ -53,6 +53,7 @@ class StartedWorkflowTask:
     messages: list[ProtocolMessage] = field(default_factory=list)
     queries: dict[str, WorkflowQuery] = field(default_factory=dict)
     backlog: int = 0
+    scaling: int = 0  # by how many its worker had better change the number of its polls
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class StartedActivity:
     started_time: int
     scheduled_time: int
     heartbeat_details: bytes
+    scaling: int = 0  # by how many its worker had better change the number of its polls
 
 
 Given = StartedWorkflowTask | StartedActivity | PendingQuery
@@ -92,8 +94,8 @@ class Matching:
             hot,
             key,
             effect.scheduled_event_id,
-            effect.attempt,
-            lambda poller: self._start_workflow_task(hot, effect.scheduled_event_id, effect.attempt, poller),
+            effect.dispatch,
+            lambda poller: self._start_workflow_task(hot, effect.scheduled_event_id, effect.dispatch, poller),
         )
 
     def _dispatch_activity(self, hot: HotRun, effect: DispatchActivity) -> None:
@@ -116,8 +118,13 @@ class Matching:
         stamp: int,
         start: Callable[[Poller], Given],
     ) -> None:
-        queue = self._runtime.queues.get(key)
+        queues = self._runtime.queues
+        queue = queues.get(key)
+        rank = _rank(hot, key.kind, scheduled_event_id)
         poller = None if queue.has_backlog else queue.next_poller()
+        if poller is not None and queue.limited and not queues.may_go(queue, rank):
+            queue.pollers.appendleft(poller)  # it waits with the task for the limit
+            poller = None
         if poller is not None:
             try:
                 given = start(poller)
@@ -125,12 +132,14 @@ class Matching:
                 # What followed in the same turn ended it (a cancellation, the run's close): it was never to be.
                 queue.pollers.appendleft(poller)
                 return
-            queue.added += 1
-            queue.dispatched += 1
+            queue.rates.added[rank.level] += 1
+            queue.rates.dispatched[rank.level] += 1
             poller.matched.set_result(given)
             return
+        task_id = self._runtime.serial()
+        order_key, stride = queues.place(queue, rank, task_id)
         row = TaskRow(
-            self._runtime.serial(),
+            task_id,
             key.namespace_id,
             key.name,
             key.kind,
@@ -138,19 +147,22 @@ class Matching:
             scheduled_event_id,
             stamp,
             self._runtime.clock.now(),
+            order_key,
+            rank.fairness_key,
+            stride,
         )
         self._runtime.commits.touch().tasks[row.task_id] = row
-        self._runtime.queues.put(queue, row)
+        queues.put(queue, row)
 
     # --- starting ---
 
     def _start_workflow_task(
-        self, hot: HotRun, scheduled_event_id: int, attempt: int, poller: Poller
+        self, hot: HotRun, scheduled_event_id: int, dispatch: int, poller: Poller
     ) -> StartedWorkflowTask:
-        return self.start_workflow_task(hot, scheduled_event_id, attempt, poller.identity, poller.build_id)
+        return self.start_workflow_task(hot, scheduled_event_id, dispatch, poller.identity, poller.build_id)
 
     def start_workflow_task(
-        self, hot: HotRun, scheduled_event_id: int, attempt: int, identity: str, build_id: str
+        self, hot: HotRun, scheduled_event_id: int, dispatch: int, identity: str, build_id: str
     ) -> StartedWorkflowTask:
         """Give a workflow task to a worker.
 
@@ -163,7 +175,7 @@ class Matching:
             workflow_task.start(
                 turn,
                 scheduled_event_id=scheduled_event_id,
-                attempt=attempt,
+                dispatch=dispatch,
                 request_id=self._runtime.ids.request_id(),
                 identity=identity,
                 build_id=build_id,
@@ -238,8 +250,11 @@ class Matching:
         identity: str,
         build_id: str,
         timeout_s: float,
+        tasks_per_second: float | None = None,
     ) -> Given | None:
         """Wait for a task of a queue; None when the time is over. What is returned is durable.
+
+        `tasks_per_second` is how fast this worker wants the queue's tasks to go to all workers.
 
         Raises:
             Unflushed: what was matched did not become durable.
@@ -248,16 +263,23 @@ class Matching:
         queues = self._runtime.queues
         queue = queues.get(QueueKey(namespace.namespace_id, queue_name, kind))
         queues.note_poll(queue, identity)
-        ends_at = loop.time() + timeout_s
+        if kind == ACTIVITY_TASK:
+            queues.set_worker_rate(queue, tasks_per_second)
+        began_at = loop.time()
+        ends_at = began_at + timeout_s
         while True:
+            stored = False
             given: Given | None = self._take_query(queue)
             if given is None:
                 given = await self._take_stored(queue, identity, build_id)
+                stored = given is not None
             if given is None:
                 given = await self._wait(queue, Poller(identity, build_id, loop.create_future()), ends_at)
             if given is not None:
+                waited_s = loop.time() - began_at
                 if not isinstance(given, PendingQuery):
                     await self._runtime.durable(given.hot)
+                given.scaling = queues.scaling(queue, waited_s=waited_s, stored=stored)
                 return given
             if loop.time() >= ends_at or queue.left:
                 return None
@@ -303,7 +325,7 @@ class Matching:
                 continue  # its row stays in the store; those behind it do not wait for it
             except Unflushed:
                 # The run left memory: a task whose queue was forgotten with it will be read again.
-                if queue.loaded:
+                if queue.backlog.asked:
                     runtime.queues.put_back(queue, row)
                     await asyncio.sleep(UNFLUSHED_RETRY_S)
                 continue
@@ -311,7 +333,7 @@ class Matching:
             return given
 
     async def _wait(self, queue: TaskQueue, poller: Poller, ends_at: float) -> Given | None:
-        if queue.has_backlog or queue.queries:
+        if queue.queries or (queue.has_backlog and not self._runtime.queues.is_held_back(queue)):
             return None  # something came while the store was asked
         queue.pollers.append(poller)
         loop = asyncio.get_running_loop()
@@ -338,6 +360,17 @@ class Matching:
             poller.matched.set_result(query)
 
         self._runtime.queues.offer_query(query, key, give)
+
+
+def _rank(hot: HotRun, kind: int, scheduled_event_id: int) -> priority.Rank:
+    """The rank of a task that is offered: its activity's, and for what that leaves out its run's."""
+    of_run = hot.execution.options
+    if kind == WORKFLOW_TASK:
+        return priority.rank(of_run.priority) if of_run.HasField("priority") else priority.USUAL
+    pending = hot.execution.activities.get(scheduled_event_id)
+    if pending is None or not (of_run.HasField("priority") or pending.options.HasField("priority")):
+        return priority.USUAL
+    return priority.rank(priority.merged(of_run.priority, pending.options.priority))
 
 
 def _give_up(matched: asyncio.Future[Any]) -> None:

@@ -28,6 +28,7 @@ class PendingQuery:
     query: WorkflowQuery
     hot: HotRun
     sticky: bool = False
+    scaling: int = 0  # by how many its worker had better change the number of its polls
     waits_in: deque[PendingQuery] | None = None  # the queue in which no worker took it yet
     taken: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Future[WorkflowQueryResult] = field(

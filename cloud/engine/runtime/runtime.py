@@ -157,6 +157,7 @@ class Runtime:
         self.tokens = Tokens(await self._fact("token_key", lambda: secrets.token_bytes(32)))
         self.cell_id = (await self._fact("cell_id", lambda: self.ids.request_id().encode())).decode()
         await self.namespaces.load()
+        await self.queues.settings.load()
         await self.nexus_endpoints.load()
         self.commits.start(epoch)
         self.wakeups.start()

@@ -1,7 +1,8 @@
 """Task queues: tasks meet workers.
 
 A task goes straight to a waiting poller, in the very batch that schedules it; only if none waits is it stored. Of the stored
-backlog only the oldest page is in memory, so a backlog of millions costs a page. Order is by task id, oldest first.
+backlog only the first page is in memory, so a backlog of millions costs a page. Order is by priority, then by turns of the
+fairness keys (`fairness.py`), then by age. Where a rate limit is set, a timer wakes a poll when the next task may go.
 
     offer ──poller waits──▶ started in the same batch, handed over when that is durable
       └──none waits──▶ row in the batch (and in memory if the page has room) ──poll──▶ started, row deleted in one batch
@@ -15,14 +16,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cloud.engine.runtime.clock import Clock
-from cloud.engine.runtime.queries import PendingQuery
-from cloud.engine.store.database import Database
-from cloud.engine.store.reading import read_tasks
-from cloud.engine.store.rows import TaskRow
+from sqlalchemy import Connection
 
-PAGE_TASKS_MAX = 1_000
-"""Stored tasks of one queue that are in memory."""
+from cloud.engine.core.priority import Rank
+from cloud.engine.runtime.backlog import PAGE_TASKS_MAX, Backlog
+from cloud.engine.runtime.clock import Clock
+from cloud.engine.runtime.fairness import KEYS_EXACT_MAX, STRIDE, stride_of
+from cloud.engine.runtime.poller_scaling import AS_IT_IS, IDLE_S, LESS, PollerScaling, wanted
+from cloud.engine.runtime.queries import PendingQuery
+from cloud.engine.runtime.queue_rates import QueueRates
+from cloud.engine.runtime.queue_settings import AllQueueSettings, Name, QueueSettings
+from cloud.engine.store.database import Database
+from cloud.engine.store.reading import read_last_passes, read_tasks
+from cloud.engine.store.rows import TaskRow, level_of, order_key
 
 STICKY_POLLER_LOST_NS = 10_000_000_000
 """A sticky queue that nobody polled for this long has lost its worker (the real server's figure)."""
@@ -65,19 +71,17 @@ class TaskQueue:
     """One queue's pollers and the part of its backlog that is in memory."""
 
     key: QueueKey
+    rates: QueueRates
     pollers: deque[Poller] = field(default_factory=deque)  # those that wait: each leaves when its poll ends
     queries: deque[PendingQuery] = field(default_factory=deque)
-    backlog: deque[TaskRow] = field(default_factory=deque)
-    loaded: bool = False
-    more_stored: bool = True  # until the store was asked, or while its backlog is longer than the page
-    last_task_id: int = 0
+    backlog: Backlog = field(default_factory=Backlog)
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     seen: dict[str, int] = field(default_factory=dict)
     last_poll_at: int = 0
     left: bool = False  # the worker of this sticky queue said that it stops, and did not poll again
-    added: int = 0
-    dispatched: int = 0
-    max_tasks_per_second: float = 0.0
+    scaling: PollerScaling = field(default_factory=PollerScaling)
+    settings: QueueSettings | None = None
+    timer: asyncio.TimerHandle | None = None  # wakes a poll when a rate limit lets the next task go
 
     def next_poller(self) -> Poller | None:
         """The poller that has waited longest, if one waits."""
@@ -89,8 +93,13 @@ class TaskQueue:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether older tasks come first."""
-        return bool(self.backlog) or self.more_stored
+        """Whether stored tasks come first."""
+        return bool(self.backlog)
+
+    @property
+    def limited(self) -> bool:
+        """Whether a rate limit is set."""
+        return self.settings is not None and self.settings.limits is not None
 
 
 class TaskQueues:
@@ -103,12 +112,14 @@ class TaskQueues:
         self._clock = clock
         self._unflushed = unflushed
         self._queues: dict[QueueKey, TaskQueue] = {}
+        self.settings = AllQueueSettings(database, self._settings_changed)
 
     def get(self, key: QueueKey) -> TaskQueue:
         """The queue `key`, made on first use."""
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = TaskQueue(key)
+            queue = self._queues[key] = TaskQueue(key, QueueRates(self._clock.now()))
+            queue.settings = self.settings.find(_name(key))
         return queue
 
     def find(self, key: QueueKey) -> TaskQueue | None:
@@ -118,10 +129,7 @@ class TaskQueues:
     def forget(self) -> None:
         """Drop what is known of stored tasks; pollers stay."""
         for queue in self._queues.values():
-            queue.backlog.clear()
-            queue.loaded = False
-            queue.more_stored = True
-            queue.last_task_id = 0
+            queue.backlog.forget()
             self._prod(queue)
 
     def has_live_worker(self, key: QueueKey) -> bool:
@@ -139,21 +147,51 @@ class TaskQueues:
             while (poller := queue.next_poller()) is not None:
                 poller.matched.set_result(None)
 
+    # --- tasks ---
+
+    def place(self, queue: TaskQueue, rank: Rank, task_id: int) -> tuple[int, int]:
+        """(order key, stride) of a task that is to be stored."""
+        weight = rank.weight
+        if queue.settings is not None and queue.settings.weights:
+            weight = queue.settings.weights.get(rank.fairness_key, weight)
+        stride = stride_of(weight)
+        fair_pass = queue.backlog.next_pass(rank.level, rank.fairness_key, stride, task_id)
+        return order_key(rank.level, fair_pass), stride
+
     def put(self, queue: TaskQueue, row: TaskRow) -> None:
-        """A task was stored (in the open batch): remember it if the page has room."""
-        queue.added += 1
-        if (
-            queue.loaded
-            and not queue.more_stored
-            and not queue.loading.locked()
-            and len(queue.backlog) < PAGE_TASKS_MAX
-        ):
-            queue.backlog.append(row)
-            queue.last_task_id = row.task_id
-        else:
-            queue.more_stored = True
+        """A task was stored (in the open batch): remember it if it is among the first."""
+        queue.rates.added[level_of(row.order_key)] += 1
+        queue.backlog.put(row)
         if queue.pollers:
-            self._prod(queue)
+            self._prod_if_ready(queue)
+
+    def may_go(self, queue: TaskQueue, rank: Rank) -> bool:
+        """Whether the rate limits let a task go now; if so it counts."""
+        if queue.settings is None or queue.settings.limits is None:
+            return True
+        limits, now = queue.settings.limits, _now()
+        if limits.ready_at(rank.fairness_key, now) > now:
+            return False
+        limits.spend(rank.fairness_key, rank.weight, now)
+        return True
+
+    def _ready_at(self, queue: TaskQueue, now: float) -> float:
+        """When the rate limits let the first stored task go; not above `now`: at once."""
+        if queue.settings is None or queue.settings.limits is None:
+            return now
+        head = queue.backlog.head
+        return queue.settings.limits.ready_at("" if head is None else head.fairness_key, now)
+
+    def is_held_back(self, queue: TaskQueue) -> bool:
+        """Whether stored tasks have to wait for a rate limit: then a timer is set for the next."""
+        if not queue.limited:
+            return False
+        now = _now()
+        ready_at = self._ready_at(queue, now)
+        if ready_at <= now:
+            return False
+        self._wake_at(queue, ready_at)
+        return True
 
     def _prod(self, queue: TaskQueue) -> None:
         """Wake one waiting poll, so that it looks at the backlog."""
@@ -161,50 +199,110 @@ class TaskQueues:
         if poller is not None:
             poller.matched.set_result(None)
 
+    def _prod_if_ready(self, queue: TaskQueue) -> None:
+        """The same once the rate limits let a stored task go."""
+        if not self.is_held_back(queue):
+            self._prod(queue)
+
+    def _wake_at(self, queue: TaskQueue, at: float) -> None:
+        if queue.timer is not None:
+            if queue.timer.when() <= at:
+                return  # it looks again then
+            queue.timer.cancel()
+            queue.timer = None
+        if at < float("inf"):
+            queue.timer = asyncio.get_running_loop().call_at(at, self._woken, queue)
+
+    def _woken(self, queue: TaskQueue) -> None:
+        queue.timer = None
+        if queue.pollers and queue.has_backlog:
+            self._prod_if_ready(queue)
+
     async def next_stored(self, queue: TaskQueue) -> TaskRow | None:
-        """Take the oldest stored task, None if there is none."""
-        if not queue.backlog and queue.more_stored:
+        """Take the first stored task, None if there is none or a rate limit holds it back."""
+        backlog = queue.backlog
+        if backlog.must_load:
             async with queue.loading:
-                if not queue.backlog and queue.more_stored:
+                if backlog.must_load:
                     await self._load(queue)
-        if not queue.backlog:
+        head = backlog.head
+        if head is None:
             return None
-        row = queue.backlog.popleft()
-        queue.dispatched += 1
+        if queue.limited:
+            if self.is_held_back(queue):
+                return None
+            self.may_go(queue, Rank(level_of(head.order_key), head.fairness_key, STRIDE / head.stride))
+        row = backlog.take()
+        assert row is not None
+        queue.rates.dispatched[level_of(row.order_key)] += 1
+        if queue.limited and queue.pollers and queue.has_backlog:
+            self._prod_if_ready(queue)  # those who wait for their turn are woken one by one
         return row
 
     def put_back(self, queue: TaskQueue, row: TaskRow) -> None:
-        """A task that was taken could not be looked at: it stays the oldest."""
-        queue.dispatched -= 1
-        queue.backlog.appendleft(row)
+        """A task that was taken could not be looked at: it stays the first."""
+        queue.rates.dispatched[level_of(row.order_key)] -= 1
+        queue.backlog.put_back(row)
         self._prod(queue)
 
     async def _load(self, queue: TaskQueue) -> None:
-        key, after = queue.key, queue.last_task_id
-        queue.more_stored = False  # what is stored from now on says so itself
+        key, backlog = queue.key, queue.backlog
+        generation, first = backlog.generation, not backlog.asked
+        after = backlog.begin_load()
         # The store may not show what is still being flushed.
-        waiting = {row.task_id: row for row in self._unflushed(key)}
+        waiting = self._unflushed(key)
+
+        def read(connection: Connection) -> tuple[list[TaskRow], list[tuple[int, str, int]]]:
+            of_queue = (key.namespace_id, key.name, key.kind)
+            rows = read_tasks(connection, *of_queue, after=after, count_max=PAGE_TASKS_MAX)
+            if not first or len(rows) < PAGE_TASKS_MAX:
+                return rows, []
+            return rows, read_last_passes(connection, *of_queue, KEYS_EXACT_MAX)
+
         try:
-            rows = await self._database.scan(
-                lambda c: read_tasks(
-                    c, key.namespace_id, key.name, key.kind, after=after, count_max=PAGE_TASKS_MAX
-                )
-            )
+            rows, last_passes = await self._database.scan(read)
         except BaseException:  # also a poll whose caller went away: the next one must ask again
-            queue.more_stored = True
+            backlog.load_failed()
             raise
-        if queue.last_task_id != after:
+        if backlog.generation != generation:
+            backlog.load_failed()
             return  # all was forgotten meanwhile: the next poll asks again
-        queue.loaded = True
-        if len(rows) == PAGE_TASKS_MAX:
-            queue.more_stored = True
-        else:
-            # What was put meanwhile has said so by `more_stored`: it is read next.
-            rows = sorted((waiting | {row.task_id: row for row in rows}).values())
-        for row in rows:
-            if row.task_id > queue.last_task_id:
-                queue.backlog.append(row)
-                queue.last_task_id = row.task_id
+        backlog.end_load(rows, waiting, last_passes)
+
+    def scaling(self, queue: TaskQueue, *, waited_s: float, stored: bool) -> int:
+        """By how many a worker had better change the number of its polls, after one that waited so long for what it got."""
+        if waited_s >= IDLE_S and not stored:
+            return LESS
+        if not queue.scaling.may_look(_now(), len(queue.seen)):
+            return AS_IT_IS
+        if self.holds_back(queue):
+            return AS_IT_IS
+        now, head = self._clock.now(), queue.backlog.head
+        added, dispatched = queue.rates.total(now)
+        age = 0 if head is None else now - head.created_at
+        return wanted(backlog_age=age, added=added, dispatched=dispatched)
+
+    def holds_back(self, queue: TaskQueue) -> bool:
+        """Whether tasks had to wait for a rate limit of late."""
+        settings = queue.settings
+        return settings is not None and settings.limits is not None and settings.limits.holds_back(_now())
+
+    # --- settings ---
+
+    def set_worker_rate(self, queue: TaskQueue, rate: float | None) -> None:
+        """A worker that polls says how many tasks per second it wants at most; None if it says nothing."""
+        if rate is not None or queue.settings is not None:
+            self.settings.set_worker_rate(_name(queue.key), rate)
+
+    def _settings_changed(self, name: Name) -> None:
+        settings = self.settings.find(name)
+        for key, queue in self._queues.items():
+            if _name(key) == name:
+                queue.settings = settings
+                if queue.pollers and queue.has_backlog:
+                    self._prod_if_ready(queue)
+
+    # --- workers ---
 
     def note_poll(self, queue: TaskQueue, identity: str) -> None:
         """A worker polls."""
@@ -241,9 +339,23 @@ class TaskQueues:
 
     def sweep(self) -> None:
         """Forget queues that nobody used for long (sticky ones of workers that are gone), and workers not seen for long."""
-        oldest = self._clock.now() - QUEUE_IDLE_NS
+        now = self._clock.now()
+        oldest = now - QUEUE_IDLE_NS
         for key, queue in list(self._queues.items()):
             self._forget_unseen(queue)
-            idle = not queue.pollers and not queue.queries and not queue.backlog
+            queue.rates.mark(now)
+            idle = not queue.pollers and not queue.queries and not len(queue.backlog)
             if idle and queue.last_poll_at < oldest and not queue.loading.locked():
+                if queue.timer is not None:
+                    queue.timer.cancel()
                 del self._queues[key]
+        names = {_name(key) for key in self._queues}
+        self.settings.forget_unused(names.__contains__)
+
+
+def _name(key: QueueKey) -> Name:
+    return key.namespace_id, key.name, key.kind
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

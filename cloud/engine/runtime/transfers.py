@@ -22,7 +22,7 @@ from temporalio.api.enums.v1 import (
 )
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
-from cloud.engine.core import cancellation, child, close, external, signal, workflow_task
+from cloud.engine.core import cancellation, child, close, external, priority, signal, workflow_task
 from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.effects import CancelExternal, PropagateClose, SignalExternal, StartChild
 from cloud.engine.core.errors import LimitExceeded, RunClosed
@@ -309,9 +309,11 @@ def _child_attributes(parent: Execution, pending: Child, now: int) -> WorkflowEx
         cron_schedule=intent.cron_schedule,
         attempt=1,
     )
-    for name in ("input", "header", "memo", "search_attributes", "retry_policy", "priority"):
+    for name in ("input", "header", "memo", "search_attributes", "retry_policy"):
         if intent.HasField(name):
             getattr(attributes, name).CopyFrom(getattr(intent, name))
+    if intent.HasField("priority") or parent.options.HasField("priority"):
+        attributes.priority.CopyFrom(priority.merged(parent.options.priority, intent.priority))
     backoff = cron.next_delay(intent.cron_schedule, now, now) if intent.cron_schedule else 0
     attributes.first_workflow_task_backoff.CopyFrom(duration(backoff))
     if intent.cron_schedule:

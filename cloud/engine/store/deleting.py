@@ -57,6 +57,7 @@ def delete_rest(connection: Connection, namespace_id: str, epoch: int) -> int:
         (s.current_runs, s.current_runs.c.workflow_id),
         (s.tasks, s.tasks.c.task_id),
         (s.batch_operations, s.batch_operations.c.job_id),
+        (s.task_queue_configs, s.task_queue_configs.c.queue),
     ):
         of_namespace = table.c.namespace_id == namespace_id
         page = list(connection.execute(select(key).where(of_namespace).limit(PAGE_ROWS)).scalars())

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, select, tuple_
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
 from temporalio.api.history.v1 import History, HistoryEvent
 
 from cloud.engine.core.state import ActivityProgress, NexusProgress, Volatile
 from cloud.engine.store import schema as s
 from cloud.engine.store.rows import (
+    LEVEL_SHIFT,
     CurrentRun,
     RunRow,
     ScheduleRow,
@@ -20,6 +21,7 @@ from cloud.engine.store.rows import (
     decode_nexus_progress,
     decode_progress,
     decode_volatile,
+    pass_of,
     schedule_key,
 )
 from cloud.engine.store.statements import Statement
@@ -141,29 +143,72 @@ def read_events(
 
 
 def read_tasks(
-    connection: Connection, namespace_id: str, queue: str, kind: int, *, after: int, count_max: int
+    connection: Connection,
+    namespace_id: str,
+    queue: str,
+    kind: int,
+    *,
+    after: tuple[int, int],
+    count_max: int,
 ) -> list[TaskRow]:
-    """Stored tasks of a queue, oldest first, with ids above `after`."""
+    """Stored tasks of a queue in the order in which workers get them, behind the place `after` (order key, task id)."""
     t = s.tasks.c
     rows = connection.execute(
         select(s.tasks)
-        .where(t.namespace_id == namespace_id, t.queue == queue, t.kind == kind, t.task_id > after)
-        .order_by(t.task_id)
+        .where(
+            t.namespace_id == namespace_id,
+            t.queue == queue,
+            t.kind == kind,
+            tuple_(t.order_key, t.task_id) > after,
+        )
+        .order_by(t.order_key, t.task_id)
         .limit(count_max)
     )
     return [TaskRow(*row) for row in rows]
 
 
-def count_tasks(connection: Connection, namespace_id: str, queue: str, kind: int) -> tuple[int, int]:
-    """How many tasks of a queue are stored, and when the oldest was made (ns, 0 for none)."""
+_LEVEL = literal_column(f"order_key >> {LEVEL_SHIFT}", BigInteger)
+
+
+def count_tasks(
+    connection: Connection, namespace_id: str, queue: str, kind: int
+) -> dict[int, tuple[int, int]]:
+    """How many tasks of a queue are stored, by priority level, and when the oldest of each was made (ns)."""
     t = s.tasks.c
     of_queue = (t.namespace_id == namespace_id, t.queue == queue, t.kind == kind)
-    count = connection.execute(select(func.count()).select_from(s.tasks).where(*of_queue)).scalar_one()
-    # Task ids grow with time: the oldest is the first in the index, which alone is read for the count.
-    oldest = connection.execute(
-        select(t.created_at).where(*of_queue).order_by(t.task_id).limit(1)
-    ).scalar_one_or_none()
-    return count, oldest or 0
+    level = _LEVEL.label("level")
+    # Only the index is read for this: task ids grow with time, so the least is the oldest.
+    counted = connection.execute(
+        select(level, func.count(), func.min(t.task_id)).where(*of_queue).group_by(level)
+    ).all()
+    made = dict(
+        connection.execute(
+            select(t.task_id, t.created_at).where(t.task_id.in_([oldest for _, _, oldest in counted]))
+        ).all()
+    )
+    return {int(found): (count, made.get(oldest, 0)) for found, count, oldest in counted}
+
+
+def read_last_passes(
+    connection: Connection, namespace_id: str, queue: str, kind: int, count_max: int
+) -> list[tuple[int, str, int]]:
+    """(priority level, fairness key, pass of its last stored task) of a queue; of too many keys those that are farthest."""
+    t = s.tasks.c
+    level = _LEVEL.label("level")
+    last = func.max(t.order_key).label("last")
+    rows = connection.execute(
+        select(level, t.fairness_key, last)
+        .where(t.namespace_id == namespace_id, t.queue == queue, t.kind == kind)
+        .group_by(level, t.fairness_key)
+        .order_by(last.desc())
+        .limit(count_max)
+    )
+    return [(int(found), key, pass_of(at)) for found, key, at in rows]
+
+
+def read_task_queue_configs(connection: Connection) -> list[tuple[str, str, int, bytes]]:
+    """(namespace id, queue, type, serialized TaskQueueConfig) of all queues that have one."""
+    return [(n, q, k, bytes(c)) for n, q, k, c in connection.execute(select(s.task_queue_configs))]
 
 
 def read_due(connection: Connection, until: int, count_max: int) -> list[tuple[str, int]]:

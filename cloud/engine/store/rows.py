@@ -15,6 +15,15 @@ WORKFLOW_TASK = 1
 ACTIVITY_TASK = 2
 
 
+USUAL_LEVEL = 3
+"""The priority level of tasks that an older release stored."""
+
+LEVEL_SHIFT = 60
+"""Above these bits of an order key stands the level, in them the pass."""
+
+_PASS_MAX = (1 << LEVEL_SHIFT) - 1
+
+
 class RunRow(NamedTuple):
     """A row of ``runs``."""
 
@@ -59,6 +68,24 @@ class TaskRow(NamedTuple):
     scheduled_event_id: int
     stamp: int
     created_at: int
+    order_key: int = USUAL_LEVEL << LEVEL_SHIFT
+    fairness_key: str = ""
+    stride: int = 1_000
+
+
+def order_key(level: int, fair_pass: int) -> int:
+    """Where a task of a priority level and a pass stands among its queue's: the least comes first."""
+    return level << LEVEL_SHIFT | min(fair_pass, _PASS_MAX)
+
+
+def level_of(order_key: int) -> int:
+    """The priority level that is in an order key."""
+    return order_key >> LEVEL_SHIFT
+
+
+def pass_of(order_key: int) -> int:
+    """The pass that is in an order key."""
+    return order_key & _PASS_MAX
 
 
 class BatchOperationRow(NamedTuple):

@@ -6,7 +6,7 @@ Changes go through ``migrations/``; a test holds those and this file against eac
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 
 from cloud.engine.store.visibility import Visibility
 from cloud.engine.store.visibility_schema import visibility_table
@@ -101,6 +101,7 @@ buffered_events = Table(
 )
 
 # Tasks that found no waiting worker. `kind`: 1 workflow task, 2 activity. `stamp`: the attempt or dispatch it stands for.
+# `order_key` is the place in the queue: priority level, then pass (store.rows.order_key); `stride` the inverse of its key's weight.
 tasks = Table(
     "tasks",
     metadata,
@@ -112,8 +113,21 @@ tasks = Table(
     Column("scheduled_event_id", BigInteger, nullable=False),
     Column("stamp", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("order_key", BigInteger, nullable=False, server_default=text(str(3 << 60))),
+    Column("fairness_key", Text, nullable=False, server_default=text("''")),
+    Column("stride", BigInteger, nullable=False, server_default=text("1000")),
 )
-Index("tasks_by_queue", tasks.c.namespace_id, tasks.c.queue, tasks.c.kind, tasks.c.task_id)
+Index("tasks_by_order", tasks.c.namespace_id, tasks.c.queue, tasks.c.kind, tasks.c.order_key, tasks.c.task_id)
+
+# What is configured of a task queue. `config` is a serialized temporal.api.taskqueue.v1.TaskQueueConfig.
+task_queue_configs = Table(
+    "task_queue_configs",
+    metadata,
+    Column("namespace_id", String(36), primary_key=True),
+    Column("queue", Text, primary_key=True),
+    Column("queue_type", Integer, primary_key=True),
+    Column("config", LargeBinary, nullable=False),
+)
 
 # The usage ledger: neutral facts, appended in the transaction of the transition that they count.
 usage_records = Table(

@@ -70,6 +70,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "sync_update",
         "async_update",
         "worker_heartbeats",
+        "poller_autoscaling",
     ]
     assert info.supports_schedules
     assert info.limits.blob_size_limit_error == info.limits.memo_size_limit_error == 2 * 1024 * 1024

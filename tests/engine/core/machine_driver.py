@@ -185,7 +185,7 @@ class Driver:
             lambda turn: workflow_task.start(
                 turn,
                 scheduled_event_id=task.scheduled_event_id,
-                attempt=task.attempt,
+                dispatch=task.dispatch,
                 request_id=self.around.ids.request_id(),
                 identity="worker",
                 build_id="b1",
