@@ -60,12 +60,13 @@ class Passes:
             if len(self._last) < KEYS_EXACT_MAX:
                 self._last[key] = last
                 return
-            self._sketch = [[0] * _SKETCH_CELLS for _ in range(_SKETCH_ROWS)]
+            self._sketch = [[-1] * _SKETCH_CELLS for _ in range(_SKETCH_ROWS)]
         for row, cell in self._cells(key):
             row[cell] = max(row[cell], last)
 
     def _shared(self, key: str) -> int | None:
-        return min(row[cell] for row, cell in self._cells(key)) or None
+        last = min(row[cell] for row, cell in self._cells(key))
+        return None if last < 0 else last
 
     def _cells(self, key: str) -> list[tuple[list[int], int]]:
         assert self._sketch is not None

@@ -299,8 +299,13 @@ class TaskQueues:
         for key, queue in self._queues.items():
             if _name(key) == name:
                 queue.settings = settings
-                if queue.pollers and queue.has_backlog:
+                if not queue.has_backlog:
+                    continue
+                if queue.limited:
                     self._prod_if_ready(queue)
+                else:
+                    for _ in range(len(queue.pollers)):  # all that waited for the limit
+                        self._prod(queue)
 
     # --- workers ---
 
