@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,12 @@ from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.gateway.development import DevelopmentDirectory
 from cloud.gateway.gateway import Gateway
-from cloud.gateway.listeners import Listener, development_listener
+from cloud.gateway.listeners import (
+    HttpListener,
+    Listener,
+    development_http_listener,
+    development_listener,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -29,10 +35,12 @@ class DevelopmentOptions:
     """What `tacit dev` is started with. `database` is a file name, ``:memory:`` or a URL; port 0 takes a free one.
 
     With `time_skipping` the server's time is its own and ends with it, so the database must be in memory; what is closed stays.
+    Without `http_port` there is no HTTP API.
     """
 
     host: str = "127.0.0.1"
     port: int = 7233
+    http_port: int | None = None
     database: str = IN_MEMORY
     namespaces: Sequence[str] = ("default",)
     search_attributes: Mapping[str, IndexedValueType.ValueType] = field(default_factory=dict)
@@ -62,7 +70,13 @@ class Development:
         )
         gateway = Gateway(DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL)
         self._listener: Listener = development_listener(gateway, host=options.host, port=options.port)
+        self._http_listener: HttpListener | None = None
+        if options.http_port is not None:
+            self._http_listener = development_http_listener(
+                gateway, host=options.host, port=options.http_port
+            )
         self.port = options.port
+        self.http_port = options.http_port
 
     async def start(self) -> None:
         """Open the database, make the namespaces, listen.
@@ -79,13 +93,16 @@ class Development:
                 await self.cell.ensure_namespace(name, retention_s=retention_s)
                 if self._options.search_attributes:
                     await self.cell.ensure_search_attributes(name, self._options.search_attributes)
+            if self._http_listener is not None:
+                self.http_port = await self._http_listener.start()
             self.port = await self._listener.start()
         except BaseException:
-            await self.cell.stop()
+            await self.stop()
             raise
         log.info("dev.ready", address=f"{self._options.host}:{self.port}")
 
     async def stop(self) -> None:
         """Stop listening, flush, close. Safe to call twice."""
-        await self._listener.stop()
+        listeners = [listener for listener in (self._listener, self._http_listener) if listener is not None]
+        await asyncio.gather(*(listener.stop() for listener in listeners))
         await self.cell.stop()

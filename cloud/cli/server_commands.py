@@ -24,7 +24,7 @@ from cloud.app.ended import Ended
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
 from cloud.engine.runtime import dynamic_config as dynamic_configs
 from cloud.engine.store.database import StoreUnavailable
-from cloud.gateway.listeners import ListenFailed, refuse_taken_port
+from cloud.gateway.listeners import HTTP_OPTIONS, ListenFailed, refuse_taken_port
 from cloud.gateway.method_table import ListenerKind
 from cloud.gateway.server_certificate import CertificateUnusable
 from cloud.settings import SettingsError, load
@@ -78,6 +78,14 @@ def configure_logging(log_format: Output, level: int = logging.INFO) -> None:
 def dev(
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 7233,
     ip: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="HTTP port; by default that of gRPC + 10 (7243), or a free one if that is taken.",
+        ),
+    ] = None,
     db: Annotated[
         str | None,
         typer.Option("--db", "--db-filename", "-f", help="SQLite file or database URL; without it, memory."),
@@ -113,13 +121,19 @@ def dev(
     options = DevelopmentOptions(
         host=ip,
         port=port,
+        http_port=_http_port(ip, port) if http_port is None else http_port,
         database=db or ":memory:",
         namespaces=tuple(dict.fromkeys(["default", *(namespace or [])])),
         search_attributes=dict(_search_attribute(text) for text in search_attribute or []),
         dynamic_config=dynamic_config,
         time_skipping=time_skipping,
     )
-    _refuse_taken_ports((ListenerKind.DEVELOPMENT, ip, port))
+    if port == http_port != 0:
+        fail(f"port {port} can't take both gRPC and HTTP: choose another with --http-port", EXIT_MISUSED)
+    _refuse_taken_ports(
+        (ListenerKind.DEVELOPMENT, ip, port, None),
+        (ListenerKind.DEVELOPMENT, ip, http_port or 0, HTTP_OPTIONS),
+    )
     server: Development
 
     async def serve() -> None:
@@ -128,12 +142,14 @@ def dev(
         await _serve_until_stopped(server, announce)
 
     async def announce() -> None:
-        address = f"{options.host}:{server.port}"
+        address, http = f"{options.host}:{server.port}", f"{options.host}:{server.http_port}"
         if output is Output.JSON:
-            typer.echo(json.dumps({"address": address, "namespaces": list(options.namespaces)}))
+            shown = {"address": address, "http_address": http, "namespaces": list(options.namespaces)}
+            typer.echo(json.dumps(shown))
         else:
             note(
-                f"Tacit is ready at {address} (namespaces: {', '.join(options.namespaces)}). Stop with Ctrl-C."
+                f"Tacit is ready at {address} (namespaces: {', '.join(options.namespaces)}), "
+                f"its HTTP API at {http}. Stop with Ctrl-C."
             )
         sys.stdout.flush()
 
@@ -178,8 +194,8 @@ def up(
             EXIT_MISUSED,
         )
     _refuse_taken_ports(
-        (ListenerKind.MTLS, settings.host, settings.mtls_port),
-        (ListenerKind.API_KEY, settings.host, settings.api_port),
+        (ListenerKind.MTLS, settings.host, settings.mtls_port, None),
+        (ListenerKind.API_KEY, settings.host, settings.api_port, None),
     )
     data_directory(settings.data_path)
     from cloud.app.whole import Cloud  # only here: `tacit dev` starts without the control plane
@@ -211,13 +227,28 @@ def up(
     _run(serve)
 
 
-def _refuse_taken_ports(*wanted: tuple[ListenerKind, str, int]) -> None:
+def _refuse_taken_ports(*wanted: tuple[ListenerKind, str, int, tuple[str, str] | None]) -> None:
     """Before databases are made and migrated for a server that then could not listen."""
     try:
-        for kind, host, port in wanted:
-            refuse_taken_port(kind, host, port)
+        for kind, host, port, options in wanted:
+            refuse_taken_port(kind, host, port, options)
     except ListenFailed as error:
         fail(str(error))
+
+
+_HTTP_PORT_DISTANCE = 10
+
+
+def _http_port(ip: str, port: int) -> int:
+    """Where HTTP is served unless told: beside gRPC, or at any free port, so that several servers get along."""
+    beside = port + _HTTP_PORT_DISTANCE
+    if port == 0 or beside > 65535:
+        return 0
+    try:
+        refuse_taken_port(ListenerKind.DEVELOPMENT, ip, beside)
+    except ListenFailed:
+        return 0
+    return beside
 
 
 def _search_attribute(text: str) -> tuple[str, IndexedValueType.ValueType]:

@@ -8,12 +8,15 @@ from cloud.gateway.calls import (
 )
 from cloud.gateway.development import DevelopmentDirectory
 from cloud.gateway.gateway import Gateway
+from cloud.gateway.http_calls import HttpCall, HttpHandler, HttpReply
 from cloud.gateway.identity import Directory, Identities
 from cloud.gateway.limits import Limits
 from cloud.gateway.listeners import (
+    HttpListener,
     Listener,
     ListenFailed,
     api_key_listener,
+    development_http_listener,
     development_listener,
     mtls_listener,
     refuse_taken_port,
@@ -39,6 +42,10 @@ __all__ = [
     "DevelopmentDirectory",
     "Directory",
     "Gateway",
+    "HttpCall",
+    "HttpHandler",
+    "HttpListener",
+    "HttpReply",
     "Identities",
     "LimitClass",
     "Limits",
@@ -51,6 +58,7 @@ __all__ = [
     "Scope",
     "ServerCertificate",
     "api_key_listener",
+    "development_http_listener",
     "development_listener",
     "mtls_listener",
     "refuse_taken_port",

@@ -12,12 +12,14 @@ import errno
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from cloud.gateway.http_calls import HttpHandler
 from cloud.gateway.method_table import ListenerKind
 from cloud.gateway.server_certificate import CertificateSource, nobody_ca_pem
 from cloud.gateway.transport.grpc_aio import GatewayLike, GrpcServer, PortUnavailable, TlsMaterial
+from cloud.gateway.transport.http_server import HttpServer
 
 
 class RootsDirectory(Protocol):
@@ -74,7 +76,7 @@ class Listener:
         try:
             port = await server.start(f"{host}:{self._port}")
         except PortUnavailable:
-            sentence = _why_not(self.kind, self._host, self._port)
+            sentence = _why_not(_OPTIONS[self.kind], self._host, self._port)
             raise ListenFailed(sentence, host=self._host, port=self._port) from None
         self._server = server
         return port
@@ -86,20 +88,62 @@ class Listener:
             await server.stop(grace_s)
 
 
+class HttpListener:
+    """A port for HTTP. Stopping twice, or before starting, is safe; it may be started again after."""
+
+    def __init__(self, server: HttpServer, *, host: str, port: int) -> None:
+        self._server = server
+        self._host = host
+        self._port = port
+
+    async def start(self) -> int:
+        """Open the port and return it (a free one where 0 was asked for).
+
+        Raises:
+            ListenFailed: it can't be bound; the sentence says why, and what to do.
+        """
+        try:
+            return await self._server.start(self._host, self._port)
+        except OSError as fault:
+            sentence = _sentence(HTTP_OPTIONS, self._host, self._port, fault)
+            raise ListenFailed(sentence, host=self._host, port=self._port) from None
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Close the port; calls under way may end within `grace_s` seconds."""
+        await self._server.stop(grace_s)
+
+
 def development_listener(gateway: GatewayLike, *, host: str = "127.0.0.1", port: int) -> Listener:
     """Plaintext, for `tacit dev`. Whoever reaches it may do everything, so it is for loopback alone.
 
     Raises:
         ListenFailed: `host` is not a loopback address.
     """
-    if not _is_loopback(host):
-        raise ListenFailed(
-            "The development listener has neither TLS nor identities, so it opens on loopback only, not on "
-            f"{host}. Use 127.0.0.1, or `tacit up` to serve others.",
-            host=host,
-            port=port,
-        )
+    _loopback_only(host, port)
     return Listener(gateway, ListenerKind.DEVELOPMENT, host=host, port=port, tls=None)
+
+
+def development_http_listener(
+    gateway: GatewayLike,
+    *,
+    host: str = "127.0.0.1",
+    port: int,
+    handlers: Callable[[], Sequence[HttpHandler]] = tuple,
+) -> HttpListener:
+    """The HTTP API in plaintext, for `tacit dev`; `handlers` are asked first for the paths that they accept.
+
+    Raises:
+        ListenFailed: `host` is not a loopback address.
+    """
+    _loopback_only(host, port)
+
+    def all_handlers() -> Sequence[HttpHandler]:
+        from cloud.gateway.transport.http_json import JsonApi  # with the first connection
+
+        return (*handlers(), JsonApi(gateway))
+
+    server = HttpServer(all_handlers, ListenerKind.DEVELOPMENT, hosts=_LOOPBACK_NAMES | {host})
+    return HttpListener(server, host=host, port=port)
 
 
 def mtls_listener(
@@ -152,6 +196,19 @@ def api_key_listener(
     return Listener(gateway, ListenerKind.API_KEY, host=host, port=port, tls=material)
 
 
+def _loopback_only(host: str, port: int) -> None:
+    if not _is_loopback(host):
+        raise ListenFailed(
+            "The development listener has neither TLS nor identities, so it opens on loopback only, not on "
+            f"{host}. Use 127.0.0.1, or `tacit up` to serve others.",
+            host=host,
+            port=port,
+        )
+
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -167,12 +224,16 @@ _OPTIONS = {
     ListenerKind.MTLS: ("--host", "--mtls-port"),
     ListenerKind.API_KEY: ("--host", "--api-port"),
 }
+HTTP_OPTIONS = ("--ip", "--http-port")
 _SURELY_NOT = (errno.EADDRINUSE, errno.EACCES)
 
 
-def refuse_taken_port(kind: ListenerKind, host: str, port: int) -> None:
+def refuse_taken_port(
+    kind: ListenerKind, host: str, port: int, options: tuple[str, str] | None = None
+) -> None:
     """Look at a port before anything is made for the listener that will want it.
 
+    `options` are what the caller calls address and port, where that is not the usual for the kind.
     What only a resolver or gRPC can settle is left to `Listener.start`.
 
     Raises:
@@ -180,15 +241,15 @@ def refuse_taken_port(kind: ListenerKind, host: str, port: int) -> None:
     """
     fault = _bind_fault(host, port)
     if fault is not None and fault.errno in _SURELY_NOT:
-        raise ListenFailed(_sentence(kind, host, port, fault), host=host, port=port)
+        raise ListenFailed(_sentence(options or _OPTIONS[kind], host, port, fault), host=host, port=port)
 
 
-def _why_not(kind: ListenerKind, host: str, port: int) -> str:
+def _why_not(options: tuple[str, str], host: str, port: int) -> str:
     """Bind once more, by hand, to learn the reason that gRPC does not tell."""
     fault = _bind_fault(host, port)
     if fault is None:
         return f"{host}:{port} could not be opened a moment ago and is free now; start again."
-    return _sentence(kind, host, port, fault)
+    return _sentence(options, host, port, fault)
 
 
 def _bind_fault(host: str, port: int) -> OSError | None:
@@ -203,8 +264,8 @@ def _bind_fault(host: str, port: int) -> OSError | None:
     return None
 
 
-def _sentence(kind: ListenerKind, host: str, port: int, fault: OSError) -> str:
-    host_option, port_option = _OPTIONS[kind]
+def _sentence(options: tuple[str, str], host: str, port: int, fault: OSError) -> str:
+    host_option, port_option = options
     where = f"{host}:{port}"
     if fault.errno == errno.EADDRINUSE:
         return (

@@ -1,7 +1,8 @@
 """The server under test, and one scenario of its own for each test.
 
 By default the tests start `tacit dev` on a free port and a new database. With
-`TACIT_SCENARIOS_ADDRESS=host:port` they run against any server, such as the real Temporal one.
+`TACIT_SCENARIOS_ADDRESS=host:port` they run against any server, such as the real Temporal one (and with
+`TACIT_SCENARIOS_HTTP_ADDRESS` those of its HTTP API, too).
 """
 
 import asyncio
@@ -37,6 +38,7 @@ class Server:
     address: str
     namespace: str
     real: bool
+    http_address: str
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +46,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     address = os.environ.get("TACIT_SCENARIOS_ADDRESS")
     if address:
         asyncio.run(_prepare(address, START_SECONDS))
-        yield Server(address=address, namespace="default", real=True)
+        http_address = os.environ.get("TACIT_SCENARIOS_HTTP_ADDRESS", "")
+        yield Server(address=address, namespace="default", real=True, http_address=http_address)
         return
     folder = tmp_path_factory.mktemp("tacit-dev")
-    with socket.socket() as probe:
+    with socket.socket() as probe, socket.socket() as http_probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        http_probe.bind(("127.0.0.1", 0))
+        port, http_port = probe.getsockname()[1], http_probe.getsockname()[1]
     log = folder / "server.log"
     with log.open("wb") as output, contextlib.ExitStack() as stack:
         process = subprocess.Popen(
@@ -58,6 +62,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 "dev",
                 "--port",
                 str(port),
+                "--http-port",
+                str(http_port),
                 "--headless",
                 "--db",
                 str(folder / "cell.db"),
@@ -72,7 +78,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             raise RuntimeError(
                 f"tacit dev did not come up; its output:\n{log.read_text()[-4000:]}"
             ) from caught
-        yield Server(address=f"127.0.0.1:{port}", namespace="default", real=False)
+        yield Server(
+            address=f"127.0.0.1:{port}",
+            namespace="default",
+            real=False,
+            http_address=f"127.0.0.1:{http_port}",
+        )
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -99,6 +99,13 @@ def validate(
         )
 
 
+def name_types(attributes: SearchAttributes, custom: AttributeTypes) -> None:
+    """Put the type into the metadata of those valid attributes that came without."""
+    for name, payload in attributes.indexed_fields.items():
+        if "type" not in payload.metadata:
+            payload.metadata["type"] = TYPE_NAMES[SETTABLE.get(name) or custom[name]].encode()
+
+
 def indexed(attributes: SearchAttributes, custom: AttributeTypes) -> dict[str, IndexedValue] | None:
     """The values to filter by, for :class:`cloud.engine.store.visibility.VisibilityRow`; None when there are
     none.

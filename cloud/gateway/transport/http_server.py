@@ -1,0 +1,193 @@
+"""The HTTP transport on aiohttp: sockets, headers and bounds. What is answered is its handlers' matter.
+
+- It listens without aiohttp, which is imported when the first client connects: most development servers never
+  see one, and it costs 13 MB.
+- A browser lets any web page send requests to localhost, and a page's own name can be made to point there. So
+  `hosts` names what a request may be addressed to, and what page it may come from; all else is FORBIDDEN.
+- A client that goes away cancels the coroutine.
+- `stop` closes the socket, lets calls under way end within the grace, and then cancels them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import structlog
+
+from cloud.gateway.calls import CREDENTIAL_HEADERS, TRUSTED_HEADER_PREFIX, CallParts
+from cloud.gateway.http_calls import HttpCall, HttpHandler, HttpReply
+from cloud.gateway.method_table import ListenerKind
+
+if TYPE_CHECKING:
+    from aiohttp.web import BaseRequest, Response, Server
+
+_log = structlog.get_logger(__name__)
+
+BODY_BYTES_MAX = 4 * 1024 * 1024
+BODY_S_MAX = 60.0
+"""How long a body may take to come."""
+
+PATH_BYTES_MAX = 8_190
+"""Of the request line, and of each header."""
+
+QUERY_FIELDS_MAX = 200
+IDLE_S_MAX = 75.0
+CONNECTIONS_MAX = 1_000
+"""Connections of one port. Those beyond are closed at once."""
+
+_REFUSED_HOST = b'{"code":7,"message":"Host not allowed"}'
+_REFUSED_ORIGIN = b'{"code":7,"message":"Origin not allowed"}'
+_JSON = {"content-type": "application/json"}
+_ALWAYS = {"server": "tacit", "x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
+class HttpServer:
+    """One listening port. `handlers` is called once, at the first connection; the last one takes what is left."""
+
+    def __init__(
+        self,
+        handlers: Callable[[], Sequence[HttpHandler]],
+        kind: ListenerKind,
+        *,
+        hosts: frozenset[str],
+    ) -> None:
+        self._make_handlers = handlers
+        self._handlers: Sequence[HttpHandler] = ()
+        self._kind = kind
+        self._hosts = hosts
+        self._server: asyncio.Server | None = None
+        self._web: Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and return the port.
+
+        Raises:
+            OSError: the address can't be bound.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._protocol, host, port)
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new connections, let calls under way end for `grace_s` seconds, then end them."""
+        server, self._server = self._server, None
+        web, self._web = self._web, None
+        if server is None:
+            return
+        server.close()
+        if web is not None:
+            web.pre_shutdown()
+            await web.shutdown(grace_s)
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        if self._web is None:
+            self._web = self._made()
+        if len(self._web.connections) >= CONNECTIONS_MAX:
+            return _Full()
+        return self._web()
+
+    def _made(self) -> Server:
+        from aiohttp import web  # at the first connection: see above
+
+        loop = asyncio.get_running_loop()
+
+        def request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> BaseRequest:
+            return web.BaseRequest(
+                message, payload, protocol, writer, task, loop, client_max_size=BODY_BYTES_MAX
+            )
+
+        self._handlers = self._make_handlers()
+        return web.Server(
+            self._answer,
+            request_factory=request,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=IDLE_S_MAX,
+            max_line_size=PATH_BYTES_MAX,
+            max_field_size=PATH_BYTES_MAX,
+        )
+
+    async def _answer(self, request: BaseRequest) -> Response:
+        from aiohttp.web import Response
+
+        try:
+            reply = await self._reply(request)
+        except Exception:
+            error_id = secrets.token_hex(8)
+            _log.exception("http.call_failed", error_id=error_id)
+            reply = _refusal(
+                500, 13, f"Internal error {error_id}: a defect here, which the service's log tells of."
+            )
+        return Response(status=reply.status, body=reply.body, headers={**_ALWAYS, **reply.headers})
+
+    async def _reply(self, request: BaseRequest) -> HttpReply:
+        from aiohttp.web import HTTPRequestEntityTooLarge
+
+        if _host_of(f"//{request.headers.get('host', '')}") not in self._hosts:
+            return HttpReply(status=403, body=_REFUSED_HOST, headers=_JSON)
+        origin = request.headers.get("origin")
+        if origin is not None and _host_of(origin) not in self._hosts:
+            return HttpReply(status=403, body=_REFUSED_ORIGIN, headers=_JSON)
+        path, _, query_text = request.raw_path.partition("?")
+        try:
+            segments = tuple(unquote(part, errors="strict") for part in path.removeprefix("/").split("/"))
+            query = parse_qsl(
+                query_text, keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS_MAX
+            )
+        except ValueError:
+            return _refusal(400, 3, "the URL is not UTF-8, or has too many query parameters")
+        if not path.startswith("/"):
+            return _refusal(400, 3, "Bad Request")
+        handler = next(h for h in self._handlers if h.accepts(request.method, segments))
+        try:
+            async with asyncio.timeout(BODY_S_MAX):
+                body = await request.read()
+        except HTTPRequestEntityTooLarge:
+            return _refusal(400, 3, f"the request's body is larger than {BODY_BYTES_MAX} bytes")
+        except TimeoutError:
+            return _refusal(408, 4, f"the request's body did not come within {BODY_S_MAX:g} seconds")
+        return await handler.answer(
+            HttpCall(
+                method=request.method,
+                segments=segments,
+                query=query,
+                body=body,
+                parts=_parts(request, self._kind),
+            )
+        )
+
+
+class _Full(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _parts(request: BaseRequest, kind: ListenerKind) -> CallParts:
+    metadata = {
+        name: value
+        for name, value in ((name.lower(), value) for name, value in request.headers.items())
+        if name not in CREDENTIAL_HEADERS and not name.startswith(TRUSTED_HEADER_PREFIX)
+    }
+    return CallParts(
+        listener=kind,
+        metadata=metadata,
+        peer=request.remote or "",
+        authorization=request.headers.get("authorization"),
+    )
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _refusal(status: int, code: int, sentence: str) -> HttpReply:
+    return HttpReply(status=status, body=f'{{"code":{code},"message":"{sentence}"}}'.encode(), headers=_JSON)

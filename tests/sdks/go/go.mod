@@ -1,0 +1,3 @@
+module tacit/tests/sdks/go
+
+go 1.24
