@@ -40,4 +40,7 @@ chaos: $(STAMP) ## kill -9 under load: 50 times on SQLite, 20 times on Postgres
 	@$(BIN)/python -m tests.chaos --kills 50
 	@$(BIN)/python -m tests.chaos --postgres --kills 20
 
-.PHONY: help setup demo test lint format bench chaos
+sdks: $(STAMP) ## the Go, TypeScript and Java SDKs against tacit dev and tacit up, where their toolchains are found
+	@$(BIN)/python -m tests.sdks
+
+.PHONY: sdks help setup demo test lint format bench chaos

@@ -233,7 +233,15 @@ def tacit(*arguments: str, env: Mapping[str, str]) -> Any:
     return json.loads(done.stdout)
 
 
-def sign_up(service: Server, folder: Path, *, namespace: str, objects: Path, env: Mapping[str, str]) -> str:
+def sign_up(
+    service: Server,
+    folder: Path,
+    *,
+    namespace: str,
+    objects: Path,
+    env: Mapping[str, str],
+    more: Sequence[str] = (),
+) -> str:
     """Sign up at `tacit up` started from `folder`; returns the full name of the encrypted namespace."""
     api, mtls = service.ports
     made = tacit(
@@ -243,6 +251,7 @@ def sign_up(service: Server, folder: Path, *, namespace: str, objects: Path, env
         *("--server-ca", str(folder / "data" / "server-ca.pem")),
         *("--token-file", str(folder / "data" / "signup-token")),
         *("--object-store", objects.as_uri()),
+        *more,
         env=env,
     )
     return str(made["namespace"])

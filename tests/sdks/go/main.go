@@ -18,14 +18,16 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 )
 
 const stepTimeout = 60 * time.Second
 
 type session struct {
-	client client.Client
-	queue  string
-	prefix string
+	client    client.Client
+	namespace string
+	queue     string
+	prefix    string
 }
 
 func (s *session) options(id string) client.StartWorkflowOptions {
@@ -288,8 +290,8 @@ func visibility(ctx context.Context, s *session) error {
 func replay(ctx context.Context, s *session) error {
 	replayer := worker.NewWorkflowReplayer()
 	replayer.RegisterWorkflow(Work)
-	return replayer.ReplayWorkflowExecution(ctx, s.client.WorkflowService(), quiet{}, os.Getenv("SDKS_NAMESPACE"),
-		temporal.WorkflowExecution{ID: s.prefix + "work"})
+	execution := workflow.Execution{ID: s.prefix + "work"}
+	return replayer.ReplayWorkflowExecution(ctx, s.client.WorkflowService(), quiet{}, s.namespace, execution)
 }
 
 type quiet struct{}
@@ -314,7 +316,7 @@ func main() {
 	defer connected.Close()
 	fmt.Println("connect: ok")
 	prefix := fmt.Sprintf("go-%d-", time.Now().UnixNano())
-	s := &session{client: connected, queue: prefix + "queue", prefix: prefix}
+	s := &session{client: connected, namespace: options.Namespace, queue: prefix + "queue", prefix: prefix}
 	w := worker.New(connected, s.queue, worker.Options{})
 	for _, each := range []any{Work, Basket, Parent, Countdown, Cancellable} {
 		w.RegisterWorkflow(each)

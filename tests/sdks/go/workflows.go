@@ -105,14 +105,8 @@ func Basket(ctx workflow.Context) ([]string, error) {
 		workflow.GetSignalChannel(ctx, "close").Receive(ctx, nil)
 		closed = true
 	})
-	return items, firstError(workflow.Await(ctx, func() bool { return closed }), func() error { return nil })
-}
-
-func firstError(err error, otherwise func() error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise()
+	err = workflow.Await(ctx, func() bool { return closed })
+	return items, err
 }
 
 // Parent runs a child, signals another, and asks for its end.

@@ -1,0 +1,6 @@
+"""Other languages' SDKs against the service: a program each, which uses workflows, activities, signals, queries,
+updates, timers, children, schedules, lists and replay, once with `tacit dev` and once over mTLS with `tacit up`.
+
+What is not on the machine (Node, Go, or Java with Maven) is left out, and said so. Packages come from npm, the Go
+module proxy and Maven Central; what is built stays in build/sdks.
+"""

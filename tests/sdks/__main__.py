@@ -1,0 +1,88 @@
+"""`python -m tests.sdks [SDK…]`: prints a table of SDK, version, server, step and outcome; exit 0 if all passed."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tests.processes import sign_up, tacit_dev, tacit_up
+from tests.sdks.programs import PROGRAMS, BuildFailedError, Program
+
+Environments = Mapping[str, Mapping[str, str]]
+
+
+def serve(stack: ExitStack, folder: Path) -> Environments:
+    """Start both servers; how a client is told of each, by the server's name."""
+    dev, up = tacit_dev(folder), tacit_up(folder)
+    for server in (dev, up):
+        stack.callback(server.stop)
+        server.start()
+    objects = folder / "objects"
+    objects.mkdir()
+    # The SDKs' programs have no codec, so their payloads can be read: the guard lets them pass.
+    config = {"TEMPORAL_CONFIG_FILE": str(folder / "temporal.toml")}
+    sign_up(up, folder, namespace="programs", objects=objects, env=config, more=("--guard", "off"))
+    nothing = {"TEMPORAL_CONFIG_FILE": str(folder / "none.toml")}
+    (folder / "none.toml").touch()
+    return {
+        "tacit dev": {**nothing, "TEMPORAL_ADDRESS": dev.address, "TEMPORAL_NAMESPACE": "default"},
+        "tacit up, mTLS": config,
+    }
+
+
+def try_out(console: Console, program: Program, environments: Environments, table: Table) -> bool:
+    """Build and run one program against each server; whether all its steps passed."""
+    with console.status(f"{program.sdk}: building"):
+        try:
+            folder = program.made()
+        except BuildFailedError as error:
+            table.add_row(program.sdk, "?", "", "build", f"[red]{escape(str(error))}")
+            return False
+    passed = True
+    for server, environment in environments.items():
+        with console.status(f"{program.sdk}: against {server}"):
+            outcomes = program.run(folder, environment)
+        for step, outcome in outcomes.items():
+            good = outcome == "ok"
+            passed = passed and good
+            shown = "[green]passed" if good else f"[red]{escape(outcome)}"
+            table.add_row(program.sdk, program.version(folder), server, step, shown)
+    return passed
+
+
+def main() -> int:
+    """Run the programs. Returns 1 if a step failed."""
+    names = [program.name for program in PROGRAMS]
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.sdks", description=inspect.getdoc(sys.modules["tests.sdks"])
+    )
+    parser.add_argument("sdks", nargs="*", choices=[*names, []], help="which ones; by default all")
+    wanted = parser.parse_args().sdks or names
+    console = Console(highlight=False)
+    table = Table("SDK", "version", "server", "step", "outcome")
+    passed = True
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tacit-sdks-")))
+        environments = serve(stack, folder)
+        for program in PROGRAMS:
+            if program.name not in wanted:
+                continue
+            if missing := program.missing():
+                table.add_row(program.sdk, "", "", "", f"left out: no {' and no '.join(missing)} here")
+                continue
+            passed = try_out(console, program, environments, table) and passed
+    console.print(table)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
