@@ -26,7 +26,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
 )
 
-from cloud.engine.api import checks
+from cloud.engine.api import callbacks, checks
 from cloud.engine.api.nexus_descriptions import pending_operation
 from cloud.engine.core import start
 from cloud.engine.core.clock import duration, timestamp, to_ns
@@ -73,6 +73,8 @@ def _describe(hot: HotRun) -> DescribeWorkflowExecutionResponse:
         workflow_execution_info=_info(hot),
         workflow_extended_info=_extended(execution),
     )
+    if execution.callbacks:
+        response.callbacks.extend(callbacks.described(execution))
     if execution.user_metadata:
         response.execution_config.user_metadata.CopyFrom(UserMetadata.FromString(execution.user_metadata))
     if execution.running:

@@ -37,7 +37,9 @@ from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
 from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.matching import Matching
+from cloud.engine.runtime.nexus_callbacks import Callbacks
 from cloud.engine.runtime.nexus_calls import NexusCalls
+from cloud.engine.runtime.nexus_completions import NexusCompletions
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.starting import Starting
@@ -61,6 +63,8 @@ class EngineService:
         schedules = Schedules(runtime, starting)
         Transfers(runtime, starting, schedules)
         NexusCalls(runtime)
+        completions = NexusCompletions(runtime)
+        Callbacks(runtime, completions, None)
         histories = Histories(runtime)
         activity_tasks = ActivityTasks(runtime, matching)
         activity_operations = ActivityOperations(runtime)

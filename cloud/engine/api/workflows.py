@@ -37,6 +37,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.callbacks import check_callbacks, check_conflict_options
 from cloud.engine.api.search_attributes import check_search_attributes
 from cloud.engine.api.versioning_overrides import check_override
 from cloud.engine.api.workflow_tasks import WorkflowTasks
@@ -285,6 +286,10 @@ class Workflows:
                 cron.next_delay(request.cron_schedule, 0, self._runtime.clock.now())
             except ValueError:
                 raise InvalidArgument("invalid CronSchedule.") from None
+        if isinstance(request, StartWorkflowExecutionRequest) and request.completion_callbacks:
+            check_callbacks(request.completion_callbacks, limits)
+        if isinstance(request, StartWorkflowExecutionRequest) and request.HasField("on_conflict_options"):
+            check_conflict_options(request.on_conflict_options)
         _check_policies(request)
         checks.check_blob(request.input, "input", limits)
         checks.check_memo(request.memo, limits)

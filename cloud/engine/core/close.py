@@ -26,7 +26,7 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionTimedOutEventAttributes,
 )
 
-from cloud.engine.core import retry, start, workflow_task
+from cloud.engine.core import callback, retry, start, workflow_task
 from cloud.engine.core.clock import SECOND, to_ns
 from cloud.engine.core.effects import PropagateClose, StartNextRun, UpdateVisibility
 from cloud.engine.core.errors import RunClosed
@@ -293,6 +293,7 @@ def _write_close(turn: Turn, event: HistoryEvent) -> None:
     turn.append(event)
     turn.ask(UpdateVisibility())
     turn.ask(PropagateClose())
+    callback.closed(turn)
 
 
 def _follow(turn: Turn, run_id: str, attributes: WorkflowExecutionStartedEventAttributes, meter: str) -> None:

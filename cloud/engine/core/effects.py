@@ -1,7 +1,7 @@
 """The closed list of what the core can ask for. Nothing else leaves it but events and its state.
 
 The runtime carries effects out after it has queued the transition's rows. Calls of Nexus handlers
-(:class:`StartNexusOperation`, :class:`CancelNexusOperation`) and effects that reach another run
+(:class:`StartNexusOperation`, :class:`CancelNexusOperation`), callbacks (:class:`DeliverCallback`) and effects that reach another run
 (:class:`StartChild`, :class:`SignalExternal`, :class:`CancelExternal`, :class:`PropagateClose`) can be asked for again after
 a crash, from the state alone (``machine.outstanding``), so each must be safe to carry out twice.
 """
@@ -68,6 +68,13 @@ class CancelNexusOperation:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverCallback:
+    """Tell the closed run's callback `index` what became of it, then tell this run."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartNextRun:
     """Start the run that follows this one (continue-as-new, retry, cron), in the same transaction."""
 
@@ -102,6 +109,7 @@ Effect = (
     | CancelExternal
     | StartNexusOperation
     | CancelNexusOperation
+    | DeliverCallback
     | StartNextRun
     | PropagateClose
     | UpdateVisibility

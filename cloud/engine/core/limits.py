@@ -29,6 +29,9 @@ class Limits:
     pending_signals: int = 2_000
     pending_cancels: int = 2_000
     pending_nexus_operations: int = 30
+    callbacks: int = 32
+    callback_url_length: int = 1_000
+    callback_header_size: int = 8_192
     nexus_name_length: int = 1_000
     nexus_header_size: int = 8_192
     nexus_token_length: int = 4_096

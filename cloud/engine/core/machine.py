@@ -13,6 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from cloud.engine.core import (
     activity,
+    callback,
     cancellation,
     child,
     close,
@@ -30,6 +31,7 @@ from cloud.engine.core.deadlines import DueOf, next_due, push
 from cloud.engine.core.effects import (
     CancelExternal,
     CancelNexusOperation,
+    DeliverCallback,
     DispatchActivity,
     DispatchWorkflowTask,
     Effect,
@@ -39,7 +41,14 @@ from cloud.engine.core.effects import (
     StartNexusOperation,
 )
 from cloud.engine.core.errors import CoreDefect
-from cloud.engine.core.state import ActivityProgress, Execution, NexusProgress, RunKey, Volatile
+from cloud.engine.core.state import (
+    ActivityProgress,
+    CallbackProgress,
+    Execution,
+    NexusProgress,
+    RunKey,
+    Volatile,
+)
 from cloud.engine.core.turn import Surroundings, Turn
 
 _SUBJECTS = (
@@ -153,6 +162,7 @@ def rebuild(
     progress: Mapping[int, ActivityProgress],
     buffered: Iterable[HistoryEvent],
     nexus_progress: Mapping[int, NexusProgress] | None = None,
+    callback_progress: Mapping[int, CallbackProgress] | None = None,
 ) -> Execution:
     """The state of a run from what is stored of it. Equals the state that the live transitions came to."""
     execution = Execution(key)
@@ -169,6 +179,8 @@ def rebuild(
         operation = execution.nexus_operations.get(key_of_progress)
         if operation is not None:
             operation.progress = kept
+    for index, calls in (callback_progress or {}).items():
+        execution.callbacks[index].progress = calls
     for event in buffered:
         execution.buffered.append(event)
         mark_buffered(execution, event)
@@ -196,9 +208,9 @@ def _refill_deadlines(execution: Execution) -> None:
 
 
 def due_at(execution: Execution) -> int:
-    """When the run next needs to be woken (ns); 0 for never."""
+    """When the run next needs to be woken (ns); 0 for never. A closed one: to call a callback again."""
     if not execution.running:
-        return 0
+        return callback.due_at(execution)
     entry = next_due(execution, DUE)
     return entry[0] if entry else 0
 
@@ -206,6 +218,8 @@ def due_at(execution: Execution) -> int:
 def fire_due(turn: Turn) -> None:
     """Do all that is due by now, earliest first."""
     execution = turn.execution
+    if not execution.running:
+        callback.fire_due(turn)
     while execution.running:
         entry = next_due(execution, DUE)
         if entry is None or entry[0] > turn.now:
@@ -215,10 +229,15 @@ def fire_due(turn: Turn) -> None:
 
 def outstanding(execution: Execution) -> list[Effect]:
     """The effects outside the run that are still to be carried out, from the state alone: what a crash may have cut off."""
-    if not execution.running and execution.volatile.close_propagated:
-        return []
-    # What a run sends in the very turn that closes it is still sent.
     effects: list[Effect] = [
+        DeliverCallback(index)
+        for index in range(len(execution.callbacks))
+        if callback.awaits_delivery(execution, index)
+    ]
+    if not execution.running and execution.volatile.close_propagated:
+        return effects
+    # What a run sends in the very turn that closes it is still sent.
+    effects += [
         *(SignalExternal(key) for key, s in execution.external_signals.items() if not s.closing),
         *(CancelExternal(key) for key, c in execution.external_cancels.items() if not c.closing),
     ]
@@ -239,6 +258,14 @@ def outstanding(execution: Execution) -> list[Effect]:
     else:
         effects.append(PropagateClose())
     return effects
+
+
+def calls_of(execution: Execution, key: int) -> NexusProgress | CallbackProgress | None:
+    """What is kept beside the history under a key that ``Turn.nexus_progress`` noted, None if it is of no interest any more."""
+    if key < 0:
+        return execution.callbacks[callback.callback_of_key(key)].progress
+    operation = execution.nexus_operations.get(key)
+    return None if operation is None else operation.progress
 
 
 def waiting_tasks(execution: Execution) -> list[DispatchWorkflowTask | DispatchActivity]:

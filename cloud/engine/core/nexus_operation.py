@@ -241,6 +241,7 @@ def start_answered(turn: Turn, scheduled_event_id: int, attempt: int, answer: An
         case Pending():
             _begin_attempt_end(turn, operation)
             _write_started(turn, operation, answer.token, answer.links, turn.now)
+            workflow_task.schedule(turn)
         case Refused(retryable=True):
             progress = _begin_attempt_end(turn, operation)
             progress.last_failure = answer.failure.SerializeToString()
@@ -363,7 +364,6 @@ def _write_started(
     event.event_time.CopyFrom(timestamp(started_at))
     event.links.extend(links)
     turn.add(event)
-    workflow_task.schedule(turn)
     execution = turn.execution
     push(
         execution,

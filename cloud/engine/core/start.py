@@ -14,8 +14,8 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
 
+from cloud.engine.core import callback, options, workflow_task
 from cloud.engine.core import deadline_kinds as kinds
-from cloud.engine.core import options, workflow_task
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import UpdateVisibility
@@ -34,6 +34,7 @@ def _apply_started(execution: Execution, event: HistoryEvent) -> None:
     if event.HasField("user_metadata"):
         execution.user_metadata = event.user_metadata.SerializeToString()
     options.begin(execution, attributes)
+    callback.begin(execution, event)
 
 
 def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
@@ -45,6 +46,7 @@ def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
         started.CopyFrom(execution.started)
         started.completion_callbacks.extend(attributes.attached_completion_callbacks)
         execution.started = started
+        callback.attached(execution, event)
     options.fold(execution, event)
 
 
@@ -97,7 +99,13 @@ def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
 
 
 def attach(turn: Turn, event: HistoryEvent) -> None:
-    """A second start with options for the open run: note what it attached."""
+    """A second start with options for the open run: note what it attached.
+
+    Raises:
+        NotNow: it has too many callbacks already.
+    """
+    attributes = event.workflow_execution_options_updated_event_attributes
+    callback.check_room(turn, len(attributes.attached_completion_callbacks))
     turn.add(event)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from temporalio.api.activity.v1 import ActivityOptions
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Callback, Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
@@ -235,6 +235,28 @@ class NexusOperation:
 
 
 @dataclass(slots=True)
+class CallbackProgress:
+    """What the history does not tell of a completion callback: its calls. `last_failure` is a serialized proto."""
+
+    attempt: int = 0
+    last_attempt_complete_time: int = 0
+    last_failure: bytes = b""
+    next_attempt_time: int = 0
+    succeeded: bool = False
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class CompletionCallback:
+    """A callback of a run. `request_id` is that of the start that attached it to the open run, empty for the run's own."""
+
+    callback: Callback
+    registered_at: int
+    request_id: str = ""
+    progress: CallbackProgress = field(default_factory=CallbackProgress)
+
+
+@dataclass(slots=True)
 class Execution:
     """One run. Fields up to `volatile` are the fold of its history; `buffered` are events that have no id yet."""
 
@@ -264,6 +286,7 @@ class Execution:
     external_cancels: dict[int, ExternalCancel] = field(default_factory=dict)
     updates: dict[str, Update] = field(default_factory=dict)
     nexus_operations: dict[int, NexusOperation] = field(default_factory=dict)
+    callbacks: list[CompletionCallback] = field(default_factory=list)
     signal_request_ids: set[str] = field(default_factory=set)
     attached_request_ids: dict[str, int] = field(default_factory=dict)
     memo: dict[str, Payload] = field(default_factory=dict)

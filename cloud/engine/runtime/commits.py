@@ -21,7 +21,7 @@ from temporalio.api.history.v1 import History, HistoryEvent
 
 from cloud.engine.core import machine
 from cloud.engine.core.clock import LATEST
-from cloud.engine.core.state import ActivityProgress, NexusProgress
+from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.lease import LOST
 from cloud.engine.store.database import Database, StoreUnavailable
@@ -85,7 +85,7 @@ class Batch:
     current_runs: dict[tuple[str, str], CurrentRun] = field(default_factory=dict)
     progress: dict[tuple[str, int], ActivityProgress] = field(default_factory=dict)
     progress_cleared: set[str] = field(default_factory=set)
-    nexus_progress: dict[tuple[str, int], NexusProgress] = field(default_factory=dict)
+    nexus_progress: dict[tuple[str, int], NexusProgress | CallbackProgress] = field(default_factory=dict)
     nexus_progress_cleared: set[str] = field(default_factory=set)
     buffer_cleared: set[str] = field(default_factory=set)
     buffered: dict[str, list[tuple[int, HistoryEvent]]] = field(default_factory=dict)
@@ -358,11 +358,12 @@ def _run_row(hot: HotRun) -> RunRow:
 
 def _wake_at(hot: HotRun) -> int:
     execution = hot.execution
-    if hot.outstanding or (hot.calls and execution.running):
+    if hot.outstanding or hot.calls:
         return WAKE_AT_ONCE
     if execution.running:
         return min(machine.due_at(execution), LATEST)
-    return min(execution.close_time + hot.namespace.retention, LATEST)
+    deleted_at = min(execution.close_time + hot.namespace.retention, LATEST)
+    return min(machine.due_at(execution) or LATEST, deleted_at)
 
 
 def _write(rows: Rows, epoch: int, connection: Connection) -> None:

@@ -123,6 +123,7 @@ class HotRuns:
                 progress=stored.progress,
                 buffered=stored.buffered,
                 nexus_progress=stored.nexus_progress,
+                callback_progress=stored.callback_progress,
             )
             hot = HotRun(execution, self._namespaces.by_id(row.namespace_id))
             hot.tail.extend(stored.events)

@@ -7,7 +7,6 @@ request id. While one is out the run's `wake_at` is in the past, so that recover
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -34,19 +33,16 @@ from cloud.engine.runtime import nexus_failures as failures
 from cloud.engine.runtime import nexus_links
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.nexus_callbacks import SYSTEM_CALLBACK
+from cloud.engine.runtime.nexus_completions import CALLBACK_TOKEN_HEADER, callback_token
 from cloud.engine.runtime.nexus_endpoints import NexusEndpoint
 from cloud.engine.runtime.nexus_tasks import NEXUS_TASK, NobodyAnswered, WorkerAnswer
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
-from cloud.engine.runtime.tokens import NEXUS_CALLBACK, NexusCallbackToken
 from cloud.engine.store.database import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
-SYSTEM_CALLBACK = "temporal://system"
-"""The URL of completions that stay in the cell: they need no way over the network."""
-
-CALLBACK_TOKEN_HEADER = "temporal-callback-token"  # noqa: S105 - a header's name
 OPERATION_TIMEOUT_HEADER = "operation-timeout"
 
 RETRY_S = 0.2
@@ -101,6 +97,9 @@ class NexusCalls:
         answer = await self._ask_to_start(hot, operation)
         if hot.dropped:
             return
+        if not hot.execution.running:
+            self._nothing_to_do(hot)
+            return
         answer = self._within_limits(answer)
         with self._runtime.transition(hot) as turn:
             self._forget_this_call(hot)
@@ -117,6 +116,9 @@ class NexusCalls:
         attempt = operation.progress.cancel_attempt
         answer = await self._ask_to_cancel(hot, operation)
         if hot.dropped:
+            return
+        if not hot.execution.running:
+            self._nothing_to_do(hot)
             return
         with self._runtime.transition(hot) as turn:
             self._forget_this_call(hot)
@@ -151,7 +153,9 @@ class NexusCalls:
             operation=scheduled.operation,
             request_id=scheduled.request_id,
             callback=SYSTEM_CALLBACK,
-            callback_header={CALLBACK_TOKEN_HEADER: self._callback_token(hot, operation)},
+            callback_header={
+                CALLBACK_TOKEN_HEADER: callback_token(self._runtime, hot.execution.key, operation)
+            },
             links=[_link_to(hot, operation)],
         )
         if scheduled.HasField("input"):
@@ -250,17 +254,6 @@ class NexusCalls:
             passed = self._runtime.clock.now() - operation.scheduled_time
             timeouts.append(max(to_ns(scheduled.schedule_to_close_timeout) - passed, MILLISECOND))
         return min(timeouts, default=0)
-
-    def _callback_token(self, hot: HotRun, operation: NexusOperation) -> str:
-        key = hot.execution.key
-        content = NexusCallbackToken(
-            run_id=key.run_id,
-            workflow_id=key.workflow_id,
-            scheduled_event_id=operation.scheduled_event_id,
-            request_id=operation.scheduled.request_id,
-        )
-        token = self._runtime.tokens.make(NEXUS_CALLBACK, key.namespace_id, content)
-        return base64.urlsafe_b64encode(token).decode()
 
     def _within_limits(self, answer: Answer) -> Answer:
         limits = self._runtime.limits

@@ -321,6 +321,7 @@ class Runtime:
         if hot.dropped or self._ended:
             raise Unflushed("the run was dropped from memory; try again")
         self.check_held_up(hot.run_id)
+        was_open = hot.execution.running
         turn = machine.open_turn(hot.execution, self.clock.now(), self.around(hot.namespace))
         try:
             yield turn
@@ -332,7 +333,7 @@ class Runtime:
             raise
         if turn.dirty:
             try:
-                self._commit(hot, turn)
+                self._commit(hot, turn, closed=was_open and not hot.execution.running)
             except Unflushed:
                 raise
             except Exception as error:
@@ -369,7 +370,7 @@ class Runtime:
         hot.unflushed = batch
         return batch
 
-    def _commit(self, hot: HotRun, turn: Turn) -> None:
+    def _commit(self, hot: HotRun, turn: Turn, *, closed: bool) -> None:
         execution, run_id = hot.execution, hot.run_id
         batch = self.touch(hot)
         execution.volatile.transitions += 1
@@ -392,14 +393,14 @@ class Runtime:
             else:
                 batch.progress[(run_id, event_id)] = pending.progress
                 hot.has_progress_rows = True
-        for event_id in turn.nexus_progressed:
-            operation = execution.nexus_operations.get(event_id)
-            if operation is None:
-                batch.nexus_progress.pop((run_id, event_id), None)
+        for key in turn.nexus_progressed:
+            calls = machine.calls_of(execution, key)
+            if calls is None:
+                batch.nexus_progress.pop((run_id, key), None)
             else:
-                batch.nexus_progress[(run_id, event_id)] = operation.progress
+                batch.nexus_progress[(run_id, key)] = calls
                 hot.has_nexus_rows = True
-        if not execution.running:
+        if closed:
             self._closed(hot, batch)
         for effect in turn.effects:
             self._carry_out(hot, turn, batch, effect)
@@ -567,16 +568,24 @@ class Runtime:
         except NoSuchRun:
             return
         if not hot.execution.running:
-            if not hot.outstanding and self.clock.now() >= hot.execution.close_time + hot.namespace.retention:
-                await self.durable(hot)
-                self.delete(hot)
-            elif not hot.outstanding:
-                self.touch(hot)  # its retention grew: the stored moment must not come up in every scan
+            await self._wake_closed(hot)
             return
         with self.transition(hot) as turn:
             machine.fire_due(turn)
         if not hot.outstanding:
             self.wakeups.note(run_id, min(machine.due_at(hot.execution), LATEST))
+
+    async def _wake_closed(self, hot: HotRun) -> None:
+        if hot.outstanding or hot.calls:
+            return  # when that is done its row says anew when to wake it
+        if self.clock.now() >= hot.execution.close_time + hot.namespace.retention:
+            await self.durable(hot)
+            self.delete(hot)
+            return
+        with self.transition(hot) as turn:
+            machine.fire_due(turn)
+        if not turn.dirty:
+            self.touch(hot)  # its retention grew: the stored moment must not come up in every scan
 
     def refresh_namespace(self, namespace: Namespace) -> None:
         """A namespace's record changed: runs in memory see the new one."""

@@ -9,7 +9,8 @@ from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, 
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
 from temporalio.api.history.v1 import History, HistoryEvent
 
-from cloud.engine.core.state import ActivityProgress, NexusProgress, Volatile
+from cloud.engine.core.callback import callback_of_key
+from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress, Volatile
 from cloud.engine.store import schema as s
 from cloud.engine.store.rows import (
     LEVEL_SHIFT,
@@ -18,6 +19,7 @@ from cloud.engine.store.rows import (
     ScheduleRow,
     TaskRow,
     UsageRow,
+    decode_callback_progress,
     decode_nexus_progress,
     decode_progress,
     decode_volatile,
@@ -42,6 +44,7 @@ class StoredRun:
     progress: dict[int, ActivityProgress]
     buffered: list[HistoryEvent]
     nexus_progress: dict[int, NexusProgress]
+    callback_progress: dict[int, CallbackProgress]
 
 
 _RUN = select(s.runs).where(s.runs.c.run_id == bindparam("run_id"))
@@ -89,6 +92,7 @@ def read_run(connection: Connection, run_id: str) -> StoredRun | None:
     events: list[HistoryEvent] = []
     for (data,) in connection.execute(_EVENTS, {"run_id": run_id}):
         events.extend(History.FromString(data).events)
+    calls = connection.execute(_NEXUS_PROGRESS, {"run_id": run_id}).all() if _makes_calls(events) else ()
     return StoredRun(
         row=RunRow(*found),
         events=events,
@@ -100,18 +104,22 @@ def read_run(connection: Connection, run_id: str) -> StoredRun | None:
         buffered=[
             HistoryEvent.FromString(data) for (data,) in connection.execute(_BUFFERED, {"run_id": run_id})
         ],
-        nexus_progress=_read_nexus_progress(connection, run_id) if _uses_nexus(events) else {},
+        nexus_progress={row.key: decode_nexus_progress(row.progress) for row in calls if row.key > 0},
+        callback_progress={
+            callback_of_key(row.key): decode_callback_progress(row.progress) for row in calls if row.key < 0
+        },
     )
 
 
-def _uses_nexus(events: Sequence[HistoryEvent]) -> bool:
-    scheduled = EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED
-    return any(event.event_type == scheduled for event in events)
-
-
-def _read_nexus_progress(connection: Connection, run_id: str) -> dict[int, NexusProgress]:
-    rows = connection.execute(_NEXUS_PROGRESS, {"run_id": run_id})
-    return {row.key: decode_nexus_progress(row.progress) for row in rows}
+def _makes_calls(events: Sequence[HistoryEvent]) -> bool:
+    """Whether a run has, or had, Nexus operations or completion callbacks: few do, and the others need not be asked about them."""
+    if events and events[0].workflow_execution_started_event_attributes.completion_callbacks:
+        return True
+    return any(
+        event.event_type == EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED
+        or event.workflow_execution_options_updated_event_attributes.attached_completion_callbacks
+        for event in events
+    )
 
 
 def read_run_row(connection: Connection, run_id: str) -> RunRow | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from cloud.engine.core.schedule import ScheduleState
-from cloud.engine.core.state import ActivityProgress, NexusProgress, Volatile
+from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress, Volatile
 from cloud.engine.store.visibility import VisibilityRow
 
 WORKFLOW_TASK = 1
@@ -205,11 +205,12 @@ class Rows:
 _encoder = msgspec.msgpack.Encoder()
 _volatile = msgspec.msgpack.Decoder(Volatile)
 _progress = msgspec.msgpack.Decoder(ActivityProgress)
+_callback_progress = msgspec.msgpack.Decoder(CallbackProgress)
 _nexus_progress = msgspec.msgpack.Decoder(NexusProgress)
 _schedule = msgspec.msgpack.Decoder(ScheduleState)
 
 
-def encode(state: Volatile | ActivityProgress | NexusProgress | ScheduleState) -> bytes:
+def encode(state: Volatile | ActivityProgress | NexusProgress | CallbackProgress | ScheduleState) -> bytes:
     """State as MessagePack: a map by field names, so that fields can be added with a default."""
     return _encoder.encode(state)
 
@@ -239,6 +240,15 @@ def decode_nexus_progress(data: bytes) -> NexusProgress:
         msgspec.DecodeError: the bytes are none of ours.
     """
     return _nexus_progress.decode(data)
+
+
+def decode_callback_progress(data: bytes) -> CallbackProgress:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are none of ours.
+    """
+    return _callback_progress.decode(data)
 
 
 def decode_schedule(data: bytes) -> ScheduleState:

@@ -36,6 +36,7 @@ from cloud.engine.core import (
     start,
     workflow_task,
 )
+from cloud.engine.core.callback import callback_of_key
 from cloud.engine.core.clock import SECOND, duration
 from cloud.engine.core.effects import Effect, StartNextRun
 from cloud.engine.core.errors import CoreRefusal
@@ -43,7 +44,13 @@ from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import Execution, RunKey
 from cloud.engine.core.turn import Surroundings, Turn
 from cloud.engine.runtime.cron import next_delay
-from cloud.engine.store.rows import decode_nexus_progress, decode_progress, decode_volatile, encode
+from cloud.engine.store.rows import (
+    decode_callback_progress,
+    decode_nexus_progress,
+    decode_progress,
+    decode_volatile,
+    encode,
+)
 from tests.engine.core import nexus_walk
 
 T = CommandType
@@ -131,10 +138,10 @@ class Driver:
             pending = self.live.activities.get(event_id)
             if pending is not None:
                 self.stored.progress[event_id] = encode(pending.progress)
-        for event_id in turn.nexus_progressed:
-            operation = self.live.nexus_operations.get(event_id)
-            if operation is not None:
-                self.stored.nexus_progress[event_id] = encode(operation.progress)
+        for key in turn.nexus_progressed:
+            calls = machine.calls_of(self.live, key)
+            if calls is not None:
+                self.stored.nexus_progress[key] = encode(calls)
         self.stored.volatile = encode(self.live.volatile)
 
     def rebuilt(self) -> Execution:
@@ -146,7 +153,14 @@ class Driver:
             progress={key: decode_progress(data) for key, data in self.stored.progress.items()},
             buffered=[HistoryEvent.FromString(data) for data in self.stored.buffered],
             nexus_progress={
-                key: decode_nexus_progress(data) for key, data in self.stored.nexus_progress.items()
+                key: decode_nexus_progress(data)
+                for key, data in self.stored.nexus_progress.items()
+                if key > 0
+            },
+            callback_progress={
+                callback_of_key(key): decode_callback_progress(data)
+                for key, data in self.stored.nexus_progress.items()
+                if key < 0
             },
         )
 

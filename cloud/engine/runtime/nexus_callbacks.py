@@ -1,0 +1,182 @@
+"""Completion callbacks: what became of a closed run is told to whoever asked for it at its start.
+
+A callback of this very cell is no call at all: the run that waits and the one that closed have one writer, so both know it in one
+transaction. Others are called over HTTP. A run whose callbacks are called keeps its `wake_at` in the past until they are answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+from temporalio.api.common.v1 import Link, Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+
+from cloud.engine.core import callback as callbacks
+from cloud.engine.core.clock import to_ns
+from cloud.engine.core.effects import DeliverCallback
+from cloud.engine.core.nexus_operation import Outcome, Succeeded, Unsuccessful
+from cloud.engine.core.state import CompletionCallback
+from cloud.engine.runtime.close_events import close_event
+from cloud.engine.runtime.commits import Unflushed
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.nexus_completions import (
+    CALLBACK_TOKEN_HEADER,
+    Completion,
+    CompletionRefused,
+    NexusCompletions,
+)
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.store.database import StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+SYSTEM_CALLBACK = "temporal://system"
+"""The URL of callbacks that stay in the cell."""
+
+RETRY_S = 0.2
+RETRY_S_MAX = 10.0
+
+_E = EventType
+
+
+class CallFailed(Exception):
+    """A call over the network did not succeed. `retryable`: it may the next time."""
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class CallbackCaller(Protocol):
+    """Tells completions to services behind URLs."""
+
+    async def complete(
+        self, url: str, header: dict[str, str], completion: Completion, closed_at: int
+    ) -> None:
+        """Call `url`.
+
+        Raises:
+            CallFailed: it did not take the completion.
+        """
+
+
+class Callbacks:
+    """Delivers what the core asks for."""
+
+    def __init__(
+        self, runtime: Runtime, completions: NexusCompletions, caller: CallbackCaller | None
+    ) -> None:
+        self._runtime = runtime
+        self._completions = completions
+        self._caller = caller
+        runtime.carry_out_with(DeliverCallback, self._begin)
+
+    def _begin(self, hot: HotRun, effect: DeliverCallback) -> None:
+        hot.calls.add(self._runtime.spawn(self._until_delivered(hot, effect.index), "DeliverCallback"))
+
+    async def _until_delivered(self, hot: HotRun, index: int) -> None:
+        """Try until it is known what became of it. One that the runtime's end cuts off stays in `calls`: its run still says so."""
+        retry_s = RETRY_S
+        while not hot.dropped:  # else the run asks again when it is loaded
+            try:
+                await self._deliver(hot, index)
+            except (Unflushed, StoreUnavailable) as error:
+                log.warning("callback_delayed", run_id=hot.run_id, index=index, reason=str(error))
+            except Exception:
+                log.exception("callback_failed", run_id=hot.run_id, index=index)
+                retry_s = RETRY_S_MAX
+            else:
+                return
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, RETRY_S_MAX)
+
+    async def _deliver(self, hot: HotRun, index: int) -> None:
+        await self._runtime.durable(hot)
+        if not callbacks.awaits_delivery(hot.execution, index):
+            self._done(hot)
+            self._runtime.touch(hot)
+            return
+        callback = hot.execution.callbacks[index]
+        event = await close_event(self._runtime, hot)
+        completion = Completion(
+            _outcome(event), started_at=hot.execution.start_time, links=[_link(hot, callback)]
+        )
+        try:
+            if callback.callback.nexus.url == SYSTEM_CALLBACK:
+                token = callback.callback.nexus.header.get(CALLBACK_TOKEN_HEADER, "")
+                waiting = await self._completions.find(token)
+                if not hot.dropped:
+                    self._completions.complete(waiting, completion)  # in one batch with what follows
+            else:
+                await self._call(callback, completion, to_ns(event.event_time))
+        except CompletionRefused as error:
+            self._not_delivered(hot, index, f"handler error ({error.kind}): {error}", retryable=False)
+        except CallFailed as error:
+            self._not_delivered(hot, index, str(error), retryable=error.retryable)
+        else:
+            self._delivered(hot, index)
+
+    async def _call(self, callback: CompletionCallback, completion: Completion, closed_at: int) -> None:
+        nexus = callback.callback.nexus
+        if self._caller is None or not nexus.url:
+            raise CallFailed("this cell calls no callbacks outside itself", retryable=False)
+        await self._caller.complete(nexus.url, dict(nexus.header), completion, closed_at)
+
+    def _delivered(self, hot: HotRun, index: int) -> None:
+        with self._runtime.transition(hot) as turn:
+            self._done(hot)
+            callbacks.delivered(turn, index)
+
+    def _not_delivered(self, hot: HotRun, index: int, reason: str, *, retryable: bool) -> None:
+        with self._runtime.transition(hot) as turn:
+            self._done(hot)
+            callbacks.not_delivered(turn, index, reason, retryable=retryable)
+
+    @staticmethod
+    def _done(hot: HotRun) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            hot.calls.discard(task)
+
+
+def _link(hot: HotRun, callback: CompletionCallback) -> Link:
+    """To the run's start, or to the request that attached the callback to it."""
+    link = Link.WorkflowEvent(
+        namespace=hot.namespace.name, workflow_id=hot.execution.key.workflow_id, run_id=hot.run_id
+    )
+    if callback.request_id:
+        link.request_id_ref.request_id = callback.request_id
+        link.request_id_ref.event_type = _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
+    else:
+        link.event_ref.event_id = 1
+        link.event_ref.event_type = _E.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+    return Link(workflow_event=link)
+
+
+def _outcome(event: HistoryEvent) -> Outcome:
+    """What a run's end is to others: results and failures, but not why someone ended it."""
+    match event.event_type:
+        case _E.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
+            result: Payloads = event.workflow_execution_completed_event_attributes.result
+            return Succeeded(result.payloads[0] if result.payloads else None)
+        case _E.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED:
+            return Unsuccessful(event.workflow_execution_failed_event_attributes.failure)
+        case _E.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED:
+            failure = Failure(message="operation canceled")
+            attributes = event.workflow_execution_canceled_event_attributes
+            failure.canceled_failure_info.SetInParent()
+            if attributes.HasField("details"):
+                failure.canceled_failure_info.details.CopyFrom(attributes.details)
+            return Unsuccessful(failure, canceled=True)
+        case _E.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
+            failure = Failure(message="operation terminated")
+            failure.terminated_failure_info.SetInParent()
+            return Unsuccessful(failure)
+        case _:
+            failure = Failure(message="operation exceeded internal timeout")
+            failure.timeout_failure_info.SetInParent()
+            return Unsuccessful(failure)
