@@ -131,6 +131,7 @@ def _info(hot: HotRun) -> WorkflowExecutionInfo:
         ),
         first_run_id=started.first_execution_run_id,
     )
+    info.auto_reset_points.points.extend(execution.reset_points.values())
     if execution.options.HasField("priority"):
         info.priority.CopyFrom(execution.options.priority)
     if execution.was_overridden:
@@ -167,7 +168,10 @@ def _extended(execution: Execution) -> WorkflowExecutionExtendedInfo:
     run_due = start.due_run_timeout(execution, 0)
     if run_due:
         info.run_expiration_time.CopyFrom(timestamp(run_due))
-    info.original_start_time.CopyFrom(timestamp(execution.start_time))
+    info.original_start_time.CopyFrom(timestamp(execution.original_start_time))
+    if execution.reset_event_id:
+        info.last_reset_time.CopyFrom(timestamp(execution.start_time))
+    info.reset_run_id = execution.volatile.reset_run_id
     return info
 
 

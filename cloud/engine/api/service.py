@@ -25,6 +25,7 @@ from cloud.engine.api.nexus_tasks import NexusTaskMethods
 from cloud.engine.api.operator import Operator
 from cloud.engine.api.queries import WorkflowQueries
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
+from cloud.engine.api.resets import WorkflowResets
 from cloud.engine.api.schedules import ScheduleMethods
 from cloud.engine.api.system import System
 from cloud.engine.api.task_queue_config import TaskQueueConfigMethods
@@ -40,6 +41,7 @@ from cloud.engine.runtime.matching import Matching
 from cloud.engine.runtime.nexus_callbacks import Callbacks
 from cloud.engine.runtime.nexus_calls import NexusCalls
 from cloud.engine.runtime.nexus_completions import NexusCompletions
+from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.starting import Starting
@@ -65,6 +67,7 @@ class EngineService:
         NexusCalls(runtime)
         completions = NexusCompletions(runtime)
         Callbacks(runtime, completions, None)
+        resetting = Resetting(runtime)
         histories = Histories(runtime)
         activity_tasks = ActivityTasks(runtime, matching)
         activity_operations = ActivityOperations(runtime)
@@ -80,6 +83,7 @@ class EngineService:
             activity_operations,
             ActivityExecutionOperations(runtime, activity_operations),
             WorkflowOptions(runtime),
+            WorkflowResets(runtime, resetting),
             BatchOperationMethods(runtime),
             histories,
             WorkflowQueries(runtime, workflow_tasks),

@@ -218,8 +218,14 @@ class WorkflowUpdates:
         pending = hot.updates.find(update_id)
         if pending is not None:
             return pending
-        if known is None:
+        if known is None and update_id not in execution.admitted_updates:
             return None
+        if known is None:
+            if not execution.running:
+                return None
+            pending = PendingUpdate(update_id, Request(), sent=True, in_history=True)
+            hot.updates.add(pending)
+            return pending
         if not execution.running:
             await self._runtime.durable(hot)
             return Reached(hot.run_id, _COMPLETED, update.failed(update.closed_failure()))

@@ -15,6 +15,7 @@ from cloud.engine.api.versioning_overrides import check_override
 from cloud.engine.core import options
 from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Execution
+from cloud.engine.core.turn import Turn
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
@@ -86,6 +87,27 @@ def change_options(
     with runtime.transition(hot) as turn:
         options.update(turn, merged, identity=identity)
     return merged
+
+
+def check_change(wanted: WorkflowExecutionOptions, mask: FieldMask, queue: str) -> None:
+    """Check a change that is to be made to a run that is not there yet (`apply_change`); `queue` is its task queue.
+
+    Raises:
+        InvalidArgument, FailedPrecondition, Unimplemented: it can't be.
+    """
+    try:
+        check_paths(wanted, mask)
+    except ValueError as error:
+        raise InvalidArgument(f"error applying update_options: {error}") from None
+    check_options(wanted)
+    if wanted.HasField("versioning_override"):
+        check_override(wanted.versioning_override, queue)
+    _merged(WorkflowExecutionOptions(), wanted, paths_of(mask))
+
+
+def apply_change(turn: Turn, wanted: WorkflowExecutionOptions, mask: FieldMask) -> None:
+    """Change what `mask` names of a run's options, as a part of something that is counted by itself."""
+    options.update(turn, _merged(turn.execution.options, wanted, paths_of(mask)), identity="", meter="")
 
 
 def _check_pinned_in_place(execution: Execution, wanted: WorkflowExecutionOptions) -> None:

@@ -154,7 +154,7 @@ def ended(
     """
     execution = turn.execution
     child = execution.children.get(initiated_event_id)
-    if not execution.running or child is None or child.closing:
+    if not execution.running or child is None or child.closing or child.run_id not in ("", first_run_id):
         return
     if not child.run_id:
         # The child ended before its parent heard that it had started.

@@ -98,6 +98,8 @@ def complete(turn: Turn, result: Payloads | None, workflow_task_completed_event_
                 failure=None,
                 last_completion_result=result,
                 attempt=1,
+                now=turn.now,
+                retention=turn.around.retention,
             ),
             "start_workflow_cron",
         )
@@ -156,6 +158,8 @@ def continue_as_new(
             command.last_completion_result if command.HasField("last_completion_result") else None
         ),
         attempt=1,
+        now=turn.now,
+        retention=turn.around.retention,
     )
     if command.workflow_type.name:
         attributes.workflow_type.CopyFrom(command.workflow_type)
@@ -362,4 +366,6 @@ def _next_after_failure(
         failure=failure,
         last_completion_result=None,
         attempt=execution.started.attempt + 1 if by_retry else 1,
+        now=turn.now,
+        retention=turn.around.retention,
     )

@@ -166,11 +166,9 @@ def rebuild(
 ) -> Execution:
     """The state of a run from what is stored of it. Equals the state that the live transitions came to."""
     execution = Execution(key)
-    for event in events:
-        execution.next_event_id = event.event_id + 1
-        apply(execution, event)
-        execution.history_size += event.ByteSize()
+    fold(execution, events)
     execution.volatile = volatile
+    update.restore(execution)
     for scheduled_event_id, value in progress.items():
         pending = execution.activities.get(scheduled_event_id)
         if pending is not None:
@@ -186,6 +184,25 @@ def rebuild(
         mark_buffered(execution, event)
     _refill_deadlines(execution)
     return execution
+
+
+def fold(execution: Execution, events: Iterable[HistoryEvent]) -> None:
+    """Fold the next stored events of a history into the state."""
+    for event in events:
+        execution.next_event_id = event.event_id + 1
+        apply(execution, event)
+        execution.history_size += event.ByteSize()
+
+
+def take_over(turn: Turn) -> None:
+    """A run that begins with a copied history has all that its state waits for: deadlines, activities to offer, work on others."""
+    execution = turn.execution
+    _refill_deadlines(execution)
+    for task in waiting_tasks(execution):
+        if isinstance(task, DispatchActivity):
+            turn.ask(task)
+    for effect in outstanding(execution):
+        turn.ask(effect)
 
 
 def _refill_deadlines(execution: Execution) -> None:

@@ -54,7 +54,9 @@ def inherit(execution: Execution, attributes: WorkflowExecutionStartedEventAttri
         attributes.priority.CopyFrom(execution.options.priority)
 
 
-def update(turn: Turn, options: WorkflowExecutionOptions, *, identity: str) -> None:
+def update(
+    turn: Turn, options: WorkflowExecutionOptions, *, identity: str, meter: str = "update_workflow_options"
+) -> None:
     """Make `options` those of the run, all of them. Nothing is written if they are already.
 
     A priority can be changed but not taken away: as on the real server an event says that it was asked for, and nothing follows.
@@ -87,7 +89,8 @@ def update(turn: Turn, options: WorkflowExecutionOptions, *, identity: str) -> N
             worker_may_ignore=True,
         )
     )
-    turn.meter("update_workflow_options")
+    if meter:
+        turn.meter(meter)
     if moved and wanted.HasField("priority"):
         workflow_task.offer_anew(turn)
     if overridden:

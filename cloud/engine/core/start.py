@@ -14,7 +14,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
 
-from cloud.engine.core import callback, options, workflow_task
+from cloud.engine.core import callback, options, reset, workflow_task
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.deadlines import push
@@ -28,7 +28,8 @@ _E = EventType
 def _apply_started(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.workflow_execution_started_event_attributes
     execution.started = attributes
-    execution.start_time = to_ns(event.event_time)
+    execution.start_time = execution.original_start_time = to_ns(event.event_time)
+    reset.inherit_points(execution, attributes)
     execution.memo.update(attributes.memo.fields)
     execution.search_attributes.update(attributes.search_attributes.indexed_fields)
     if event.HasField("user_metadata"):
@@ -118,8 +119,10 @@ def next_run(
     failure: Failure | None,
     last_completion_result: Payloads | None,
     attempt: int,
+    now: int,
+    retention: int,
 ) -> WorkflowExecutionStartedEventAttributes:
-    """What the run after `execution` begins with: what it began with itself, memo and search attributes too."""
+    """What the run after `execution`, which closes `now`, begins with: what it began with itself, memo and search attributes too."""
     attributes = WorkflowExecutionStartedEventAttributes()
     attributes.CopyFrom(execution.started)
     attributes.continued_execution_run_id = execution.key.run_id
@@ -132,7 +135,7 @@ def next_run(
         attributes.continued_failure.CopyFrom(failure)
     if last_completion_result is not None:
         attributes.last_completion_result.CopyFrom(last_completion_result)
-    attributes.ClearField("prev_auto_reset_points")
+    reset.hand_on_points(execution, attributes, now=now, retention=retention)
     options.inherit(execution, attributes)
     attributes.eager_execution_accepted = False
     return attributes

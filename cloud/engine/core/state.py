@@ -23,7 +23,7 @@ from temporalio.api.history.v1 import (
     StartChildWorkflowExecutionInitiatedEventAttributes,
     WorkflowExecutionStartedEventAttributes,
 )
-from temporalio.api.workflow.v1 import WorkflowExecutionOptions
+from temporalio.api.workflow.v1 import ResetPointInfo, WorkflowExecutionOptions
 
 from cloud.engine.core.deadlines import Deadlines
 
@@ -94,6 +94,11 @@ class Volatile:
     had_workflow_task: bool = False
     start_request_id: str = ""
     last_workflow_task_failure: bytes = b""
+    reset_run_id: str = ""  # the run that it was reset to last
+    ended_by_reset: bool = False  # it was open, and made way for a reset of its workflow id
+    reset_request_id: str = ""  # of the request whose reset made it
+    rejected_updates: list[str] = field(default_factory=list)  # of those that its history admits
+    settled_updates: int = 0  # all that events up to this one admit are answered
 
 
 @dataclass(slots=True)
@@ -287,6 +292,10 @@ class Execution:
     updates: dict[str, Update] = field(default_factory=dict)
     nexus_operations: dict[int, NexusOperation] = field(default_factory=dict)
     callbacks: list[CompletionCallback] = field(default_factory=list)
+    admitted_updates: dict[str, int] = field(default_factory=dict)  # unanswered: id -> event
+    reset_points: dict[tuple[str, str], ResetPointInfo] = field(default_factory=dict)
+    reset_event_id: int = 0  # the reset that made this run; 0 for none
+    original_start_time: int = 0
     signal_request_ids: set[str] = field(default_factory=set)
     attached_request_ids: dict[str, int] = field(default_factory=dict)
     memo: dict[str, Payload] = field(default_factory=dict)

@@ -67,6 +67,8 @@ class Surroundings:
     """(schedule, start time, now) -> delay to the next run in ns; -1 if there is none."""
     nexus_endpoint: Callable[[str], str] = _no_endpoint
     """The id of a Nexus endpoint by its name; raises Invalid if there is none, or none for this namespace."""
+    retention: int = 0
+    """How long closed runs are kept (ns)."""
 
 
 @dataclass(slots=True)

@@ -68,6 +68,12 @@ class Answers:
 def _apply_accepted(execution: Execution, event: HistoryEvent) -> None:
     update_id = event.workflow_execution_update_accepted_event_attributes.protocol_instance_id
     execution.updates[update_id] = Update(update_id, event.event_id)
+    execution.admitted_updates.pop(update_id, None)
+
+
+def _apply_admitted(execution: Execution, event: HistoryEvent) -> None:
+    request = event.workflow_execution_update_admitted_event_attributes.request
+    execution.admitted_updates[request.meta.update_id] = event.event_id
 
 
 def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
@@ -80,9 +86,18 @@ def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
 
 
 APPLY = {
+    _E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED: _apply_admitted,
     _E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED: _apply_accepted,
     _E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED: _apply_completed,
 }
+
+
+def restore(execution: Execution) -> None:
+    """Of the updates that the history admits, forget those that a worker rejected: no event tells."""
+    volatile = execution.volatile
+    for update_id, event_id in list(execution.admitted_updates.items()):
+        if event_id <= volatile.settled_updates or update_id in volatile.rejected_updates:
+            del execution.admitted_updates[update_id]
 
 
 # --- checking ---------------------------------------------------------------------------------------------------
@@ -102,7 +117,7 @@ def read(
     execution = turn.execution
     answers = Answers(sent)
     by_id = {message.id: message for message in messages}
-    states = dict.fromkeys(sent, "Sent")
+    states = dict.fromkeys([*sent, *execution.admitted_updates], "Sent")
     for update in execution.updates.values():
         states[update.update_id] = "Completed" if update.completed_event_id else "Accepted"
     for message in _in_order(commands, by_id):
@@ -204,6 +219,8 @@ def carry_out(turn: Turn, answers: Answers, message_id: str) -> None:
     answer = answers.of(update_id)
     if isinstance(body, Rejection):
         answer.rejection = body.failure
+        if turn.execution.admitted_updates.pop(update_id, None):
+            turn.execution.volatile.rejected_updates.append(update_id)
         turn.meter("reject_workflow_update")
     elif not turn.execution.running:
         return  # a command closed the run before
@@ -225,6 +242,9 @@ def carry_out(turn: Turn, answers: Answers, message_id: str) -> None:
 
 
 def _accept(turn: Turn, answers: Answers, update_id: str, body: Acceptance) -> None:
+    request: Request | None = None
+    if update_id not in turn.execution.admitted_updates:  # else the event that admits it has it
+        request = answers.sent.get(update_id) or body.accepted_request
     turn.append(
         turn.event(
             _E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
@@ -232,7 +252,7 @@ def _accept(turn: Turn, answers: Answers, update_id: str, body: Acceptance) -> N
                 protocol_instance_id=update_id,
                 accepted_request_message_id=body.accepted_request_message_id,
                 accepted_request_sequencing_event_id=body.accepted_request_sequencing_event_id,
-                accepted_request=answers.sent.get(update_id) or body.accepted_request,
+                accepted_request=request,
             ),
         )
     )
@@ -247,10 +267,16 @@ def carry_out_rest(turn: Turn, answers: Answers) -> None:
 
 def reject_unanswered(turn: Turn, answers: Answers) -> None:
     """A worker that passes over an update does not know updates: it would get it again and again."""
-    for update_id in answers.sent:
+    admitted = turn.execution.admitted_updates
+    for update_id in (*answers.sent, *admitted):
         if update_id not in answers.by_update:
             answers.of(update_id).rejection = _unprocessed()
             turn.meter("reject_workflow_update")
+    rejected = turn.execution.volatile.rejected_updates
+    if admitted or rejected:
+        admitted.clear()
+        rejected.clear()
+        turn.execution.volatile.settled_updates = turn.execution.next_event_id - 1
 
 
 def _unprocessed() -> Failure:

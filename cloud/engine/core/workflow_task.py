@@ -29,6 +29,7 @@ from temporalio.api.history.v1 import (
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from cloud.engine.core import deadline_kinds as kinds
+from cloud.engine.core import reset
 from cloud.engine.core.clock import SECOND, duration, to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import DispatchWorkflowTask
@@ -84,6 +85,7 @@ def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
     build_id = attributes.worker_version.build_id
     if build_id and build_id not in execution.build_ids:
         execution.build_ids.append(build_id)
+    reset.note_point(execution, event)
     execution.volatile.workflow_task = WorkflowTask()
 
 
@@ -91,11 +93,16 @@ def _apply_ended_badly(execution: Execution, event: HistoryEvent) -> None:
     execution.volatile.workflow_task = WorkflowTask(attempt=execution.workflow_task.attempt)
 
 
+def _apply_failed(execution: Execution, event: HistoryEvent) -> None:
+    _apply_ended_badly(execution, event)
+    reset.begin_anew(execution, event)
+
+
 APPLY = {
     _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED: _apply_scheduled,
     _E.EVENT_TYPE_WORKFLOW_TASK_STARTED: _apply_started,
     _E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED: _apply_completed,
-    _E.EVENT_TYPE_WORKFLOW_TASK_FAILED: _apply_ended_badly,
+    _E.EVENT_TYPE_WORKFLOW_TASK_FAILED: _apply_failed,
     _E.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT: _apply_ended_badly,
 }
 

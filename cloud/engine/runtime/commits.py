@@ -99,6 +99,8 @@ class Batch:
     deleted_schedules: list[str] = field(default_factory=list)
     batch_operations: list[BatchOperationRow] = field(default_factory=list)
     batch_steps: dict[tuple[str, str], BatchStepRow] = field(default_factory=dict)
+    copied_history: list[HistoryRow] = field(default_factory=list)
+    copies_done: list[str] = field(default_factory=list)
     durable: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -308,6 +310,8 @@ class CommitLoop:
             deleted_schedules=batch.deleted_schedules,
             batch_operations=batch.batch_operations,
             batch_steps=batch.batch_steps,
+            history=batch.copied_history,
+            copies_done=batch.copies_done,
         )
         for run_id, hot in batch.runs.items():
             with _blaming(run_id):

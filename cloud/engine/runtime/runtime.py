@@ -298,6 +298,7 @@ class Runtime:
                 ids=self.ids,
                 next_cron_delay=cron.next_delay,
                 nexus_endpoint=partial(self._nexus_endpoint, namespace.namespace_id, namespace.name),
+                retention=namespace.retention,
             )
         return found
 

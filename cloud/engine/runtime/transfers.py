@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 
 RETRY_S = 0.2
 RETRY_S_MAX = 10.0
+RESETS_MAX = 100
+"""Resets of a parent, one after the other, that the end of a child follows."""
 IDENTITY = "history-service"
 
 _SignalCause = SignalExternalWorkflowExecutionFailedCause
@@ -104,16 +106,18 @@ class Transfers:
         namespace_id, workflow_id = parent.execution.key.namespace_id, pending.initiated.workflow_id
         async with self._runtime.id_lock(namespace_id, workflow_id):
             current = await self._runtime.runs.current(namespace_id, workflow_id)
+            reconnected = await self._child_from_before(parent, pending, current)
             if parent.dropped:
                 raise Unflushed("the parent was dropped from memory")
             pending = self._child_to_start(parent, effect)
             if pending is None:
                 self._done(parent)  # the parent closed meanwhile: a child of it would be an orphan
                 return
-            started = self._try_start(parent, pending, current)
+            started = None if reconnected else self._try_start(parent, pending, current)
             with self._runtime.transition(parent) as turn:
-                if started is not None:
-                    child.started(turn, effect.initiated_event_id, started.run_id)
+                if reconnected or started is not None:
+                    run_id = started.run_id if started is not None else reconnected
+                    child.started(turn, effect.initiated_event_id, run_id)
                 else:
                     child.start_failed(
                         turn,
@@ -132,6 +136,28 @@ class Transfers:
         if not parent.execution.running:
             return None
         return child.awaiting_start(parent.execution, effect.initiated_event_id)
+
+    async def _child_from_before(self, parent: HotRun, pending: Child, current: CurrentRun | None) -> str:
+        """The first run of the child if it runs already: the run that `parent` was reset from had started it. Else empty."""
+        execution = parent.execution
+        if (
+            current is None
+            or current.status != RUNNING
+            or pending.initiated_event_id > execution.reset_event_id
+        ):
+            return ""
+        try:
+            found = (await self._runtime.runs.get(current.run_id)).execution.started
+            its_parent = (await self._runtime.runs.get(found.parent_workflow_execution.run_id)).execution
+        except NoSuchRun:
+            return ""
+        same = (
+            its_parent.key.workflow_id == execution.key.workflow_id
+            and its_parent.key.namespace_id == execution.key.namespace_id
+            and its_parent.started.original_execution_run_id == execution.started.original_execution_run_id
+            and found.parent_initiated_event_id == pending.initiated_event_id
+        )
+        return current.first_run_id if same else ""
 
     def _try_start(self, parent: HotRun, pending: Child, current: CurrentRun | None) -> HotRun | None:
         """Start the child, without its first task; None if the workflow id is not free."""
@@ -163,7 +189,7 @@ class Transfers:
             raise Unflushed("the run was dropped from memory")
         if target is hot:
             return None
-        if child_only and target.execution.started.parent_workflow_execution.run_id != hot.run_id:
+        if child_only and not _is_child(hot, target):
             return None
         return target
 
@@ -228,11 +254,13 @@ class Transfers:
     async def _propagate_close(self, hot: HotRun, effect: PropagateClose) -> None:
         execution = hot.execution
         if not execution.volatile.close_propagated:
-            for pending in list(execution.children.values()):
-                await self._apply_parent_close_policy(hot, pending)
-            if not execution.next_run_id and execution.started.HasField("parent_workflow_execution"):
+            goes_on = execution.next_run_id or execution.volatile.ended_by_reset  # in another run
+            if not (execution.volatile.ended_by_reset and execution.volatile.reset_run_id):
+                for pending in list(execution.children.values()):
+                    await self._apply_parent_close_policy(hot, pending)
+            if not goes_on and execution.started.HasField("parent_workflow_execution"):
                 await self._tell_parent(hot)
-            if not execution.next_run_id:
+            if not goes_on:
                 await self._schedules.run_closed(hot)
             if hot.dropped:
                 return
@@ -267,6 +295,13 @@ class Transfers:
         event = await close_event(self._runtime, hot)
         try:
             parent = await self._runtime.runs.get(started.parent_workflow_execution.run_id)
+            for _ in range(RESETS_MAX):
+                reset_run_id = parent.execution.volatile.reset_run_id
+                if parent.execution.running or not reset_run_id:
+                    break
+                parent = await self._runtime.runs.get(reset_run_id)
+                if started.parent_initiated_event_id > parent.execution.reset_event_id:
+                    return  # wanted after the reset point: not by that run
         except NoSuchRun:
             return
         if hot.dropped or not parent.execution.running:
@@ -280,6 +315,17 @@ class Transfers:
                 hot.run_id,
                 event,
             )
+
+
+def _is_child(hot: HotRun, target: HotRun) -> bool:
+    """Whether `target` is a child of `hot`: one that it started, or that goes on since before a reset."""
+    started = target.execution.started
+    if started.parent_workflow_execution.run_id == hot.run_id:
+        return True
+    first_run_id = started.first_execution_run_id
+    return bool(hot.execution.reset_event_id) and any(
+        pending.run_id == first_run_id for pending in hot.execution.children.values()
+    )
 
 
 def _ids(hot: HotRun) -> WorkflowExecution:

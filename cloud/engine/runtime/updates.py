@@ -42,6 +42,7 @@ class PendingUpdate:
     update_id: str
     request: Request
     sent: bool = False
+    in_history: bool = False  # an event admits it, and tells its worker of it
     is_accepted: bool = False
     rejection: Failure | None = None
     outcome: Outcome | None = None
@@ -102,7 +103,7 @@ class Updates:
         return {
             key: pending.request
             for key, pending in self._pending.items()
-            if pending.sent and not pending.is_accepted and pending.rejection is None
+            if pending.sent and not (pending.in_history or pending.is_accepted) and pending.rejection is None
         }
 
     @property
@@ -118,7 +119,7 @@ class Updates:
         """The messages that a workflow task brings its worker; with `again` also what an earlier one brought in vain."""
         messages = []
         for pending in self._pending.values():
-            if pending.is_accepted or pending.rejection or (pending.sent and not again):
+            if pending.in_history or pending.is_accepted or pending.rejection or (pending.sent and not again):
                 continue
             pending.sent = True
             message = ProtocolMessage(

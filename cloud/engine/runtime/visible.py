@@ -67,6 +67,11 @@ def search_attributes(execution: Execution) -> SearchAttributes:
         attributes.indexed_fields["BuildIds"].CopyFrom(
             encode(values, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
         )
+    checksums = [checksum for checksum, _ in execution.reset_points if checksum]
+    if checksums:
+        attributes.indexed_fields["BinaryChecksums"].CopyFrom(
+            encode(checksums, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
+        )
     paused = {
         pending.scheduled.activity_type.name
         for pending in execution.activities.values()

@@ -15,6 +15,7 @@ from cloud.engine.store import schema as s
 from cloud.engine.store.rows import (
     LEVEL_SHIFT,
     CurrentRun,
+    HistoryRow,
     RunRow,
     ScheduleRow,
     TaskRow,
@@ -76,6 +77,13 @@ _SCHEDULE = Statement(
 )
 _FORWARD = (
     select(s.history.c.events)
+    .where(s.history.c.run_id == bindparam("run_id"))
+    .where(s.history.c.last_event_id >= bindparam("first"))
+    .where(s.history.c.first_event_id <= bindparam("last"))
+    .order_by(s.history.c.first_event_id)
+)
+_FORWARD_ROWS = (
+    select(s.history)
     .where(s.history.c.run_id == bindparam("run_id"))
     .where(s.history.c.last_event_id >= bindparam("first"))
     .where(s.history.c.first_event_id <= bindparam("last"))
@@ -148,6 +156,20 @@ def read_events(
         if size >= size_max:
             break
     return events
+
+
+def read_history_rows(
+    connection: Connection, run_id: str, first: int, last: int, *, size_max: int
+) -> list[tuple[HistoryRow, list[HistoryEvent]]]:
+    """The rows of events `first` to `last` and what they hold, in order, stopping after `size_max` bytes."""
+    found: list[tuple[HistoryRow, list[HistoryEvent]]] = []
+    size = 0
+    for row in connection.execute(_FORWARD_ROWS, {"run_id": run_id, "first": first, "last": last}):
+        found.append((HistoryRow._make(row), list(History.FromString(row.events).events)))
+        size += len(row.events)
+        if size >= size_max:
+            break
+    return found
 
 
 def read_tasks(

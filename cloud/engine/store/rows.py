@@ -172,6 +172,7 @@ class Rows:
     )  # (namespace id, workflow id, run id)
     schedules: dict[str, ScheduleRow] = field(default_factory=dict)  # by their keys
     deleted_schedules: list[str] = field(default_factory=list)
+    copies_done: list[str] = field(default_factory=list)  # run ids
 
     batch_operations: list[BatchOperationRow] = field(default_factory=list)
     batch_steps: dict[tuple[str, str], BatchStepRow] = field(default_factory=dict)
@@ -199,6 +200,7 @@ class Rows:
             visibility=[row for row in self.visibility if row.run_id == run_id],
             deleted_runs=[row for row in self.deleted_runs if row[2] == run_id],
             schedules={key: row for key, row in self.schedules.items() if key == run_id},
+            copies_done=[done for done in self.copies_done if done == run_id],
         )
 
 

@@ -203,4 +203,7 @@ nexus_progress = Table(
     sqlite_with_rowid=False,
 )
 
+# Runs whose history is being copied ahead, page by page, and that are not there yet: what a crash leaves of them is removed.
+copied_runs = Table("copied_runs", metadata, Column("run_id", String(36), primary_key=True))
+
 visibility = Visibility(visibility_table(metadata))

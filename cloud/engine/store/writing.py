@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Insert, Table, bindparam, delete, literal_col
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store import schema as s
-from cloud.engine.store.rows import Rows, schedule_of_key
+from cloud.engine.store.rows import HistoryRow, Rows, schedule_of_key
 from cloud.engine.store.statements import Statement
 
 
@@ -30,6 +30,7 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
     _PUT_RUNS.execute_many(connection, rows.runs)
     _PUT_CURRENT.execute_many(connection, list(rows.current_runs.values()))
     _ADD_HISTORY.execute_many(connection, rows.history)
+    _FINISH_COPIES.execute_many(connection, [(run_id,) for run_id in rows.copies_done])
     _PUT_PROGRESS.execute_many(connection, [(*key, data) for key, data in rows.progress.items()])
     _PUT_NEXUS_PROGRESS.execute_many(connection, [(*key, data) for key, data in rows.nexus_progress.items()])
     _ADD_BUFFERED.execute_many(connection, rows.buffered)
@@ -90,6 +91,7 @@ _ADD_HISTORY = _insert(s.history)
 _ADD_BUFFERED = _insert(s.buffered_events)
 _ADD_TASKS = _insert(s.tasks)
 _ADD_USAGE = _insert(s.usage_records)
+_FINISH_COPIES = _delete(s.copied_runs, "run_id")
 _FINISH_TASKS = _delete(s.tasks, "task_id")
 _CLEAR_BUFFERED = _delete(s.buffered_events, "run_id")
 _CLEAR_PROGRESS = _delete(s.activity_progress, "run_id")
@@ -124,6 +126,34 @@ def _delete_runs(connection: Connection, deleted: Sequence[tuple[str, str, str]]
         statement.execute_many(connection, [(run_id,) for _, _, run_id in deleted])
     s.visibility.delete(connection, [run_id for _, _, run_id in deleted])
     _DELETE_CURRENT.execute_many(connection, deleted)
+
+
+def copy_ahead(
+    connection: Connection, run_id: str, rows: Sequence[HistoryRow], *, first: bool, epoch: int
+) -> None:
+    """Write history of a run that will be there once its copy is done; `first` for its first page.
+
+    Raises:
+        LeaseLost: the lease is another's.
+    """
+    check_epoch(connection, epoch)
+    if first:
+        connection.execute(s.copied_runs.insert().values(run_id=run_id))
+    _ADD_HISTORY.execute_many(connection, rows)
+
+
+def undo_copies(connection: Connection, epoch: int, run_id: str | None = None) -> None:
+    """Remove what was copied ahead for runs that never came to be: one of them, or all.
+
+    Raises:
+        LeaseLost: the lease is another's.
+    """
+    check_epoch(connection, epoch)
+    c = s.copied_runs.c.run_id
+    undone = select(c) if run_id is None else select(c).where(c == run_id)
+    for (found,) in connection.execute(undone).all():
+        connection.execute(delete(s.history).where(s.history.c.run_id == found))
+        connection.execute(delete(s.copied_runs).where(c == found))
 
 
 def check_epoch(connection: Connection, epoch: int) -> None:

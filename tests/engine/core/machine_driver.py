@@ -32,6 +32,7 @@ from cloud.engine.core import (
     external,
     machine,
     options,
+    reset,
     signal,
     start,
     workflow_task,
@@ -181,6 +182,27 @@ class Driver:
             assert not self.live.buffered
 
     # --- what may happen to a run ---
+
+    def reset(self, finish_event_id: int) -> bool:
+        """Go on in a new run from before event `finish_event_id`. False if that is no reset point."""
+        events, base_run_id = self.history(), self.live.key.run_id
+        made = Execution(RunKey("ns-id", "wf", self.around.ids.run_id()))
+        machine.fold(made, events[: finish_event_id - 1])
+        try:
+            reset.check_point(made, finish_event_id)
+        except CoreRefusal:
+            return False
+        self.live = made
+        self.stored = Stored([History(events=events[: finish_event_id - 1]).SerializeToString()])
+
+        def change(turn: Turn) -> None:
+            reset.begin(turn, base_run_id=base_run_id, reason="why")
+            for event in events[finish_event_id - 1 :]:
+                reset.reapply(turn, event, ())
+            workflow_task.schedule(turn)
+            machine.take_over(turn)
+
+        return self.transition(change)
 
     def advance(self, ns: int) -> None:
         self.now += ns
@@ -456,6 +478,8 @@ class RandomWalk:
             )
         if chance.random() < 0.05:
             actions.append(self.change_options)
+        if chance.random() < 0.04:
+            actions.append(self.reset)
         if chance.random() < 0.02:
             actions.append(
                 lambda: driver.transition(
@@ -523,6 +547,16 @@ class RandomWalk:
             self.sent |= self.waiting
             self.waiting = {}
 
+    def reset(self) -> None:
+        driver = self.driver
+        ends = [
+            event.event_id
+            for event in driver.history()
+            if event.HasField("workflow_task_started_event_attributes")
+        ]
+        if ends and driver.reset(self.random.choice(ends) + self.random.choice([0, 1])):
+            self.waiting, self.sent = {}, {}
+
     def change_options(self) -> None:
         driver, chance = self.driver, self.random
         wanted = WorkflowExecutionOptions()
@@ -573,7 +607,11 @@ class RandomWalk:
     def complete_task(self) -> None:
         chance, driver = self.random, self.driver
         commands = [self.command() for _ in range(chance.choice([0, 0, 1, 2, 3]))]
-        messages = [message for update_id in self.sent for message in self.answer(update_id)]
+        messages = [
+            message
+            for update_id in (*self.sent, *driver.live.admitted_updates)
+            for message in self.answer(update_id)
+        ]
         messages.extend(
             update_message(update.update_id, _response(update.update_id))
             for update in driver.live.updates.values()

@@ -47,7 +47,7 @@ def test_a_seed_replays_exactly() -> None:
 def test_walks_reach_what_people_do_to_activities() -> None:
     """Pauses, resets and changed options leave no event: what they leave must have been there to be compared."""
     seen: set[str] = set()
-    for seed in range(60):
+    for seed in range(200):
         steps = RandomWalk(seed)
         for _ in range(STEPS):
             steps.step()
@@ -75,7 +75,7 @@ def test_walks_reach_what_people_do_to_activities() -> None:
 
 def test_walks_reach_every_event_that_the_core_writes() -> None:
     """Else the property above would hold for want of anything that could break it."""
-    seen = {event.event_type for seed in range(150) for event in walk(seed).driver.history()}
+    seen = {event.event_type for seed in range(200) for event in walk(seed).driver.history()}
     written = set(machine.APPLY)
     # Written for the start and the end of a child, which scenarios over the API cover.
     by_others = {
