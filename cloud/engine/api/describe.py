@@ -120,7 +120,7 @@ def _info(hot: HotRun) -> WorkflowExecutionInfo:
         type=started.workflow_type,
         start_time=timestamp(execution.start_time),
         execution_time=timestamp(execution_time),
-        status=WorkflowExecutionStatus.ValueType(execution.status),
+        status=WorkflowExecutionStatus.ValueType(execution.shown_status),
         history_length=execution.next_event_id - 1,
         memo=Memo(fields=execution.memo),
         task_queue=started.task_queue.name,
@@ -172,6 +172,10 @@ def _extended(execution: Execution) -> WorkflowExecutionExtendedInfo:
     if execution.reset_event_id:
         info.last_reset_time.CopyFrom(timestamp(execution.start_time))
     info.reset_run_id = execution.volatile.reset_run_id
+    if execution.paused is not None:
+        info.pause_info.paused_time.CopyFrom(timestamp(execution.paused.at))
+        info.pause_info.identity = execution.paused.identity
+        info.pause_info.reason = execution.paused.reason
     return info
 
 

@@ -87,7 +87,7 @@ class Lists:
         self, request: ListClosedWorkflowExecutionsRequest, context: CallContext
     ) -> ListClosedWorkflowExecutionsResponse:
         """The older form of a list: closed ones."""
-        condition = "ExecutionStatus != 'Running'"
+        condition = "ExecutionStatus NOT IN ('Running', 'Paused')"
         if request.HasField("status_filter"):
             if request.status_filter.status in _NOT_CLOSED:
                 raise InvalidArgument("StatusFilter must be specified and must be not Running.")

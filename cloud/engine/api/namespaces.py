@@ -28,7 +28,7 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.core.clock import SECOND, duration, fit, to_ns
 from cloud.engine.core.errors import Invalid
-from cloud.engine.runtime.dynamic_config import WORKER_HEARTBEATS
+from cloud.engine.runtime.dynamic_config import WORKER_HEARTBEATS, WORKFLOW_PAUSE
 from cloud.engine.runtime.namespaces import (
     DELETED,
     DEPRECATED,
@@ -187,6 +187,7 @@ class NamespaceMethods:
                     sync_update=True,
                     async_update=True,
                     poller_autoscaling=True,
+                    workflow_pause=self._runtime.dynamic_config.on(WORKFLOW_PAUSE),
                     worker_heartbeats=self._runtime.dynamic_config.on(WORKER_HEARTBEATS),
                 ),
                 limits=NamespaceInfo.Limits(

@@ -11,6 +11,7 @@ from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflo
 
 from cloud.engine.api import checks
 from cloud.engine.api.workflow_tasks import WorkflowTasks
+from cloud.engine.core.state import PAUSED
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.queries import PendingQuery, QueryRefused
 from cloud.engine.runtime.runtime import Runtime
@@ -49,8 +50,8 @@ class WorkflowQueries:
             raise InvalidArgument("QueryType is not set on request.")
         checks.check_blob(request.query.query_args, "query arguments", self._runtime.limits)
         hot = await self._runtime.find(namespace, request.execution.workflow_id, request.execution.run_id)
-        status = hot.execution.status
-        if _is_rejected(status, request.query_reject_condition):
+        status = hot.execution.shown_status
+        if status == PAUSED or _is_rejected(status, request.query_reject_condition):
             return QueryWorkflowResponse(query_rejected=QueryRejected(status=_Status.ValueType(status)))
         if not hot.execution.running and not hot.execution.completed_workflow_tasks:
             raise FailedPrecondition(

@@ -23,6 +23,7 @@ from cloud.engine.api.namespaces import NamespaceMethods
 from cloud.engine.api.nexus_endpoints import NexusEndpointMethods
 from cloud.engine.api.nexus_tasks import NexusTaskMethods
 from cloud.engine.api.operator import Operator
+from cloud.engine.api.pauses import WorkflowPauses
 from cloud.engine.api.queries import WorkflowQueries
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.resets import WorkflowResets
@@ -84,6 +85,7 @@ class EngineService:
             ActivityExecutionOperations(runtime, activity_operations),
             WorkflowOptions(runtime),
             WorkflowResets(runtime, resetting),
+            WorkflowPauses(runtime),
             BatchOperationMethods(runtime),
             histories,
             WorkflowQueries(runtime, workflow_tasks),

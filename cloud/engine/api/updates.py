@@ -253,6 +253,8 @@ class WorkflowUpdates:
         execution = hot.execution
         if not execution.running:
             raise NotFound("workflow execution already completed", NotFoundFailure())
+        if execution.paused is not None:
+            raise FailedPrecondition("Workflow is paused. Cannot update the workflow.")
         if execution.workflow_task.attempt >= FAILING_ATTEMPTS:
             raise FailedPrecondition(
                 "Unable to perform workflow execution update due to Workflow Task in failed state.",

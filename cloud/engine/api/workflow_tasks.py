@@ -46,7 +46,7 @@ from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
 from cloud.engine.runtime.tokens import QUERY_TASK, WORKFLOW_TASK, QueryTaskToken, WorkflowTaskToken
 from cloud.engine.store import rows
-from cloud.rpc import CallContext, InvalidArgument, NotFound
+from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, NotFound
 
 _Cause = WorkflowTaskFailedCause
 
@@ -180,6 +180,10 @@ class WorkflowTasks:
                 token.attempt,
                 token.started_time,
             )
+            if hot.execution.paused is not None and request.force_create_new_workflow_task:
+                raise FailedPrecondition(
+                    "Workflow is paused and force create new workflow task is not allowed."
+                )
             completed = completion.complete(
                 turn,
                 request,

@@ -161,8 +161,24 @@ def schedule(
     ):
         push(execution, kind, scheduled_event_id, due(execution, scheduled_event_id))
     if dispatch:
-        turn.ask(DispatchActivity(attributes.task_queue.name, scheduled_event_id, 0))
+        offer(turn, execution.activities[scheduled_event_id])
     return scheduled_event_id
+
+
+def waits(activity: Activity) -> bool:
+    """Whether its attempt is to be taken by a worker now, as far as it alone decides."""
+    progress = activity.progress
+    return not (progress.started_time or progress.backing_off or progress.pause or activity.closing)
+
+
+def offer(turn: Turn, activity: Activity) -> None:
+    """Offer the waiting attempt to workers; that of a paused run is, once the run is unpaused."""
+    if turn.execution.paused is None:
+        turn.ask(
+            DispatchActivity(
+                activity.options.task_queue.name, activity.scheduled_event_id, activity.progress.stamp
+            )
+        )
 
 
 def start(
@@ -516,7 +532,7 @@ def dispatch_due(turn: Turn, key: int | str) -> None:
     activity = turn.execution.activities[int(key)]
     activity.progress.backing_off = False
     turn.progress(int(key))
-    turn.ask(DispatchActivity(activity.options.task_queue.name, int(key), activity.progress.stamp))
+    offer(turn, activity)
 
 
 def time_out(turn: Turn, key: int | str, timeout_type: TimeoutType.ValueType) -> None:

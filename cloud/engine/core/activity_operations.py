@@ -15,7 +15,7 @@ from cloud.engine.core import activity as activities
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core import retry
 from cloud.engine.core.deadlines import push
-from cloud.engine.core.effects import DispatchActivity, UpdateVisibility
+from cloud.engine.core.effects import UpdateVisibility
 from cloud.engine.core.errors import NoSuchTask, NotNow, RunClosed
 from cloud.engine.core.state import Activity, ActivityPause, Execution
 from cloud.engine.core.turn import Turn
@@ -193,9 +193,7 @@ def _offer_anew(turn: Turn, pending: Activity, at: int) -> None:
     activities.forget_reset(progress)
     progress.backing_off = progress.pause is None and at > turn.now
     if progress.pause is None and not progress.backing_off:
-        turn.ask(
-            DispatchActivity(pending.options.task_queue.name, pending.scheduled_event_id, progress.stamp)
-        )
+        activities.offer(turn, pending)
     _changed(turn, pending)
 
 

@@ -133,7 +133,7 @@ def _schedule_activity(turn: Turn, command: Command, outcome: Outcome, eager: Ea
     event = turn.event(
         _E.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, activity_task_scheduled_event_attributes=attributes
     )
-    is_eager = eager(wanted)
+    is_eager = turn.execution.paused is None and eager(wanted)
     scheduled_event_id = activity.schedule(
         turn, attributes, _with_metadata(event, command), dispatch=not is_eager
     )

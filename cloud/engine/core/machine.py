@@ -20,6 +20,7 @@ from cloud.engine.core import (
     external,
     marker,
     nexus_operation,
+    pause,
     signal,
     start,
     timer,
@@ -61,6 +62,7 @@ _SUBJECTS = (
     external,
     child,
     nexus_operation,
+    pause,
     start,
     close,
     cancellation,
@@ -72,7 +74,7 @@ APPLY: Mapping[int, Callable[[Execution, HistoryEvent], None]] = {
 
 _MARK_BUFFERED = tuple(
     subject.mark_buffered
-    for subject in (activity, timer, signal, external, child, nexus_operation, start, cancellation)
+    for subject in (activity, timer, signal, external, child, nexus_operation, pause, start, cancellation)
 )
 
 _T = TimeoutType
@@ -295,9 +297,7 @@ def waiting_tasks(execution: Execution) -> list[DispatchWorkflowTask | DispatchA
                 workflow_task.queue_of(execution), task.scheduled_event_id, task.dispatch, task.sticky
             )
         )
-    for key, pending in execution.activities.items():
-        progress = pending.progress
-        waits = not (progress.started_time or progress.backing_off or progress.pause or pending.closing)
-        if waits:
+    for key, pending in execution.activities.items() if execution.paused is None else ():
+        if activity.waits(pending):
             found.append(DispatchActivity(pending.options.task_queue.name, key, pending.progress.stamp))
     return found

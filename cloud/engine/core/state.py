@@ -28,6 +28,7 @@ from temporalio.api.workflow.v1 import ResetPointInfo, WorkflowExecutionOptions
 from cloud.engine.core.deadlines import Deadlines
 
 RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+PAUSED = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,16 @@ class CompletionCallback:
 
 
 @dataclass(slots=True)
+class WorkflowPause:
+    """Who paused a run, when and why."""
+
+    at: int
+    identity: str
+    reason: str
+    request_id: str
+
+
+@dataclass(slots=True)
 class Execution:
     """One run. Fields up to `volatile` are the fold of its history; `buffered` are events that have no id yet."""
 
@@ -277,6 +288,7 @@ class Execution:
     close_event_id: int = 0
     next_run_id: str = ""
     cancel_requested: bool = False
+    paused: WorkflowPause | None = None
     previous_started_event_id: int = 0
     completed_workflow_tasks: int = 0
     first_completed_workflow_task_event_id: int = 0
@@ -312,6 +324,11 @@ class Execution:
     def running(self) -> bool:
         """Whether the run is open."""
         return self.status == RUNNING
+
+    @property
+    def shown_status(self) -> int:
+        """The status as it is told: an open run may be paused."""
+        return PAUSED if self.running and self.paused is not None else self.status
 
     @property
     def workflow_task(self) -> WorkflowTask:

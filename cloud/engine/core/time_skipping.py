@@ -9,9 +9,13 @@ def work_count(execution: Execution) -> int:
     """How many tasks of the run a worker has, or is to take."""
     if not execution.running:
         return 0
-    return execution.has_pending_workflow_task + sum(map(_is_at_work, execution.activities.values()))
+    paused = execution.paused is not None
+    return execution.has_pending_workflow_task + sum(
+        _is_at_work(pending, paused) for pending in execution.activities.values()
+    )
 
 
-def _is_at_work(activity: Activity) -> bool:
+def _is_at_work(activity: Activity, run_is_paused: bool) -> bool:
     progress = activity.progress
-    return not (progress.backing_off or (progress.pause is not None and not progress.started_time))
+    paused = run_is_paused or progress.pause is not None
+    return not (progress.backing_off or (paused and not progress.started_time))

@@ -131,7 +131,7 @@ def schedule(
     early: bool = False,
     speculative: bool = False,
 ) -> None:
-    """Schedule a workflow task unless one is pending; transient if `attempt` is above 1.
+    """Schedule a workflow task unless one is pending, or the run is paused; transient if `attempt` is above 1.
 
     `early` does not wait for the end of the backoff before the first task.
     `heartbeat_since` is the first scheduling time of a chain of heartbeating tasks (ns), which its task inherits.
@@ -139,7 +139,7 @@ def schedule(
     execution = turn.execution
     if not execution.running:
         return
-    if execution.has_pending_workflow_task:
+    if execution.has_pending_workflow_task or execution.paused is not None:
         return
     if due_first(execution, 0) > turn.now and not early:
         return
@@ -493,6 +493,8 @@ def due_first(execution: Execution, _: int | str) -> int:
     """
     backoff = to_ns(execution.started.first_workflow_task_backoff)
     if not backoff or not execution.running or execution.has_pending_workflow_task:
+        return 0
+    if execution.paused is not None:
         return 0
     if execution.volatile.had_workflow_task:
         return 0

@@ -35,7 +35,7 @@ def visibility_row(hot: HotRun) -> VisibilityRow:
         workflow_id=execution.key.workflow_id,
         workflow_type=started.workflow_type.name,
         task_queue=started.task_queue.name,
-        status=execution.status,
+        status=execution.shown_status,
         start_time=execution.start_time,
         execution_time=execution_time,
         close_time=execution.close_time if closed else None,
@@ -77,8 +77,13 @@ def search_attributes(execution: Execution) -> SearchAttributes:
         for pending in execution.activities.values()
         if pending.progress.pause is not None and not pending.closing
     }
-    if paused and execution.running:
-        values = [f"property:activityType={name}" for name in sorted(paused)]
+    values = []
+    if execution.paused is not None:
+        values.append(f"Workflow:{execution.key.workflow_id}")
+        values.extend([f"Reason:{execution.paused.reason}"] if execution.paused.reason else [])
+    if execution.running:
+        values.extend(f"property:activityType={name}" for name in sorted(paused))
+    if values:
         attributes.indexed_fields["TemporalPauseInfo"].CopyFrom(
             encode(values, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
         )

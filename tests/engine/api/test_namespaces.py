@@ -70,6 +70,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "sync_update",
         "async_update",
         "worker_heartbeats",
+        "workflow_pause",
         "poller_autoscaling",
     ]
     assert info.supports_schedules

@@ -32,6 +32,7 @@ from cloud.engine.core import (
     external,
     machine,
     options,
+    pause,
     reset,
     signal,
     start,
@@ -480,6 +481,8 @@ class RandomWalk:
             actions.append(self.change_options)
         if chance.random() < 0.04:
             actions.append(self.reset)
+        if chance.random() < (0.5 if driver.live.paused else 0.05):
+            actions.append(self.pause_or_unpause)
         if chance.random() < 0.02:
             actions.append(
                 lambda: driver.transition(
@@ -546,6 +549,10 @@ class RandomWalk:
         if self.driver.start_task():
             self.sent |= self.waiting
             self.waiting = {}
+
+    def pause_or_unpause(self) -> None:
+        change = self.random.choice([pause.pause, pause.unpause])
+        self.driver.transition(lambda turn: change(turn, identity="me", reason="why", request_id=""))
 
     def reset(self) -> None:
         driver = self.driver

@@ -46,8 +46,19 @@ def test_a_seed_replays_exactly() -> None:
 
 def test_walks_reach_what_people_do_to_activities() -> None:
     """Pauses, resets and changed options leave no event: what they leave must have been there to be compared."""
+    wanted = {
+        "started paused",
+        "waiting paused",
+        "started reset",
+        "waiting reset",
+        "started with options",
+        "waiting with options",
+        "waiting for its jitter",
+    }
     seen: set[str] = set()
-    for seed in range(200):
+    for seed in range(2_000):
+        if seen == wanted:
+            break
         steps = RandomWalk(seed)
         for _ in range(STEPS):
             steps.step()
@@ -62,15 +73,7 @@ def test_walks_reach_what_people_do_to_activities() -> None:
                     if progress.backing_off and not progress.last_failure
                     else set()
                 )
-    assert seen == {
-        "started paused",
-        "waiting paused",
-        "started reset",
-        "waiting reset",
-        "started with options",
-        "waiting with options",
-        "waiting for its jitter",
-    }
+    assert seen == wanted
 
 
 def test_walks_reach_every_event_that_the_core_writes() -> None:

@@ -26,6 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.api.service import EngineService
 from cloud.engine.runtime.clock import SystemClock, SystemIds
+from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.database import Database, StoreUnavailable
@@ -174,12 +175,16 @@ class Engine:
 
 @asynccontextmanager
 async def engine(
-    database: Database, on_ended: Callable[[str], None] = lambda _: None
+    database: Database,
+    on_ended: Callable[[str], None] = lambda _: None,
+    dynamic_config: DynamicConfig | None = None,
 ) -> AsyncIterator[Engine]:
     """A runtime on `database`, stopped at the end; the database stays open."""
     await prepare(database)
     clock = SystemClock()
-    runtime = Runtime(database, clock=clock, ids=SystemIds(clock), on_ended=on_ended)
+    runtime = Runtime(
+        database, clock=clock, ids=SystemIds(clock), on_ended=on_ended, dynamic_config=dynamic_config
+    )
     service = EngineService(runtime)
     await runtime.start()
     try:
