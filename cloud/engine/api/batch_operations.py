@@ -33,6 +33,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import activity_operations, checks, workflow_options
+from cloud.engine.api.batch_resets import BatchResets
 from cloud.engine.api.workflows import delete_run
 from cloud.engine.core import activity_operations as operations
 from cloud.engine.core import cancellation, close, signal
@@ -49,6 +50,7 @@ from cloud.engine.runtime.batch_operations import (
 )
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.tokens import LIST_PAGE, BadToken, ListPageToken
 from cloud.engine.store.batch_operations import RUNNING
@@ -74,6 +76,7 @@ _TYPES = {
     "signal_operation": BatchOperationType.BATCH_OPERATION_TYPE_SIGNAL_WORKFLOW,
     "cancellation_operation": BatchOperationType.BATCH_OPERATION_TYPE_CANCEL_WORKFLOW,
     "deletion_operation": BatchOperationType.BATCH_OPERATION_TYPE_DELETE_WORKFLOW,
+    "reset_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET_WORKFLOW,
     "update_workflow_options_operation": (
         BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_WORKFLOW_EXECUTION_OPTIONS
     ),
@@ -81,15 +84,16 @@ _TYPES = {
     "reset_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET_ACTIVITY,
     "update_activity_options_operation": BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_ACTIVITY_OPTIONS,
 }
-_FOR_CLOSED_TOO = frozenset({"deletion_operation"})
+_FOR_CLOSED_TOO = frozenset({"deletion_operation", "reset_operation"})
 
 
 class BatchOperationMethods:
     """See the module's head."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, resetting: Resetting) -> None:
         self._runtime = runtime
-        self._jobs = BatchOperations(runtime, _Operations(runtime).perform, _is_for_open_ones)
+        operations = _Operations(runtime, BatchResets(runtime, resetting))
+        self._jobs = BatchOperations(runtime, operations.perform, _is_for_open_ones, _needs_all)
         runtime.accompany(self._jobs)
 
     async def start_batch_operation(
@@ -215,6 +219,10 @@ def _is_for_open_ones(request: StartBatchOperationRequest) -> bool:
     return _which(request) not in _FOR_CLOSED_TOO
 
 
+def _needs_all(request: StartBatchOperationRequest) -> bool:
+    return _which(request) == "reset_operation"
+
+
 def _exists(job: Job) -> AlreadyExists:
     where = f"WorkflowId: {job.row.job_id}, RunId: {job.row.run_id}."
     return AlreadyExists(
@@ -256,11 +264,6 @@ def _check_start(request: StartBatchOperationRequest, runtime: Runtime) -> None:
     check = _CHECKS.get(which)
     if check is not None:
         check(getattr(request, which), runtime)
-    if which not in _TYPES:
-        raise Unimplemented(
-            "batch operations that reset workflows are not served by this cell yet; "
-            "docs/compatibility.md lists what is"
-        )
 
 
 def _check_signal(operation: Any, runtime: Runtime) -> None:
@@ -328,14 +331,17 @@ _CHECKS: dict[str, Callable[[Any, Runtime], None]] = {
 class _Operations:
     """Does a job's operation to one run, in one transition where it must not be done twice."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, resets: BatchResets) -> None:
         self._runtime = runtime
+        self._resets = resets
 
     def perform(self, hot: HotRun, job: Job) -> str | Awaitable[str]:
         """See `runtime.batch_operations.Perform`."""
         which = _which(job.request)
         if which == "deletion_operation":
             return self._delete(hot)
+        if which == "reset_operation":
+            return self._resets.perform(hot, job)
         try:
             getattr(self, f"_{which}")(hot, job, getattr(job.request, which))
         except (RunClosed, NoSuchTask, NotFound):

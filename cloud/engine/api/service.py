@@ -86,7 +86,7 @@ class EngineService:
             WorkflowOptions(runtime),
             WorkflowResets(runtime, resetting),
             WorkflowPauses(runtime),
-            BatchOperationMethods(runtime),
+            BatchOperationMethods(runtime, resetting),
             histories,
             WorkflowQueries(runtime, workflow_tasks),
             updates,

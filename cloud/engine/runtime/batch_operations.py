@@ -145,6 +145,9 @@ class BatchOperations:
     open_only: Callable[[StartBatchOperationRequest], bool]
     """Whether an operation is for open runs only."""
 
+    needs_all: Callable[[StartBatchOperationRequest], bool]
+    """Whether a run that is not there (any more) is a failure; else it has no need of the operation."""
+
     _runners: dict[Key, _Runner] = field(default_factory=dict)
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -331,7 +334,7 @@ class BatchOperations:
         if found.group_by is not None:
             raise FilterError("a batch operation's query can't have GROUP BY")
         return (
-            parse_filter(f"({query}) AND ExecutionStatus = 'Running'", types)
+            parse_filter(f"({query}) AND ExecutionStatus IN ('Running', 'Paused')", types)
             if self.open_only(request)
             else found
         )
@@ -352,8 +355,8 @@ class BatchOperations:
                 self._check(job)
                 outcome = self.perform(hot, job)
                 refused = outcome if isinstance(outcome, str) else await outcome
-            except NoSuchRun:
-                pass  # gone, which every operation takes for done
+            except NoSuchRun as error:
+                refused = str(error) if self.needs_all(job.request) else ""
             except HeldUp as error:
                 refused = str(error)
             except Unflushed:
