@@ -67,7 +67,10 @@ def check_room(turn: Turn, count: int) -> None:
 
 
 def triggered(execution: Execution) -> bool:
-    """Whether the callbacks are to be called: the run is closed, and none follows it."""
+    """Whether the callbacks are to be called: the run is closed, and none follows it, nor is it gone on with by a reset."""
+    volatile = execution.volatile
+    if volatile.ended_by_reset and volatile.reset_run_id:
+        return False
     return not execution.running and not execution.next_run_id
 
 

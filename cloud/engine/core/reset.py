@@ -247,6 +247,18 @@ def _child(turn: Turn, event: HistoryEvent, excluded: Excluded) -> None:
         _again(turn, event)
 
 
+def _nexus(turn: Turn, event: HistoryEvent, excluded: Excluded) -> None:
+    """Nexus operations that were wanted before the reset point go on as well."""
+    if _X.RESET_REAPPLY_EXCLUDE_TYPE_NEXUS in excluded:
+        return
+    attributes = getattr(event, event.WhichOneof("attributes") or "")
+    operation = turn.execution.nexus_operations.get(attributes.scheduled_event_id)
+    if operation is None:
+        return
+    if event.event_type != _E.EVENT_TYPE_NEXUS_OPERATION_STARTED or not operation.started_time:
+        _again(turn, event)
+
+
 _REAPPLY: Mapping[int, Callable[[Turn, HistoryEvent, Excluded], None]] = {
     _E.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: _signal,
     _E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED: _admitted,
@@ -259,4 +271,9 @@ _REAPPLY: Mapping[int, Callable[[Turn, HistoryEvent, Excluded], None]] = {
     _E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED: _child,
     _E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT: _child,
     _E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED: _child,
+    _E.EVENT_TYPE_NEXUS_OPERATION_STARTED: _nexus,
+    _E.EVENT_TYPE_NEXUS_OPERATION_COMPLETED: _nexus,
+    _E.EVENT_TYPE_NEXUS_OPERATION_FAILED: _nexus,
+    _E.EVENT_TYPE_NEXUS_OPERATION_CANCELED: _nexus,
+    _E.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT: _nexus,
 }

@@ -241,14 +241,14 @@ class Resetting:
         events = after.events
         if not runtime.namespaces.serves(copy.base.namespace_id):
             raise Unflushed("the namespace is being deleted; try again")
-        if open_one is not None:
-            with runtime.transition(open_one) as turn:
-                close.terminate(turn, reason=wanted.reason, details=None, identity=RESETTER)
-                open_one.execution.volatile.ended_by_reset = True
-                if open_one is after.hot:
-                    events = events + turn.events
         base.execution.volatile.reset_run_id = hot.run_id
         runtime.touch(base)
+        if open_one is not None:
+            with runtime.transition(open_one) as turn:
+                open_one.execution.volatile.ended_by_reset = True  # its end depends on it
+                close.terminate(turn, reason=wanted.reason, details=None, identity=RESETTER)
+                if open_one is after.hot:
+                    events = events + turn.events
         hot.execution.volatile.reset_request_id = wanted.request_id
         runtime.add_run(hot, base.execution.volatile.start_request_id)
         copy.finish()
