@@ -154,7 +154,10 @@ def channel_to(connection: Connection) -> Iterator[grpc.Channel]:
 
 # What to do where the service's own sentence does not say it.
 _ADVICE = {
-    grpc.StatusCode.UNAVAILABLE: "is it running, the address right, and --server-ca the CA of its certificate?",
+    grpc.StatusCode.UNAVAILABLE: (
+        "is it running, the address right (the one for API keys, not the one for certificates), and --server-ca the CA "
+        "of its certificate?"
+    ),
     grpc.StatusCode.DEADLINE_EXCEEDED: "try again in a moment",
     grpc.StatusCode.UNIMPLEMENTED: "is this its address for API keys?",
     grpc.StatusCode.INTERNAL: "this is a defect of the service; tell its operator the id",

@@ -162,7 +162,7 @@ def invoice(
         fail(f"{period.start:%Y-%m} has not begun, so it has no usage; name an earlier --month", EXIT_MISUSED)
     connection = _connection(address, api_key, server_ca, profile)
     rows = _read(connection, period.start, period.end, None)
-    owner = account or _own_account(connection) or _only_account(rows)
+    owner = account or _own_account(connection) or _only_account(rows, connection)
     counts = counts_by_kind(row for row in rows if _account_of(row.namespace) == owner)
     try:
         preview = preview_invoice(account=owner, period=period, usage_until=now, counts=counts, plan=chosen)
@@ -310,8 +310,10 @@ def _own_account(connection: Connection) -> str | None:
     return account
 
 
-def _only_account(rows: list[UsageCount]) -> str:
+def _only_account(rows: list[UsageCount], connection: Connection) -> str:
     accounts = sorted({_account_of(row.namespace) for row in rows})
+    if not accounts and connection.tls is None and not connection.api_key:
+        return LOCAL_ACCOUNT  # a development server: nobody has accounts there
     if not accounts:
         fail(
             "nothing was used in this month, and without an API key nothing says whose it is: "

@@ -6,8 +6,10 @@ Only the group that is asked for is imported: a start of the server pays for no 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -41,6 +43,7 @@ def main() -> None:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    root.callback()(_about)
     if wanted in COMMANDS:
         name, _ = COMMANDS[wanted]
         module = importlib.import_module(f"cloud.cli.{name}")
@@ -49,6 +52,21 @@ def main() -> None:
         for command, (_, sentence) in COMMANDS.items():
             root.command(command, help=sentence)(_not_reached)
     root(prog_name="tacit")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tacit {importlib.metadata.version('tacit')}")
+        raise typer.Exit
+
+
+def _about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Tacit: an open, self-hostable durable-execution cloud."""
 
 
 def _not_reached() -> None:

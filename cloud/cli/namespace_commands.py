@@ -8,6 +8,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
 from cryptography import x509
 from temporalio.api.cloud.cloudservice.v1 import request_response_pb2 as pb
@@ -18,12 +19,14 @@ from cloud.cli.account_client import (
     AccountClient,
     AddressOption,
     ApiKeyOption,
+    CallFailed,
     ProfileOption,
     ServerCaOption,
     control_plane,
 )
 from cloud.cli.cloud_client import cloud_profile_name
 from cloud.cli.namespace_setup import (
+    Litter,
     confirm,
     default_directory,
     make_files,
@@ -169,6 +172,20 @@ def create(
     say_what_to_do(shown)
 
 
+# The service said no; of any other failure it is not known what it did, and the same files are needed again.
+REFUSED = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.NOT_FOUND,
+    }
+)
+
+
 def create_namespace(
     client: AccountClient,
     spec: namespace_pb.NamespaceSpec,
@@ -184,12 +201,17 @@ def create_namespace(
 ) -> dict[str, object]:
     """Create a namespace; with a `worker_profile` also its files and the profile. Returns what to show."""
     full_name = client.full_name(spec.name)
-    files = None
+    files, litter = None, Litter()
     if worker_profile is not None:
-        files = make_files(directory, full_name, organization or full_name.partition(".")[2])
+        files = make_files(directory, full_name, organization or full_name.partition(".")[2], litter)
         spec.mtls_auth.accepted_client_ca = files.ca_pem
     tags = {GUARD_TAG: guard.value} if guard is not None else {}
-    made = client.call("CreateNamespace", pb.CreateNamespaceRequest(spec=spec, tags=tags))
+    try:
+        made = client.call("CreateNamespace", pb.CreateNamespaceRequest(spec=spec, tags=tags))
+    except CallFailed as error:
+        if error.code in REFUSED:
+            litter.clear()
+        raise
     client.finished(made.async_operation)
     namespace = _get(client, made.namespace)
     shown = _fields(namespace)

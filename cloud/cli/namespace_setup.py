@@ -9,6 +9,7 @@ What is there already is used and never replaced, so that a command that broke o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,16 +46,37 @@ class NamespaceFiles:
     ca_pem: bytes
 
 
+class Litter:
+    """Files and folders that a command makes: those that were not there before are taken away again if it is refused."""
+
+    def __init__(self) -> None:
+        self._made: list[Path] = []
+
+    def expect(self, path: Path) -> None:
+        """`path` is made next, with the folders above it that are missing."""
+        missing = [each for each in (path, *path.parents) if not each.exists() and each not in self._made]
+        self._made.extend(reversed(missing))
+
+    def clear(self) -> None:
+        """Take away what was made; a folder that holds something else stays."""
+        for path in reversed(self._made):
+            with contextlib.suppress(OSError):  # what can't be taken away is harmless
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        self._made.clear()
+
+
 def default_directory() -> Path:
     """Where files go if nothing is said: beside temporal.toml."""
     return default_config_file().parent
 
 
-def make_files(directory: Path, namespace: str, organization: str) -> NamespaceFiles:
+def make_files(directory: Path, namespace: str, organization: str, litter: Litter) -> NamespaceFiles:
     """Make what is missing of a namespace's files; ends the command if it can't."""
     folder = directory / namespace
     ring = folder / "keyring.json"
     bare_name = namespace.partition(".")[0]
+    for name in ("ca.pem", "ca.key", "client.pem", "client.key", "keyring.json"):
+        litter.expect(folder / name)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if (folder / "ca.pem").exists():
@@ -145,12 +167,13 @@ def read_file(path: Path, what: str) -> bytes:
         fail(f"the {what} {path} can't be read: {error.strerror}", EXIT_MISUSED)
 
 
-def keep_server_ca(directory: Path, content: bytes) -> Path:
+def keep_server_ca(directory: Path, content: bytes, litter: Litter) -> Path:
     """A copy of the service's CA beside the other files, so that the profile holds when the original moves.
 
     Named by its content: another service's CA in the same directory stays what it is.
     """
     path = directory / f"server-ca-{hashlib.sha256(content).hexdigest()[:8]}.pem"
+    litter.expect(path)
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.write_bytes(content)

@@ -299,6 +299,7 @@ async def _serve_until_stopped(server: Server, announce: Callable[[], Awaitable[
         if ended.done():
             fail(server.ended.reason)
         ended.cancel()
+        note("Stopping: open calls are answered, what was accepted is written to disk.")
     finally:
         stopping.cancel()
         await server.stop()

@@ -34,6 +34,7 @@ from cloud.cli.namespace_commands import (
     say_what_to_do,
 )
 from cloud.cli.namespace_setup import (
+    Litter,
     default_directory,
     keep_server_ca,
     read_file,
@@ -107,11 +108,12 @@ def signup(
     refuse_taken_profile(worker_profile, "--worker-profile", replace=replace)
     token = _token(token_file)
     roots = read_file(server_ca, "CA of the service") if server_ca is not None else None
-    kept_ca = keep_server_ca(folder, roots) if roots is not None else None
+    litter = Litter()
+    kept_ca = keep_server_ca(folder, roots, litter) if roots is not None else None
     connection = Connection(address=address, tls=TLSConfig(server_root_ca_cert=roots))
     account_name = organization or email.partition("@")[0]
     with channel_to(connection) as channel:
-        made = _sign_up(AccountClient(channel, connection), email, account_name, token)
+        made = _sign_up(AccountClient(channel, connection), email, account_name, token, litter)
         _keep_api_key(made, profile, address, f"{namespace}.{made.account_id}", kept_ca)
         client = AccountClient(channel, dataclasses.replace(connection, api_key=made.api_key))
         spec = namespace_pb.NamespaceSpec(name=namespace, retention_days=retention_days)
@@ -147,13 +149,15 @@ def signup(
     say_what_to_do(shown)
 
 
-def _sign_up(client: AccountClient, email: str, account_name: str, token: str) -> NewAccount:
+def _sign_up(client: AccountClient, email: str, account_name: str, token: str, litter: Litter) -> NewAccount:
     request = encode_request(email=email, display_name=account_name, token=token)
     try:
         return decode_response(client.call_method(SIGNUP_METHOD, request))
     except CallFailed as error:
+        litter.clear()
         fail(str(error))
     except ValueError as error:
+        litter.clear()
         fail(f"{client.connection.address}: {error}; is this a Tacit service?")
 
 

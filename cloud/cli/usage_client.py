@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 from temporalio.service import TLSConfig
 
 from billing import UsageCount
-from cloud.cli.cloud_client import cloud_profile_name
+from cloud.cli.cloud_client import CLOUD_PROFILE, cloud_profile_name
 from cloud.controlplane.usage_by_kind import GET_USAGE_BY_KIND, decode_response, encode_request
 from sdk.errors import ProfileError
 from sdk.profile import load_profile
@@ -22,6 +22,8 @@ from sdk.profile import load_profile
 CALL_TIMEOUT_S = 30.0
 CALL_SPAN = timedelta(days=1)
 """A call reads a day, so that no answer grows with the period that is asked for."""
+OTHER_LISTENER = "not served on this listener"
+"""What a gateway says of a call on an address that is for other callers."""
 RESPONSE_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -131,8 +133,16 @@ def _channel(connection: Connection) -> Iterator[grpc.Channel]:
 
 def _sentence(error: grpc.RpcError, address: str) -> str:
     code, details = error.code(), error.details() or "no reason given"
+    if code is grpc.StatusCode.PERMISSION_DENIED and OTHER_LISTENER in details:
+        return (
+            f"usage could not be read from {address}: this is the service's address for certificates, and usage is answered "
+            f"on the one for API keys; give a profile with an API key (--profile {CLOUD_PROFILE}), or that --address and --api-key"
+        )
     advice = {
-        grpc.StatusCode.UNAVAILABLE: "is the service running, the address right, and the CA the service's (--server-ca)?",
+        grpc.StatusCode.UNAVAILABLE: (
+            "is the service running, the address right (the one for API keys, not the one for certificates), "
+            "and the CA the service's (--server-ca)?"
+        ),
         grpc.StatusCode.DEADLINE_EXCEEDED: "try again, or ask for a shorter period",
         grpc.StatusCode.UNAUTHENTICATED: "give a valid API key (--api-key or TEMPORAL_API_KEY), or another --profile",
         grpc.StatusCode.PERMISSION_DENIED: "check the names given with --namespace, and the key's rights",

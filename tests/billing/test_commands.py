@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from billing import UsageCount
 from cloud.cli.billing_commands import app
 from cloud.cli.usage_client import UsageUnavailable, connection_from
+from cloud.rpc import PermissionDenied
 from tests.billing.serving import KEY, FixedUsage, self_signed, serving
 from tests.billing.test_plan import GOOD
 
@@ -186,10 +187,26 @@ def test_invoice_as_a_table(address: str) -> None:
     assert "Not metered, and not in the total: active storage, retained storage." in result.stdout
 
 
-def test_the_account_must_be_known(address: str) -> None:
+def test_nothing_used_on_a_development_server_is_an_invoice_all_the_same(address: str) -> None:
     quiet = run("invoice", "--address", address, "--plan", "business", "--month", "2026-01")
-    assert quiet.exit_code == 2
-    assert "name the account with --account" in quiet.stderr
+    assert quiet.exit_code == 0, quiet.stderr
+    assert "Preview for account local, 2026-01-01" in quiet.stdout
+
+
+def test_usage_asked_at_the_address_for_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> object:
+        raise PermissionDenied("GetUsageByKind is not served on this listener.")
+
+    monkeypatch.setattr(FixedUsage, "read", refuse)
+    with serving(FixedUsage(), ["a.acme"]) as where:
+        result = run("usage", "--address", where, *PERIOD)
+    assert result.exit_code == 1
+    assert "this is the service's address for certificates" in result.stderr
+    assert "--profile cloud" in result.stderr
+    assert "--namespace" not in result.stderr
+
+
+def test_the_account_must_be_known(address: str) -> None:
     named = run(
         "invoice", "--address", address, "--plan", "business", "--month", "2026-01", "--account", "acme"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -83,3 +85,29 @@ def test_a_place_that_can_not_hold_the_data_is_told_in_one_sentence(
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    result = run(tmp_path, "--version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"tacit {importlib.metadata.version('tacit')}\n"
+    assert "--version" in run(tmp_path, "--help").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_says_that_it_stops(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [BIN / "tacit", "dev", "--port", "0"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        try:
+            said = [server.stderr.readline()]
+            while said[-1] and "Tacit is ready" not in said[-1]:
+                said.append(server.stderr.readline())
+            server.send_signal(number)
+            rest, _ = server.stderr.read(), server.wait(COMMAND_SECONDS_MAX)
+        finally:
+            server.kill()
+    assert "Stopping: open calls are answered" in rest
+    assert "Traceback" not in rest
+    assert server.returncode == 0

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
+from cloud.cli.account_client import AccountClient, CallFailed
 from cloud.cli.tenancy_commands import app
 from cloud.controlplane.signup import Signup, SignupPolicy
 from cloud.controlplane.signup_call import SIGNUP_METHOD
@@ -240,6 +242,7 @@ async def test_signup_refusals_are_one_sentence(plane: Plane, person: Person) ->
         assert result.stderr.count("\n") == 1
         assert result.stdout == ""
     assert plane.tenancy.directory.version == 0
+    assert not list(person.home.rglob("*")), "a signup that was refused leaves nothing behind"
 
 
 async def test_two_who_choose_the_same_names_get_cas_of_their_own(person: Person) -> None:
@@ -322,11 +325,35 @@ async def test_misuse_of_namespace_commands(person: Person) -> None:
         assert "Traceback" not in result.stderr
 
 
-async def test_a_broken_off_creation_can_be_run_again(person: Person) -> None:
+async def test_a_refused_creation_leaves_nothing_behind(person: Person) -> None:
     account = (await person.sign_up())["account"]
+    before = sorted(person.home.rglob("*"))
     refused = await person.run("namespace", "create", "stock", "--retention-days", "1000")
     assert refused.exit_code == 1
     assert "retention_days" in refused.stderr
+    assert sorted(person.home.rglob("*")) == before
+    taken = await person.run("namespace", "create", "orders", "--worker-profile", "again")
+    assert taken.exit_code == 1
+    assert sorted(person.home.rglob("*")) == before, "what was there before stays"
+    await person.say("namespace", "create", "stock")
+    assert (person.config.parent / f"stock.{account}" / "keyring.json").exists()
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])
+async def test_a_broken_off_creation_can_be_run_again(
+    person: Person, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode
+) -> None:
+    account = (await person.sign_up())["account"]
+    call = AccountClient.call
+
+    def broken(client: AccountClient, name: str, request: Any) -> Any:
+        if name == "CreateNamespace":
+            raise CallFailed("the connection broke", code)  # nobody knows what the service did
+        return call(client, name, request)
+
+    monkeypatch.setattr(AccountClient, "call", broken)
+    assert (await person.run("namespace", "create", "stock")).exit_code == 1
+    monkeypatch.undo()
     key = person.config.parent / f"stock.{account}" / "ca.key"
     before = key.read_bytes()
     await person.say("namespace", "create", "stock")

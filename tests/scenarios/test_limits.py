@@ -1,7 +1,9 @@
+import contextlib
 import re
 
 import pytest
 from temporalio.api.common.v1 import Memo, SearchAttributes
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from . import commands as c
@@ -18,6 +20,7 @@ def _without_figures(text: str) -> str:
 
 TOO_LARGE = "x" * (2 * 1024 * 1024 + 1)
 LARGE = "x" * (1024 * 1024)
+RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 
 
 async def test_inputs_of_calls(s: Scenario) -> None:
@@ -250,3 +253,34 @@ async def test_message_above_four_mebibytes(s: Scenario) -> None:
     with pytest.raises(RPCError, match="grpc: received message") as caught:
         await s.start(input=c.payloads("x" * (4 * 1024 * 1024 + 1)))
     assert caught.value.status == RPCStatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_failure_of_an_attempt_is_shortened(s: Scenario) -> None:
+    await s.start()
+    await s.step(c.activity("a", s.tq, start_to_close_timeout=60, retry_policy=c.retry(initial=60)))
+    task = await s.poll_activity()
+    await s.fail_activity(task, c.failure("x" * 5000))
+    (pending,) = (await s.describe()).pending_activities
+    s.expect_message(
+        pending.last_failure,
+        """
+        message="Failure exceeds size limit." cause.message="<4080 x x>"
+              cause.application_failure_info.type=Boom server_failure_info={}
+    """,
+    )
+
+
+async def test_heartbeats_of_a_run_are_bounded_in_all(s: Scenario) -> None:
+    await s.start()
+    names = [f"a{n}" for n in range(6)]
+    await s.step(*(c.activity(name, s.tq, start_to_close_timeout=60) for name in names))
+    while (await s.describe()).workflow_execution_info.status == RUNNING:
+        task = await s.poll_activity()
+        with contextlib.suppress(RPCError):  # who brings a run over the limit is told so by the real server
+            await s.heartbeat(task, "x" * (1024 * 1024 + 800 * 1024))
+    s.expect_message(
+        (await s.history())[-1].workflow_execution_terminated_event_attributes,
+        """
+            reason="Workflow mutable state size exceeds limit." identity=history-service
+        """,
+    )

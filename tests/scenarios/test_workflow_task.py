@@ -1,6 +1,7 @@
 import temporalio.api.enums.v1 as enums
 import temporalio.api.workflowservice.v1 as ws
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.service import RPCError
 
 from . import commands as c
@@ -9,6 +10,7 @@ from .rendering import error
 from .snapshots import expect
 
 CAUSE = enums.WorkflowTaskFailedCause
+LARGE = "x" * (1024 * 1024 + 512 * 1024)
 
 
 async def test_poll_reply(s: Scenario) -> None:
@@ -806,4 +808,74 @@ async def test_unknown_execution_in_fail(s: Scenario) -> None:
             NOT_FOUND: workflow not found for ID: missing
               NotFoundFailure
         """,
+    )
+
+
+def _without_attempt(s: Scenario, events: list[HistoryEvent]) -> str:
+    # The real server numbers the task that follows as the next attempt; here it is a first one with events of its own.
+    return "\n".join(s.history_lines(events)).replace(" attempt=2", "")
+
+
+async def test_too_many_events_behind_a_task_take_it_from_its_worker(s: Scenario) -> None:
+    await s.start()
+    task = await s.poll()
+    for n in range(101):
+        await s.signal("s", n)
+    events = await s.history()
+    signals = [e for e in events if e.HasField("workflow_execution_signaled_event_attributes")]
+    assert len(signals) == 101
+    expect(
+        _without_attempt(s, [e for e in events if e not in signals[1:]]),
+        """
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted
+        4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
+        5 WorkflowExecutionSignaled signal_name=s input=[0]
+        106 WorkflowTaskScheduled
+    """,
+    )
+    await s.expect_refusal(
+        s.complete(task),
+        """
+        NOT_FOUND: Workflow task not found.
+          NotFoundFailure
+    """,
+    )
+    again = await s.poll()
+    assert len(again.history.events) == len(events) + 1
+    await s.complete(again, c.complete())
+
+
+async def test_too_many_bytes_behind_a_task_take_it_from_its_worker(s: Scenario) -> None:
+    await s.start()
+    task = await s.poll()
+    await s.signal("s", LARGE)
+    s.expect_events(
+        await s.history(),
+        """
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted
+    """,
+    )
+    await s.signal("s", LARGE)
+    expect(
+        _without_attempt(s, await s.history()),
+        """
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted
+        4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
+        5 WorkflowExecutionSignaled signal_name=s input=[<1572866 bytes>]
+        6 WorkflowExecutionSignaled signal_name=s input=[<1572866 bytes>]
+        7 WorkflowTaskScheduled
+    """,
+    )
+    await s.expect_refusal(
+        s.complete(task),
+        """
+        NOT_FOUND: Workflow task not found.
+          NotFoundFailure
+    """,
     )

@@ -113,8 +113,8 @@ class Lists:
         """How many runs a filter finds, in groups if it says GROUP BY."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         list_filter = _parsed(namespace, request.query)
-        counted: Count = await self._runtime.database.scan(
-            lambda c: visibility.count(c, namespace.namespace_id, list_filter)
+        counted: Count = await self._runtime.database.list(
+            namespace.namespace_id, lambda c: visibility.count(c, namespace.namespace_id, list_filter)
         )
         response = CountWorkflowExecutionsResponse(count=counted.total)
         for group in counted.groups:
@@ -140,8 +140,9 @@ class Lists:
             cursor = token.cursor
         size = min(page_size, PAGE_SIZE_MAX) if page_size > 0 else PAGE_SIZE_MAX
         try:
-            rows, following = await self._runtime.database.scan(
-                lambda c: visibility.list_page(c, namespace.namespace_id, list_filter, size, cursor)
+            rows, following = await self._runtime.database.list(
+                namespace.namespace_id,
+                lambda c: visibility.list_page(c, namespace.namespace_id, list_filter, size, cursor),
             )
         except CursorError:
             raise InvalidArgument("Invalid NextPageToken.") from None

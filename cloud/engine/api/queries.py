@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-from temporalio.api.enums.v1 import QueryRejectCondition, QueryResultType, WorkflowExecutionStatus
-from temporalio.api.errordetails.v1 import QueryFailedFailure, WorkflowNotReadyFailure
+from temporalio.api.enums.v1 import (
+    QueryRejectCondition,
+    QueryResultType,
+    ResourceExhaustedCause,
+    ResourceExhaustedScope,
+    WorkflowExecutionStatus,
+)
+from temporalio.api.errordetails.v1 import (
+    QueryFailedFailure,
+    ResourceExhaustedFailure,
+    WorkflowNotReadyFailure,
+)
 from temporalio.api.query.v1 import QueryRejected, WorkflowQueryResult
 from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflowResponse
 
@@ -13,15 +23,23 @@ from cloud.engine.api import checks
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.core.state import PAUSED
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.queries import PendingQuery, QueryRefused
+from cloud.engine.runtime.queries import PendingQuery, QueryRefused, TooManyQueries
 from cloud.engine.runtime.runtime import Runtime
-from cloud.rpc import CallContext, DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from cloud.rpc import (
+    CallContext,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+)
 
 QUERY_S = 30.0
 """The longest wait for an answer."""
 
 BUFFERED_QUERIES_MAX = 100
-"""Queries that may wait for one run's workflow task."""
+BUFFERED_QUERIES_BYTES_MAX = 2 * 1024 * 1024
+"""Queries that may wait for one run's workflow task, and their bytes: they travel with it in one message."""
 
 FAILING_ATTEMPTS = 3
 """A run whose workflow task is at this attempt keeps failing: a query would only wait for its caller to give up."""
@@ -64,6 +82,10 @@ class WorkflowQueries:
         await self._runtime.durable(hot)
         query = PendingQuery(self._runtime.ids.request_id(), request.query, hot)
         try:
+            self._runtime.queries.admit(query)
+        except TooManyQueries as error:
+            raise _exhausted(str(error)) from None
+        try:
             result = await self._ask(query, hot, context)
         finally:
             self._runtime.queries.forget(query)
@@ -84,8 +106,11 @@ class WorkflowQueries:
             execution.has_pending_workflow_task or not execution.completed_workflow_tasks
         )
         if waits_for_task:
-            if len(hot.queries) >= BUFFERED_QUERIES_MAX:
-                raise Unavailable("too many queries wait for this workflow's next task; try again")
+            size = sum(waiting.size for waiting in hot.queries)
+            if len(hot.queries) >= BUFFERED_QUERIES_MAX or (
+                hot.queries and size + query.size > BUFFERED_QUERIES_BYTES_MAX
+            ):
+                raise _exhausted("too many queries wait for this workflow's next task; try again later")
             hot.queries.append(query)
             if execution.workflow_task_in_flight:
                 query.taken.clear()
@@ -107,6 +132,16 @@ class WorkflowQueries:
             ) from None
         except QueryRefused as error:
             raise Unavailable(str(error)) from None
+
+
+def _exhausted(sentence: str) -> ResourceExhausted:
+    cause = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW
+    return ResourceExhausted(
+        sentence,
+        ResourceExhaustedFailure(
+            cause=cause, scope=ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE
+        ),
+    )
 
 
 async def _taken_within(query: PendingQuery, seconds: float) -> bool:

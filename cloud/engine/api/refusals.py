@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, NotFoundFailure
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
+from temporalio.api.errordetails.v1 import (
+    NamespaceNotFoundFailure,
+    NotFoundFailure,
+    ResourceExhaustedFailure,
+)
 
 from cloud.engine.core.errors import (
     CoreRefusal,
@@ -17,10 +22,27 @@ from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun, NoSuchSchedule
 from cloud.engine.runtime.namespaces import NoSuchNamespace
 from cloud.engine.runtime.tokens import BadToken
-from cloud.engine.store.database import StoreUnavailable
-from cloud.rpc import FailedPrecondition, InvalidArgument, NotFound, RpcError, Unavailable
+from cloud.engine.store.database import ListRefused, StoreUnavailable, TooManyLists
+from cloud.rpc import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    RpcError,
+    Unavailable,
+)
 
-REFUSALS = (CoreRefusal, NoSuchNamespace, NoSuchRun, NoSuchSchedule, BadToken, Unflushed, StoreUnavailable)
+REFUSALS = (
+    CoreRefusal,
+    NoSuchNamespace,
+    NoSuchRun,
+    NoSuchSchedule,
+    BadToken,
+    Unflushed,
+    StoreUnavailable,
+    ListRefused,
+)
 """All that `as_rpc_error` translates."""
 
 
@@ -41,6 +63,16 @@ def as_rpc_error(error: Exception) -> RpcError:
             return FailedPrecondition(str(error))
         case BadToken():
             return InvalidArgument("Error deserializing task token.")
+        case TooManyLists():
+            return ResourceExhausted(
+                str(error),
+                ResourceExhaustedFailure(
+                    cause=ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
+                    scope=ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
+                ),
+            )
+        case ListRefused():
+            return DeadlineExceeded(str(error))
         case Unflushed() | StoreUnavailable():
             return Unavailable(str(error))
         case _:

@@ -207,8 +207,8 @@ class ScheduleMethods:
         asked = request.maximum_page_size
         size = asked if 0 < asked <= PAGE_SIZE_MAX else PAGE_SIZE_MAX
         try:
-            rows, following = await self._runtime.database.scan(
-                lambda c: visibility.list_page(c, division, list_filter, size, cursor)
+            rows, following = await self._runtime.database.list(
+                namespace.namespace_id, lambda c: visibility.list_page(c, division, list_filter, size, cursor)
             )
         except CursorError:
             raise InvalidArgument("Invalid NextPageToken.") from None
@@ -230,8 +230,9 @@ class ScheduleMethods:
         """How many schedules a filter finds."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
         list_filter = _parsed(namespace, request.query)
-        counted = await self._runtime.database.scan(
-            lambda c: visibility.count(c, SCHEDULES_OF + namespace.namespace_id, list_filter)
+        counted = await self._runtime.database.list(
+            namespace.namespace_id,
+            lambda c: visibility.count(c, SCHEDULES_OF + namespace.namespace_id, list_filter),
         )
         return CountSchedulesResponse(count=counted.total)
 

@@ -161,8 +161,8 @@ class TaskQueueMethods:
         """What waits and how fast it moves, by priority level; the usual level is always told of."""
         if key is None:
             return {DEFAULT_LEVEL: TaskQueueStats(approximate_backlog_age=Duration())}
-        stored = await self._runtime.database.scan(
-            lambda c: count_tasks(c, key.namespace_id, key.name, key.kind)
+        stored = await self._runtime.database.list(
+            key.namespace_id, lambda c: count_tasks(c, key.namespace_id, key.name, key.kind)
         )
         now = self._runtime.clock.now()
         queue = self._runtime.queues.find(key)

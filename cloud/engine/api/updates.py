@@ -274,8 +274,10 @@ class WorkflowUpdates:
                 f"({TOTAL_MAX}). Make sure any duplicate updates share an Update ID so the server can deduplicate them, "
                 "and consider rejecting updates that you aren't going to process"
             )
+        self._runtime.runs.require_room(execution.key.namespace_id)
         pending = PendingUpdate(request.meta.update_id, request)
         hot.updates.add(pending)
+        self._runtime.runs.weigh(hot)
         if execution.volatile.had_workflow_task and not execution.has_pending_workflow_task:
             with self._runtime.transition(hot) as turn:
                 workflow_task.schedule(turn, speculative=True)
@@ -291,7 +293,11 @@ class WorkflowUpdates:
         elif wanted == _ACCEPTED:
             future = pending.accepted
         if future is not None and not future.done():
-            await asyncio.wait([future], timeout=max(ends_at - loop.time(), 0))
+            pending.waiting += 1
+            try:
+                await asyncio.wait([future], timeout=max(ends_at - loop.time(), 0))
+            finally:
+                pending.waiting -= 1
         if pending.completed.done():
             return Reached(hot.run_id, _COMPLETED, pending.completed.result())
         if pending.accepted.done():

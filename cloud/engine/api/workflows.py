@@ -297,6 +297,7 @@ class Workflows:
         if request.HasField("versioning_override"):
             check_override(request.versioning_override, request.task_queue.name)
         check_search_attributes(namespace, request.search_attributes)
+        self._runtime.runs.require_room(namespace.namespace_id)
 
     # --- signals ---
 

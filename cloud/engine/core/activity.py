@@ -28,6 +28,7 @@ from cloud.engine.core.clock import to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import DispatchActivity, UpdateVisibility
 from cloud.engine.core.errors import Invalid, NoSuchTask, RunClosed
+from cloud.engine.core.failures import shortened
 from cloud.engine.core.payloads import json_payloads
 from cloud.engine.core.state import Activity, ActivityProgress, Execution
 from cloud.engine.core.turn import Turn
@@ -68,6 +69,8 @@ def _apply_cancel_requested(execution: Execution, event: HistoryEvent) -> None:
 def _remove(execution: Execution, scheduled_event_id: int) -> None:
     activity = execution.activities.pop(scheduled_event_id)
     execution.activity_ids.pop(activity.scheduled.activity_id, None)
+    execution.progress_size -= activity.progress_size
+    execution.drop_intent(scheduled_event_id)
 
 
 def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
@@ -111,6 +114,31 @@ def restore(activity: Activity, progress: ActivityProgress) -> None:
     """What is kept beside the history of `activity` is `progress`."""
     activity.progress = progress
     activity.changed_options = ActivityOptions.FromString(progress.options) if progress.options else None
+
+
+def weigh(execution: Execution, scheduled_event_id: int) -> None:
+    """Count the bytes of what is kept beside the history of this activity, if it is still pending."""
+    activity = execution.activities.get(scheduled_event_id)
+    if activity is None:
+        return
+    progress = activity.progress
+    size = sum(
+        map(
+            len,
+            (
+                progress.heartbeat_details,
+                progress.last_failure,
+                progress.options,
+                progress.identity,
+                progress.build_id,
+                progress.request_id,
+            ),
+        )
+    )
+    if progress.pause is not None:
+        size += len(progress.pause.reason) + len(progress.pause.identity)
+    execution.progress_size += size - activity.progress_size
+    activity.progress_size = size
 
 
 def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
@@ -461,7 +489,8 @@ def _next_attempt(turn: Turn, activity: Activity, failure: Failure) -> None:
     progress.started_time = 0
     progress.request_id = ""
     progress.last_attempt_complete_time = turn.now
-    progress.last_failure = failure.SerializeToString()
+    kept = shortened(failure, turn.around.limits.activity_failure_size)
+    progress.last_failure = kept.SerializeToString()
     turn.progress(activity.scheduled_event_id)
 
 

@@ -43,6 +43,7 @@ def _apply_initiated(execution: Execution, event: HistoryEvent) -> None:
 def _apply_start_failed(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.start_child_workflow_execution_failed_event_attributes
     del execution.children[attributes.initiated_event_id]
+    execution.drop_intent(attributes.initiated_event_id)
 
 
 def _apply_started(execution: Execution, event: HistoryEvent) -> None:
@@ -58,6 +59,7 @@ def _apply_ended(execution: Execution, event: HistoryEvent) -> None:
             attributes = getattr(event, name)
             child = execution.children.pop(attributes.initiated_event_id)
             attributes.started_event_id = child.started_event_id
+            execution.drop_intent(attributes.initiated_event_id)
 
 
 APPLY = {

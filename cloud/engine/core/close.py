@@ -201,20 +201,20 @@ def continue_as_new(
     _follow(turn, run_id, attributes, "continue_as_new_workflow")
 
 
-def enforce_history_limits(turn: Turn) -> None:
-    """A history that outgrew its limits ends its run (as the real server: terminated, with the reason)."""
+def enforce_limits(turn: Turn) -> None:
+    """A run that outgrew its limits ends (as the real server has it: terminated, with the reason)."""
     execution, limits = turn.execution, turn.around.limits
-    count = execution.next_event_id - 1
     if not execution.running:
         return
-    if execution.history_size <= limits.history_size_error and count <= limits.history_count_error:
+    if execution.history_size > limits.history_size_error:
+        outgrown = "history size"
+    elif execution.next_event_id - 1 > limits.history_count_error:
+        outgrown = "history count"
+    elif execution.progress_size + execution.buffered_size > limits.mutable_state_size_error:
+        outgrown = "mutable state size"
+    else:
         return
-    reason = (
-        "Workflow history size exceeds limit."
-        if execution.history_size > limits.history_size_error
-        else "Workflow history count exceeds limit."
-    )
-    terminate(turn, reason=reason, details=None, identity="history-service")
+    terminate(turn, reason=f"Workflow {outgrown} exceeds limit.", details=None, identity="history-service")
 
 
 # --- from outside -----------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def complete(
         turn.meter("record_workflow_heartbeat")
     elif new_updates:
         workflow_task.schedule(turn, speculative=True)
-    close.enforce_history_limits(turn)
+    close.enforce_limits(turn)
     return Completed(
         outcome.eager_activities, None, execution.has_pending_workflow_task, updates=answers.by_update
     )

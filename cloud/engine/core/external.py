@@ -33,11 +33,13 @@ def _apply_signal_initiated(execution: Execution, event: HistoryEvent) -> None:
 def _apply_signal_failed(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.signal_external_workflow_execution_failed_event_attributes
     del execution.external_signals[attributes.initiated_event_id]
+    execution.drop_intent(attributes.initiated_event_id)
 
 
 def _apply_signaled(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.external_workflow_execution_signaled_event_attributes
     del execution.external_signals[attributes.initiated_event_id]
+    execution.drop_intent(attributes.initiated_event_id)
 
 
 def _apply_cancel_initiated(execution: Execution, event: HistoryEvent) -> None:
@@ -49,11 +51,13 @@ def _apply_cancel_initiated(execution: Execution, event: HistoryEvent) -> None:
 def _apply_cancel_failed(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.request_cancel_external_workflow_execution_failed_event_attributes
     del execution.external_cancels[attributes.initiated_event_id]
+    execution.drop_intent(attributes.initiated_event_id)
 
 
 def _apply_cancel_requested(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.external_workflow_execution_cancel_requested_event_attributes
     del execution.external_cancels[attributes.initiated_event_id]
+    execution.drop_intent(attributes.initiated_event_id)
 
 
 APPLY = {

@@ -23,6 +23,10 @@ class Limits:
     history_count_error: int = 51_200
     history_count_warn: int = 10_240
     history_count_suggest: int = 4_096
+    buffered_events: int = 100
+    buffered_events_size: int = 2 * MIB
+    mutable_state_size_error: int = 8 * MIB
+    activity_failure_size: int = 4 * KIB
     id_length: int = 1_000
     pending_activities: int = 2_000
     pending_children: int = 2_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.enums.v1 import EventType, TimeoutType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 
 from cloud.engine.core import (
@@ -50,7 +50,7 @@ from cloud.engine.core.state import (
     RunKey,
     Volatile,
 )
-from cloud.engine.core.turn import Surroundings, Turn
+from cloud.engine.core.turn import Surroundings, Turn, grow, wait
 
 _SUBJECTS = (
     workflow_task,
@@ -156,6 +156,28 @@ def open_turn(execution: Execution, now: int, around: Surroundings) -> Turn:
     return Turn(execution, now, around, apply, mark_buffered, workflow_task.write_unwritten)
 
 
+def close_turn(turn: Turn) -> None:
+    """End a transition that changed something: hold the run to its limits, whatever it was that grew.
+
+    As the real server does: a worker whose task keeps too many events waiting loses the task, so that they enter the history;
+    a run that outgrows its limits is terminated.
+    """
+    execution, limits = turn.execution, turn.around.limits
+    for scheduled_event_id in turn.progressed:
+        activity.weigh(execution, scheduled_event_id)
+    if (
+        len(execution.buffered) > limits.buffered_events
+        or execution.buffered_size > limits.buffered_events_size
+    ):
+        workflow_task.fail(
+            turn,
+            cause=WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
+            failure=None,
+            identity="history-service",
+        )
+    close.enforce_limits(turn)
+
+
 def rebuild(
     key: RunKey,
     events: Iterable[HistoryEvent],
@@ -169,12 +191,33 @@ def rebuild(
     """The state of a run from what is stored of it. Equals the state that the live transitions came to."""
     execution = Execution(key)
     fold(execution, events)
+    return complete(
+        execution,
+        volatile=volatile,
+        progress=progress,
+        buffered=buffered,
+        nexus_progress=nexus_progress,
+        callback_progress=callback_progress,
+    )
+
+
+def complete(
+    execution: Execution,
+    *,
+    volatile: Volatile,
+    progress: Mapping[int, ActivityProgress],
+    buffered: Iterable[HistoryEvent],
+    nexus_progress: Mapping[int, NexusProgress] | None = None,
+    callback_progress: Mapping[int, CallbackProgress] | None = None,
+) -> Execution:
+    """Add to a replayed history what is kept beside it."""
     execution.volatile = volatile
     update.restore(execution)
     for scheduled_event_id, value in progress.items():
         pending = execution.activities.get(scheduled_event_id)
         if pending is not None:
             activity.restore(pending, value)
+            activity.weigh(execution, scheduled_event_id)
     for key_of_progress, kept in (nexus_progress or {}).items():
         operation = execution.nexus_operations.get(key_of_progress)
         if operation is not None:
@@ -182,7 +225,7 @@ def rebuild(
     for index, calls in (callback_progress or {}).items():
         execution.callbacks[index].progress = calls
     for event in buffered:
-        execution.buffered.append(event)
+        wait(execution, event)
         mark_buffered(execution, event)
     _refill_deadlines(execution)
     return execution
@@ -193,7 +236,7 @@ def fold(execution: Execution, events: Iterable[HistoryEvent]) -> None:
     for event in events:
         execution.next_event_id = event.event_id + 1
         apply(execution, event)
-        execution.history_size += event.ByteSize()
+        grow(execution, event)
 
 
 def take_over(turn: Turn) -> None:

@@ -34,6 +34,7 @@ from cloud.engine.core.clock import SECOND, timestamp, to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import CancelNexusOperation, StartNexusOperation
 from cloud.engine.core.errors import NoSuchTask, RunClosed
+from cloud.engine.core.failures import shortened
 from cloud.engine.core.state import Execution, NexusOperation, NexusProgress
 from cloud.engine.core.turn import Turn
 
@@ -139,7 +140,9 @@ def _apply_cancel_failed(execution: Execution, event: HistoryEvent) -> None:
 
 
 def _apply_ended(execution: Execution, event: HistoryEvent) -> None:
-    del execution.nexus_operations[_of_end(event)]
+    scheduled_event_id = _of_end(event)
+    del execution.nexus_operations[scheduled_event_id]
+    execution.drop_intent(scheduled_event_id)
 
 
 APPLY = {
@@ -244,7 +247,7 @@ def start_answered(turn: Turn, scheduled_event_id: int, attempt: int, answer: An
             workflow_task.schedule(turn)
         case Refused(retryable=True):
             progress = _begin_attempt_end(turn, operation)
-            progress.last_failure = answer.failure.SerializeToString()
+            progress.last_failure = _kept(turn, answer.failure)
             progress.next_attempt_time = turn.now + _backoff(execution, operation, progress.attempt, "start")
             push(execution, kinds.NEXUS_DISPATCH, scheduled_event_id, progress.next_attempt_time)
         case Refused():
@@ -270,14 +273,14 @@ def cancel_answered(turn: Turn, scheduled_event_id: int, attempt: int, answer: A
     turn.nexus_progress(scheduled_event_id)
     match answer:
         case Refused(retryable=True):
-            progress.last_cancel_failure = answer.failure.SerializeToString()
+            progress.last_cancel_failure = _kept(turn, answer.failure)
             delay = _backoff(execution, operation, progress.cancel_attempt, "cancel")
             progress.next_cancel_attempt_time = turn.now + delay
             push(execution, kinds.NEXUS_CANCEL_DISPATCH, scheduled_event_id, turn.now + delay)
             return
         case Refused() | OutOfTime():
             failure = answer.failure if isinstance(answer, Refused) else _no_time_left(answer.timeout_type)
-            progress.last_cancel_failure = failure.SerializeToString()
+            progress.last_cancel_failure = _kept(turn, failure)
             event = turn.event(
                 _E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUEST_FAILED,
                 nexus_operation_cancel_request_failed_event_attributes=NexusOperationCancelRequestFailedEventAttributes(
@@ -334,6 +337,10 @@ def complete(
 
 
 # --- what changes -----------------------------------------------------------------------------------------------
+
+
+def _kept(turn: Turn, failure: Failure) -> bytes:
+    return shortened(failure, turn.around.limits.activity_failure_size).SerializeToString()
 
 
 def _begin_attempt_end(turn: Turn, operation: NexusOperation) -> NexusProgress:

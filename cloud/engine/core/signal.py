@@ -8,7 +8,7 @@ from temporalio.api.common.v1 import Header, Link, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionSignaledEventAttributes
 
-from cloud.engine.core import close, workflow_task
+from cloud.engine.core import workflow_task
 from cloud.engine.core.errors import LimitExceeded, RunClosed
 from cloud.engine.core.state import Execution
 from cloud.engine.core.turn import Turn
@@ -76,5 +76,4 @@ def receive(
     if meter:
         turn.meter(meter)
     workflow_task.schedule(turn)
-    close.enforce_history_limits(turn)  # no worker may ever come
     return True

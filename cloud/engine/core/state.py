@@ -150,6 +150,7 @@ class Activity:
     closing: bool = False
     progress: ActivityProgress = field(default_factory=ActivityProgress)
     changed_options: ActivityOptions | None = None  # `progress.options`, decoded
+    progress_size: int = 0  # bytes of `progress`, when it was weighed last
 
     @property
     def options(self) -> ActivityTaskScheduledEventAttributes | ActivityOptions:
@@ -317,8 +318,28 @@ class Execution:
     was_overridden: bool = False  # it has, or had, a versioning override
     volatile: Volatile = field(default_factory=Volatile)
     buffered: list[HistoryEvent] = field(default_factory=list)
+    buffered_size: int = 0  # bytes of `buffered`
+    progress_size: int = 0  # bytes of the progress of all activities
+    intent_sizes: dict[int, int] = field(
+        default_factory=dict
+    )  # bytes of the events that made what is pending
+    intents_size: int = 0  # their sum
     # Derived from the above: never compared, never stored.
     deadlines: Deadlines = field(default_factory=Deadlines, compare=False, repr=False)
+
+    def keep_intent(self, event_id: int, size: int) -> None:
+        """The event is kept as long as what it made is pending."""
+        self.intent_sizes[event_id] = size
+        self.intents_size += size
+
+    def drop_intent(self, event_id: int) -> None:
+        """What the event made is not pending any more."""
+        self.intents_size -= self.intent_sizes.pop(event_id, 0)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the run holds in memory, beside the newest events of its history."""
+        return self.intents_size + self.progress_size + self.buffered_size
 
     @property
     def running(self) -> bool:

@@ -41,6 +41,31 @@ _LAST_OUT_OF_THE_BUFFER = frozenset(
 )
 
 
+_INTENTS = frozenset(
+    {
+        EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
+        EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED,
+        EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
+        EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED,
+    }
+)
+
+
+def grow(execution: Execution, event: HistoryEvent) -> None:
+    """The history grew by `event`, which is folded in: count its bytes."""
+    size = event.ByteSize()
+    execution.history_size += size
+    if event.event_type in _INTENTS:
+        execution.keep_intent(event.event_id, size)
+
+
+def wait(execution: Execution, event: HistoryEvent) -> None:
+    """`event` enters the buffer."""
+    execution.buffered.append(event)
+    execution.buffered_size += event.ByteSize()
+
+
 class Ids(Protocol):
     """Where new ids come from, so that a test can replay them."""
 
@@ -106,7 +131,7 @@ class Turn:
         execution.next_event_id += 1
         self.dirty = True
         self.apply(execution, event)  # may complete the event, so its size is taken after
-        execution.history_size += event.ByteSize()
+        grow(execution, event)
         self.events.append(event)
         return event.event_id
 
@@ -118,7 +143,7 @@ class Turn:
             self.append(event)
             return
         self.dirty = True
-        self.execution.buffered.append(event)
+        wait(self.execution, event)
         self.newly_buffered.append(event)
         self.mark_buffered(self.execution, event)
 
@@ -128,6 +153,7 @@ class Turn:
         if not waiting:
             return False
         self.execution.buffered = []
+        self.execution.buffered_size = 0
         self.newly_buffered.clear()
         self.flushed = True
         for last in (False, True):
@@ -139,6 +165,7 @@ class Turn:
     def drop_buffered(self, event: HistoryEvent) -> None:
         """Take one event out of the buffer again (a timer that was cancelled after it fired)."""
         self.execution.buffered.remove(event)
+        self.execution.buffered_size -= event.ByteSize()
         if event in self.newly_buffered:
             self.newly_buffered.remove(event)
         self.flushed = True

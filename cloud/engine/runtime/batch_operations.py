@@ -35,7 +35,7 @@ from cloud.engine.store.batch_operations import (
     read_batch_operation,
     read_running_batch_operations,
 )
-from cloud.engine.store.database import StoreUnavailable
+from cloud.engine.store.database import ListRefused, StoreUnavailable, TooManyLists
 from cloud.engine.store.rows import BatchOperationRow, BatchStepRow, Rows
 from cloud.engine.store.schema import visibility
 from cloud.engine.store.visibility import cursor_after
@@ -248,8 +248,9 @@ class BatchOperations:
 
     async def page(self, namespace: Namespace, count_max: int, before: tuple[int, str] | None) -> list[Job]:
         """Jobs of a namespace, newest first."""
-        rows = await self.runtime.database.scan(
-            lambda c: list_batch_operations(c, namespace.namespace_id, count_max, before)
+        rows = await self.runtime.database.list(
+            namespace.namespace_id,
+            lambda c: list_batch_operations(c, namespace.namespace_id, count_max, before),
         )
         return [Job.of(row) for row in rows]
 
@@ -282,7 +283,7 @@ class BatchOperations:
                 else:
                     await self._work(job)
                 break
-            except (_Lost, Unflushed, StoreUnavailable) as error:
+            except (_Lost, Unflushed, StoreUnavailable, TooManyLists) as error:
                 log.warning("batch_operation_begins_anew", job_id=key[1], reason=str(error))
             except Exception:
                 log.exception("batch_operation_broke", job_id=key[1])  # a defect: it would break again
@@ -298,7 +299,9 @@ class BatchOperations:
             async for target in self._targets(namespace, job):
                 await self._keep_the_rate(job)
                 await self._step(namespace, job, target)
-        except FilterError as error:
+        except TooManyLists:
+            raise  # its turn comes
+        except (FilterError, ListRefused) as error:
             log.warning("batch_operation_failed", job_id=job.row.job_id, reason=str(error))
             await self._end(job, FAILED)
             return
@@ -315,12 +318,15 @@ class BatchOperations:
             return
         namespace_id, found = namespace.namespace_id, self._filter(namespace, request)
         if not progress.counted:
-            counted = await self.runtime.database.scan(lambda c: visibility.count(c, namespace_id, found))
+            counted = await self.runtime.database.list(
+                namespace_id, lambda c: visibility.count(c, namespace_id, found)
+            )
             progress.total, progress.counted = counted.total, True
         while True:
             cursor = progress.cursor or None
-            rows, following = await self.runtime.database.scan(
-                lambda c, cursor=cursor: visibility.list_page(c, namespace_id, found, PAGE_RUNS, cursor)  # type: ignore[misc]
+            rows, following = await self.runtime.database.list(
+                namespace_id,
+                lambda c, cursor=cursor: visibility.list_page(c, namespace_id, found, PAGE_RUNS, cursor),  # type: ignore[misc]
             )
             for row in rows:
                 yield _Target(row.workflow_id, row.run_id, cursor_after(row))

@@ -24,7 +24,7 @@ from cloud.engine.core.clock import LATEST
 from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.lease import LOST
-from cloud.engine.store.database import Database, StoreUnavailable
+from cloud.engine.store.database import Database, StoreBroken, StoreUnavailable
 from cloud.engine.store.rows import (
     BatchOperationRow,
     BatchStepRow,
@@ -207,6 +207,9 @@ class CommitLoop:
         except LeaseLost as error:
             log.error("lease_lost", reason=str(error))
             self._end(LOST)
+        except StoreBroken as error:
+            log.error("store_broken", reason=str(error))
+            self._end(str(error))
         except Exception:
             log.exception("commit_loop_broke")
             self._end("the commit loop broke off by a defect of this program (see the log)")
@@ -252,7 +255,7 @@ class CommitLoop:
             return None
         try:
             await self._database.write(partial(_write, rows, self.epoch))
-        except LeaseLost:
+        except (LeaseLost, StoreBroken):
             raise
         except StoreUnavailable as error:
             log.error("flush_failed", reason=str(error))
@@ -272,7 +275,7 @@ class CommitLoop:
                 await self._database.write(partial(_try, rows.of_run(run_id), self.epoch))
             except _Undone:
                 continue
-            except LeaseLost:
+            except (LeaseLost, StoreBroken):
                 raise
             except StoreUnavailable:
                 break

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TAIL_EVENTS_MAX = 256
 TAIL_BYTES_MAX = 4 * 1024 * 1024
+OVERHEAD_BYTES = 4 * 1024
+"""What a run in memory costs beside its payloads, about."""
 
 
 class Tail:
@@ -81,6 +83,14 @@ class HotRun:
     )  # of Nexus handlers, whose answers are awaited
     dropped: bool = False
     warned: bool = False  # of the size of its history
+    weight: int = 0  # bytes for which it was counted last
+    _start_size: int = -1
+
+    def weigh(self) -> int:
+        """About how many bytes it holds in memory; the same whatever it went through."""
+        if self._start_size < 0:
+            self._start_size = self.execution.started.ByteSize()
+        return OVERHEAD_BYTES + self._start_size + self.execution.size + self.tail.size + self.updates.size()
 
     @property
     def run_id(self) -> str:
@@ -104,17 +114,14 @@ class HotRun:
             _wake(self.end_watchers)
 
     @property
+    def pinned(self) -> bool:
+        """Whether something would be lost with it."""
+        return bool(self.unflushed or self.outstanding or self.calls or self.queries or self.updates.needed)
+
+    @property
     def busy(self) -> bool:
-        """Whether it must stay in memory."""
-        return bool(
-            self.unflushed
-            or self.outstanding
-            or self.calls
-            or self.watchers
-            or self.end_watchers
-            or self.queries
-            or self.updates
-        )
+        """Whether it should stay in memory: also those who only look on would ask for it again at once."""
+        return self.pinned or bool(self.watchers or self.end_watchers)
 
 
 def _wake(watchers: set[asyncio.Future[bool]]) -> None:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
+
+from temporalio.api.history.v1 import History
 
 from cloud.engine.core import machine
-from cloud.engine.core.state import RunKey
+from cloud.engine.core.errors import CoreDefect
+from cloud.engine.core.state import Execution, RunKey
 from cloud.engine.runtime.commits import CommitLoop
 from cloud.engine.runtime.errors import NoSuchRun
-from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.hot import TAIL_EVENTS_MAX, HotRun, Tail
 from cloud.engine.runtime.namespaces import Namespaces
-from cloud.engine.store.database import Database
-from cloud.engine.store.reading import read_current, read_run
+from cloud.engine.store.database import Database, StoreUnavailable
+from cloud.engine.store.reading import (
+    StoredRun,
+    makes_calls,
+    read_calls,
+    read_current,
+    read_history,
+    read_run,
+)
 from cloud.engine.store.rows import CurrentRun
 
 OPEN_RUNS_MAX = 4_096
@@ -21,6 +33,29 @@ CLOSED_RUNS_MAX = 256
 CURRENT_RUNS_MAX = 16_384
 TAILS_BYTES_MAX = 256 * 1024 * 1024
 """Newest events of all runs in memory, serialized: a bound against large payloads, which counts do not give."""
+RUNS_BYTES_MAX = 768 * 1024 * 1024
+"""All that runs in memory hold: beyond it those that are not busy leave, first of the namespaces that hold the most."""
+RUNS_BYTES_REFUSED = 2 * RUNS_BYTES_MAX
+"""Beyond it, because so many are busy, a namespace that holds more than its share gets no further run into memory."""
+SHRINK_PAUSE_S = 0.25
+LOAD_AT_ONCE_BYTES = 256 * 1024
+"""Of a history that comes into memory: what is read in place. What follows is read in another thread, a page at a time."""
+LOAD_PAGE_BYTES = 2 * 1024 * 1024
+LOAD_TURN_S = 0.002
+"""How long the replay of a history holds the event loop before others have their turn."""
+
+
+class NoRoom(StoreUnavailable):
+    """The namespace's runs that are busy fill its share of the memory: no further one comes in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rebuilt:
+    """What the store told of a run. `made_calls`: there may be rows of its Nexus operations and callbacks."""
+
+    execution: Execution
+    tail: Tail
+    made_calls: bool
 
 
 class HotRuns:
@@ -42,6 +77,9 @@ class HotRuns:
         self._current: OrderedDict[tuple[str, str], CurrentRun | None] = OrderedDict()
         self._loading: dict[str, asyncio.Future[HotRun | None]] = {}
         self.generation = 0
+        self._bytes = 0
+        self._bytes_of: dict[str, int] = {}  # by namespace id
+        self._shrinks_at = 0.0
 
     def __len__(self) -> int:
         return len(self._open) + len(self._closed)
@@ -53,17 +91,21 @@ class HotRuns:
         self._open.clear()
         self._closed.clear()
         self._current.clear()
+        self._bytes = 0
+        self._bytes_of.clear()
         for hot in dropped:
             hot.drop()
 
     def add(self, hot: HotRun) -> None:
         """A new run."""
         self._open[hot.run_id] = hot
+        self.weigh(hot)
 
     def remove(self, hot: HotRun) -> None:
         """A deleted run."""
         self._open.pop(hot.run_id, None)
         self._closed.pop(hot.run_id, None)
+        self._count(hot, 0)
         hot.drop()
 
     def in_memory(self, run_id: str) -> HotRun | None:
@@ -105,33 +147,73 @@ class HotRuns:
             if flushing is not None and run_id in flushing.runs:
                 await asyncio.wait([flushing.durable])  # the store does not show it yet
                 continue
-            stored = await self._database.read(lambda c: read_run(c, run_id))
+            stored = await self._database.read(lambda c: read_run(c, run_id, size_max=LOAD_AT_ONCE_BYTES))
+            rebuilt = None
+            if stored is not None and self._namespaces.serves(stored.row.namespace_id):
+                self.require_room(stored.row.namespace_id)
+                rebuilt = await self._rebuild(stored)
             if generation != self.generation:
                 continue  # what was read may have been undone meanwhile
             hot = self.in_memory(run_id)
             if hot is not None:
                 return hot
-            if stored is None or self._is_being_deleted(run_id):
+            if stored is None or rebuilt is None or self._is_being_deleted(run_id):
                 return None
             row = stored.row
             if not self._namespaces.serves(row.namespace_id):
                 return None
-            execution = machine.rebuild(
-                RunKey(row.namespace_id, row.workflow_id, row.run_id),
-                stored.events,
-                volatile=stored.volatile,
-                progress=stored.progress,
-                buffered=stored.buffered,
-                nexus_progress=stored.nexus_progress,
-                callback_progress=stored.callback_progress,
-            )
-            hot = HotRun(execution, self._namespaces.by_id(row.namespace_id))
-            hot.tail.extend(stored.events)
+            execution = rebuilt.execution
+            if execution.next_event_id != row.next_event_id:
+                raise CoreDefect(
+                    f"run {run_id}: {execution.next_event_id - 1} events are stored, not {row.next_event_id - 1}"
+                )
+            hot = HotRun(execution, self._namespaces.by_id(row.namespace_id), rebuilt.tail)
             hot.has_progress_rows = bool(stored.progress)
-            hot.has_nexus_rows = bool(stored.nexus_progress)
+            hot.has_nexus_rows = rebuilt.made_calls
             (self._open if execution.running else self._closed)[run_id] = hot
+            self.weigh(hot)
             self._on_loaded(hot)
             return hot
+
+    async def _rebuild(self, stored: StoredRun) -> _Rebuilt:
+        """Replay a history; a long one is read in pages, and others have their turn in between.
+
+        Nothing changes what is stored of a run that is not in memory, but that all memory is dropped or its namespace is deleted:
+        who calls this looks for both.
+        """
+        row, part, tail, made_calls = stored.row, stored.history, Tail(), False
+        tail_from = row.next_event_id - TAIL_EVENTS_MAX
+        execution = Execution(RunKey(row.namespace_id, row.workflow_id, row.run_id))
+        turn_ends = time.perf_counter() + LOAD_TURN_S
+        while True:
+            for data in part.batches:
+                events = History.FromString(data).events
+                machine.fold(execution, events)
+                made_calls = made_calls or makes_calls(events)
+                if execution.next_event_id > tail_from:
+                    tail.extend(events)
+                if time.perf_counter() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.perf_counter() + LOAD_TURN_S
+            if not part.after:
+                break
+            after = part.after
+            part = await self._database.scan(
+                lambda c, after=after: read_history(c, row.run_id, after=after, size_max=LOAD_PAGE_BYTES)  # type: ignore[misc]
+            )
+            turn_ends = time.perf_counter() + LOAD_TURN_S
+        nexus_progress, callback_progress = (
+            await self._database.read(lambda c: read_calls(c, row.run_id)) if made_calls else ({}, {})
+        )
+        machine.complete(
+            execution,
+            volatile=stored.volatile,
+            progress=stored.progress,
+            buffered=stored.buffered,
+            nexus_progress=nexus_progress,
+            callback_progress=callback_progress,
+        )
+        return _Rebuilt(execution, tail, made_calls)
 
     def _is_being_deleted(self, run_id: str) -> bool:
         batches = (self._commits.open, self._commits.flushing)
@@ -187,6 +269,60 @@ class HotRuns:
 
     # --- bounds ---
 
+    def weigh(self, hot: HotRun) -> None:
+        """Count the bytes of a run in memory that changed."""
+        self._count(hot, hot.weigh())
+        if self._bytes > RUNS_BYTES_MAX:
+            now = time.monotonic()
+            if now >= self._shrinks_at:
+                self._shrinks_at = now + SHRINK_PAUSE_S
+                asyncio.get_running_loop().call_soon(self._shrink_by_bytes)  # not within a transition
+
+    def _count(self, hot: HotRun, weight: int) -> None:
+        if hot.dropped:
+            return
+        namespace_id, change = hot.execution.key.namespace_id, weight - hot.weight
+        hot.weight = weight
+        self._bytes += change
+        left = self._bytes_of.get(namespace_id, 0) + change
+        if left:
+            self._bytes_of[namespace_id] = left
+        else:
+            self._bytes_of.pop(namespace_id, None)
+
+    def _share(self) -> int:
+        return RUNS_BYTES_MAX // max(len(self._bytes_of), 1)
+
+    def require_room(self, namespace_id: str) -> None:
+        """Look whether a further run of the namespace may come into memory.
+
+        Raises:
+            NoRoom: no.
+        """
+        if self._bytes > RUNS_BYTES_REFUSED and self._bytes_of.get(namespace_id, 0) > self._share():
+            raise NoRoom(
+                "the workflows of this namespace that are being worked on hold too many bytes of pending inputs, "
+                "heartbeats and signals: wait for some to close, or offload large payloads"
+            )
+
+    def _shrink_by_bytes(self) -> None:
+        """Drop what is not busy, used longest ago first, of the namespaces beyond their share; then of any.
+
+        If that is not enough, also what greedy ones only look on at: to them there is no room for it to come back.
+        """
+        share = self._share()
+        for greedy, looked_on in ((True, False), (False, False), (True, True)):
+            if looked_on and self._bytes <= RUNS_BYTES_REFUSED:
+                return
+            for runs in (self._closed, self._open):
+                for hot in list(runs.values()):
+                    if self._bytes <= RUNS_BYTES_MAX:
+                        return
+                    beyond = self._bytes_of.get(hot.execution.key.namespace_id, 0) > share
+                    held = hot.pinned if looked_on else hot.busy
+                    if not held and (beyond or not greedy):
+                        self.remove(hot)
+
     def shrink(self) -> None:
         """Let go of what was used longest ago, beyond the bounds; what is busy stays."""
         for runs, count_max in ((self._open, OPEN_RUNS_MAX), (self._closed, CLOSED_RUNS_MAX)):
@@ -194,13 +330,16 @@ class HotRuns:
                 if len(runs) <= count_max:
                     break
                 if not runs[run_id].busy:
-                    runs.pop(run_id).drop()
+                    self.remove(runs[run_id])
         kept = sum(hot.tail.size for hot in (*self._open.values(), *self._closed.values()))
         for hot in (*self._closed.values(), *self._open.values()):
             if kept <= TAILS_BYTES_MAX:
                 break
             kept -= hot.tail.size
             hot.tail.clear()
+            self.weigh(hot)
+        if self._bytes > RUNS_BYTES_MAX:
+            self._shrink_by_bytes()
         unflushed = {*self._commits.open.current_runs}
         if self._commits.flushing:
             unflushed |= {*self._commits.flushing.current_runs}

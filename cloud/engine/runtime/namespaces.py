@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, delete, select
 
 from cloud.engine.core.limits import Limits
 from cloud.engine.store import schema as s
 from cloud.engine.store.database import Database
 from cloud.engine.store.writing import check_epoch
+
+log = structlog.get_logger(__name__)
 
 REGISTERED = 1
 DEPRECATED = 2
@@ -47,8 +53,23 @@ class NamespaceExists(Exception):
     """The name is taken."""
 
 
+async def _whole(change: Coroutine[Any, Any, None]) -> None:
+    """Carry a change of store and memory out to its end, also for a caller that goes away; it leaves only then, so that the
+    lock that it holds outlasts the change."""
+    task = asyncio.ensure_future(change)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("namespace_not_changed", reason=str(error))
+        raise
+
+
 class Namespaces:
-    """Reads from memory, writes through to the store.
+    """Reads from memory, writes through to the store; a change is made in both or in none.
 
     Who changes a record by what it says now holds `changing` from the look to the change: else one of two loses.
     """
@@ -111,7 +132,10 @@ class Namespaces:
         """
         if namespace.name in self._by_name:
             raise NamespaceExists(f"Namespace {namespace.name} already exists.")
-        self._remember(namespace)
+        self._remember(namespace)  # at once: of two who want the name one gets it
+        await _whole(self._create(namespace, epoch))
+
+    async def _create(self, namespace: Namespace, epoch: int) -> None:
         try:
             await self._save(namespace, epoch)
         except BaseException:
@@ -120,12 +144,17 @@ class Namespaces:
 
     async def update(self, namespace: Namespace, epoch: int) -> None:
         """Replace a namespace's record (its name and id stay)."""
+        await _whole(self._update(namespace, epoch))
+
+    async def _update(self, namespace: Namespace, epoch: int) -> None:
         await self._save(namespace, epoch)
         self._remember(namespace)
 
     async def delete(self, namespace: Namespace, epoch: int) -> None:
         """Remove a namespace's record; its runs are the caller's to remove first."""
+        await _whole(self._delete(namespace, epoch))
 
+    async def _delete(self, namespace: Namespace, epoch: int) -> None:
         def remove(connection: Connection) -> None:
             check_epoch(connection, epoch)
             connection.execute(
@@ -137,7 +166,9 @@ class Namespaces:
 
     async def rename(self, namespace: Namespace, renamed: Namespace, epoch: int) -> None:
         """Replace a record by one of the same id under another name."""
+        await _whole(self._rename(namespace, renamed, epoch))
 
+    async def _rename(self, namespace: Namespace, renamed: Namespace, epoch: int) -> None:
         def save(connection: Connection) -> None:
             check_epoch(connection, epoch)
             connection.execute(

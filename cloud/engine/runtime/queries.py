@@ -15,6 +15,14 @@ from temporalio.api.query.v1 import WorkflowQuery, WorkflowQueryResult
 
 from cloud.engine.runtime.hot import HotRun
 
+NAMESPACE_COUNT_MAX = 2_000
+NAMESPACE_BYTES_MAX = 64 * 1024 * 1024
+"""Queries of one namespace that wait for an answer: how many, and the bytes of their arguments."""
+
+
+class TooManyQueries(Exception):
+    """So many queries of the namespace wait already that one more is not taken."""
+
 
 class QueryRefused(Exception):
     """No answer can come; the sentence says why."""
@@ -34,13 +42,32 @@ class PendingQuery:
     answer: asyncio.Future[WorkflowQueryResult] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    size: int = 0  # bytes
+
+    def __post_init__(self) -> None:
+        self.size = self.query.ByteSize()
 
 
 class Queries:
-    """Queries that workers hold, by id."""
+    """Queries that wait, counted by namespace, and of these the ones that workers hold, by id."""
 
     def __init__(self) -> None:
         self._held: dict[str, PendingQuery] = {}
+        self._waiting: dict[str, list[int]] = {}  # namespace id -> [count, bytes]
+
+    def admit(self, query: PendingQuery) -> None:
+        """A caller begins to wait; `forget` when it ends.
+
+        Raises:
+            TooManyQueries: others of its namespace take all the room.
+        """
+        namespace_id = query.hot.execution.key.namespace_id
+        count, size = self._waiting.get(namespace_id, (0, 0))
+        if count >= NAMESPACE_COUNT_MAX or (count and size + query.size > NAMESPACE_BYTES_MAX):
+            raise TooManyQueries(
+                f"{count} queries of this namespace, of {size} bytes, wait for workers: try again when they are answered"
+            )
+        self._waiting[namespace_id] = [count + 1, size + query.size]
 
     def hold(self, query: PendingQuery) -> None:
         """A worker was given `query`."""
@@ -52,7 +79,12 @@ class Queries:
         return self._held.get(query_id)
 
     def forget(self, query: PendingQuery) -> None:
-        """Its caller is gone, or has its answer."""
+        """Its caller is gone, or has its answer. Once per query that was admitted."""
+        waiting = self._waiting[query.hot.execution.key.namespace_id]
+        waiting[0] -= 1
+        waiting[1] -= query.size
+        if not waiting[0]:
+            del self._waiting[query.hot.execution.key.namespace_id]
         self._held.pop(query.query_id, None)
         if query.waits_in is not None and query in query.waits_in:
             query.waits_in.remove(query)

@@ -334,6 +334,7 @@ class Runtime:
             raise
         if turn.dirty:
             try:
+                machine.close_turn(turn)
                 self._commit(hot, turn, closed=was_open and not hot.execution.running)
             except Unflushed:
                 raise
@@ -403,6 +404,7 @@ class Runtime:
                 hot.has_nexus_rows = True
         if closed:
             self._closed(hot, batch)
+        self.runs.weigh(hot)
         for effect in turn.effects:
             self._carry_out(hot, turn, batch, effect)
 
@@ -548,6 +550,7 @@ class Runtime:
             hot.wake_watchers()
             if hot.updates and hot.unflushed is None:
                 hot.updates.settle(hot)
+                self.runs.weigh(hot)
 
     def _forget_all(self) -> None:
         self.runs.forget()

@@ -11,7 +11,7 @@ fairness keys (`fairness.py`), then by age. Where a rate limit is set, a timer w
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -40,6 +40,11 @@ SEEN_MAX = 1_000
 """Workers of one queue that are remembered."""
 
 QUEUE_IDLE_NS = 10 * 60_000_000_000
+"""A queue that nobody polled for this long leaves memory, and its page with it: what is stored stays."""
+
+QUEUES_MAX = 10_000
+CROWDED_QUEUE_IDLE_NS = 2 * 60_000_000_000
+"""Queues of a namespace beyond which idle ones leave sooner; longer than any poll."""
 
 
 class QueueKey(NamedTuple):
@@ -72,6 +77,7 @@ class TaskQueue:
 
     key: QueueKey
     rates: QueueRates
+    made_at: int = 0
     pollers: deque[Poller] = field(default_factory=deque)  # those that wait: each leaves when its poll ends
     queries: deque[PendingQuery] = field(default_factory=deque)
     backlog: Backlog = field(default_factory=Backlog)
@@ -118,7 +124,9 @@ class TaskQueues:
         """The queue `key`, made on first use."""
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = TaskQueue(key, QueueRates(self._clock.now()))
+            queue = self._queues[key] = TaskQueue(
+                key, QueueRates(self._clock.now()), made_at=self._clock.now()
+            )
             queue.settings = self.settings.find(_name(key))
         return queue
 
@@ -345,15 +353,18 @@ class TaskQueues:
     def sweep(self) -> None:
         """Forget queues that nobody used for long (sticky ones of workers that are gone), and workers not seen for long."""
         now = self._clock.now()
-        oldest = now - QUEUE_IDLE_NS
+        count = Counter(key.namespace_id for key in self._queues)
         for key, queue in list(self._queues.items()):
             self._forget_unseen(queue)
             queue.rates.mark(now)
-            idle = not queue.pollers and not queue.queries and not len(queue.backlog)
-            if idle and queue.last_poll_at < oldest and not queue.loading.locked():
+            crowded = count[key.namespace_id] > QUEUES_MAX
+            idle_for = now - max(queue.last_poll_at, queue.made_at)
+            idle = idle_for > (CROWDED_QUEUE_IDLE_NS if crowded else QUEUE_IDLE_NS)
+            if idle and not queue.pollers and not queue.queries and not queue.loading.locked():
                 if queue.timer is not None:
                     queue.timer.cancel()
                 del self._queues[key]
+                count[key.namespace_id] -= 1
         names = {_name(key) for key in self._queues}
         self.settings.forget_unused(names.__contains__)
 

@@ -46,12 +46,17 @@ class PendingUpdate:
     is_accepted: bool = False
     rejection: Failure | None = None
     outcome: Outcome | None = None
+    waiting: int = 0  # callers that wait for it
+    size: int = 0  # bytes
     accepted: asyncio.Future[Failure | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     completed: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+
+    def __post_init__(self) -> None:
+        self.size = self.request.ByteSize()
 
     def refuse(self, error: Exception) -> None:
         """No answer will come: whoever waits is told `error`."""
@@ -113,7 +118,12 @@ class Updates:
 
     def size(self) -> int:
         """Bytes of all requests."""
-        return sum(pending.request.ByteSize() for pending in self._pending.values())
+        return sum(pending.size for pending in self._pending.values())
+
+    @property
+    def needed(self) -> bool:
+        """Whether one would be lost with its run, or is waited for. One that was accepted is in the history, too."""
+        return any(pending.waiting or not pending.is_accepted for pending in self._pending.values())
 
     def messages(self, started_event_id: int, *, again: bool) -> list[ProtocolMessage]:
         """The messages that a workflow task brings its worker; with `again` also what an earlier one brought in vain."""

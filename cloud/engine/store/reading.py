@@ -35,24 +35,36 @@ _OPEN_STATUSES = (
 )
 
 
+HISTORY_ROWS_MAX = 1_000
+"""Rows of a history in one page of `read_history`."""
+
+
+@dataclass(slots=True)
+class StoredHistory:
+    """A part of a history: serialized batches of events, in order. `after`: ask again for what follows it, 0 if nothing does."""
+
+    batches: list[bytes]
+    after: int
+
+
 @dataclass(slots=True)
 class StoredRun:
-    """All that is stored of a run."""
+    """All that is stored of a run, of its history the beginning."""
 
     row: RunRow
-    events: list[HistoryEvent]
+    history: StoredHistory
     volatile: Volatile
     progress: dict[int, ActivityProgress]
     buffered: list[HistoryEvent]
-    nexus_progress: dict[int, NexusProgress]
-    callback_progress: dict[int, CallbackProgress]
 
 
 _RUN = select(s.runs).where(s.runs.c.run_id == bindparam("run_id"))
-_EVENTS = (
-    select(s.history.c.events)
+_HISTORY = (
+    select(s.history.c.first_event_id, s.history.c.events)
     .where(s.history.c.run_id == bindparam("run_id"))
+    .where(s.history.c.first_event_id > bindparam("after"))
     .order_by(s.history.c.first_event_id)
+    .limit(HISTORY_ROWS_MAX)
 )
 _PROGRESS = select(s.activity_progress).where(s.activity_progress.c.run_id == bindparam("run_id"))
 _NEXUS_PROGRESS = select(s.nexus_progress).where(s.nexus_progress.c.run_id == bindparam("run_id"))
@@ -92,18 +104,27 @@ _FORWARD_ROWS = (
 _BACKWARD = _FORWARD.order_by(None).order_by(s.history.c.first_event_id.desc())
 
 
-def read_run(connection: Connection, run_id: str) -> StoredRun | None:
-    """All rows of a run, None if there is none."""
+def read_history(connection: Connection, run_id: str, *, after: int, size_max: int) -> StoredHistory:
+    """The batches of a history that begin after event `after`, until there are `size_max` bytes of them."""
+    batches: list[bytes] = []
+    size = 0
+    with connection.execute(_HISTORY, {"run_id": run_id, "after": after}) as rows:
+        for first_event_id, data in rows:
+            batches.append(data)
+            size += len(data)
+            if size >= size_max or len(batches) == HISTORY_ROWS_MAX:
+                return StoredHistory(batches, first_event_id)
+    return StoredHistory(batches, 0)
+
+
+def read_run(connection: Connection, run_id: str, *, size_max: int) -> StoredRun | None:
+    """All rows of a run, but at most about `size_max` bytes of its history; None if there is none."""
     found = connection.execute(_RUN, {"run_id": run_id}).one_or_none()
     if found is None:
         return None
-    events: list[HistoryEvent] = []
-    for (data,) in connection.execute(_EVENTS, {"run_id": run_id}):
-        events.extend(History.FromString(data).events)
-    calls = connection.execute(_NEXUS_PROGRESS, {"run_id": run_id}).all() if _makes_calls(events) else ()
     return StoredRun(
         row=RunRow(*found),
-        events=events,
+        history=read_history(connection, run_id, after=0, size_max=size_max),
         volatile=decode_volatile(found.volatile),
         progress={
             row.scheduled_event_id: decode_progress(row.progress)
@@ -112,21 +133,33 @@ def read_run(connection: Connection, run_id: str) -> StoredRun | None:
         buffered=[
             HistoryEvent.FromString(data) for (data,) in connection.execute(_BUFFERED, {"run_id": run_id})
         ],
-        nexus_progress={row.key: decode_nexus_progress(row.progress) for row in calls if row.key > 0},
-        callback_progress={
-            callback_of_key(row.key): decode_callback_progress(row.progress) for row in calls if row.key < 0
-        },
     )
 
 
-def _makes_calls(events: Sequence[HistoryEvent]) -> bool:
-    """Whether a run has, or had, Nexus operations or completion callbacks: few do, and the others need not be asked about them."""
-    if events and events[0].workflow_execution_started_event_attributes.completion_callbacks:
-        return True
+def makes_calls(events: Sequence[HistoryEvent]) -> bool:
+    """Whether a part of a history tells of Nexus operations or completion callbacks: few runs have any."""
     return any(
         event.event_type == EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED
-        or event.workflow_execution_options_updated_event_attributes.attached_completion_callbacks
+        or (
+            event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+            and event.workflow_execution_started_event_attributes.completion_callbacks
+        )
+        or (
+            event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
+            and event.workflow_execution_options_updated_event_attributes.attached_completion_callbacks
+        )
         for event in events
+    )
+
+
+def read_calls(
+    connection: Connection, run_id: str
+) -> tuple[dict[int, NexusProgress], dict[int, CallbackProgress]]:
+    """What is kept beside the history of a run's Nexus operations, by their scheduled events, and of its callbacks, by index."""
+    calls = connection.execute(_NEXUS_PROGRESS, {"run_id": run_id}).all()
+    return (
+        {row.key: decode_nexus_progress(row.progress) for row in calls if row.key > 0},
+        {callback_of_key(row.key): decode_callback_progress(row.progress) for row in calls if row.key < 0},
     )
 
 

@@ -125,6 +125,8 @@ class Driver:
             assert not turn.dirty, "a refusal must leave the run as it was"
             assert encode(self.live.volatile) == before
             return False
+        if turn.dirty:
+            machine.close_turn(turn)
         self._store(turn)
         self.effects.extend(turn.effects)
         return True
@@ -173,6 +175,8 @@ class Driver:
         """The rebuilt state equals the live one, and what is due is due at the same moment."""
         rebuilt = self.rebuilt()
         assert rebuilt == self.live
+        assert self.live.buffered_size == sum(event.ByteSize() for event in self.live.buffered)
+        assert self.live.intents_size == sum(self.live.intent_sizes.values())
         assert machine.due_at(rebuilt) == machine.due_at(self.live)
         assert machine.outstanding(rebuilt) == machine.outstanding(self.live)
         ids = [event.event_id for event in self.history()]

@@ -71,6 +71,7 @@ class FaultyDatabase:
         self.fail_next = 0
         self.fail_reads = 0
         self.fail_scans: list[Exception] = []
+        self.fail_lists: list[Exception] = []
         self.writing = _Gate()
         self.reading = _Gate()
 
@@ -92,6 +93,11 @@ class FaultyDatabase:
         if self.fail_scans:
             raise self.fail_scans.pop()
         return await self._inner.scan(function)
+
+    async def list(self, tenant: str, function: Callable[[Connection], T]) -> T:
+        if self.fail_lists:
+            raise self.fail_lists.pop()
+        return await self._inner.list(tenant, function)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -29,7 +29,7 @@ from cloud.engine.core.limits import Limits
 from cloud.engine.runtime import batch_operations
 from cloud.engine.store import schema as s
 from cloud.engine.store.batch_operations import delete_old_batch_operations
-from cloud.engine.store.database import Database
+from cloud.engine.store.database import Database, ListRefused, TooManyLists
 from cloud.engine.store.deleting import delete_rest
 from cloud.rpc import NotFound, ResourceExhausted, RpcError, Unavailable
 from tests.engine.runtime.harness import NAMESPACE, Engine, FaultyDatabase, engine
@@ -292,3 +292,22 @@ async def test_old_ones_and_those_of_a_deleted_namespace_go(database: Database) 
         await found.runtime.database.write(lambda c: delete_rest(c, "ns-id", epoch))
         with pytest.raises(NotFound):
             await job(found, "job2")
+
+
+async def test_a_list_that_has_to_wait_its_turn_is_asked_again(database: Database) -> None:
+    faulty = FaultyDatabase(database)
+    async with engine(faulty) as found:
+        await found.start("wf")
+        faulty.fail_lists = [TooManyLists("others run")]
+        await begin(found)
+        assert (await ended(found)).state == COMPLETED
+        assert not faulty.fail_lists
+
+
+async def test_a_query_that_takes_too_long_fails_the_job(database: Database) -> None:
+    faulty = FaultyDatabase(database)
+    async with engine(faulty) as found:
+        await found.start("wf")
+        faulty.fail_lists = [ListRefused("too long")]
+        await begin(found)
+        assert (await ended(found)).state == FAILED

@@ -78,7 +78,7 @@ async def test_a_run_that_can_not_be_stored_is_held_up_alone(database: Database,
             if how == "frozen":
                 hot.execution.volatile.start_request_id = "\ud800"  # no text that MessagePack can hold
             else:
-                hot.execution.next_event_id = 2**70  # no integer that a database can hold
+                hot.execution.next_event_id = -(2**70)  # no integer that a database can hold
             turn.dirty = True
         with pytest.raises(Unflushed):
             await found.runtime.durable(hot)
@@ -171,6 +171,7 @@ async def test_a_query_whose_caller_left_leaves_its_queue(database: Database) ->
     async with engine(database) as found:
         run_id = await found.start("wf")
         query = PendingQuery("q", WorkflowQuery(query_type="q"), await found.runtime.runs.get(run_id))
+        found.runtime.queries.admit(query)
         found.runtime.queues.offer_query(query, QUEUE, lambda _: None)
         assert found.runtime.queues.get(QUEUE).queries
         found.runtime.queries.forget(query)

@@ -129,3 +129,43 @@ async def test_an_accepted_update_is_waited_for_across_a_restart(database: Datab
         message.body.Pack(response)
         await again.complete(task, messages=[message])
         assert (await waiting).outcome.success.payloads[0].data == b'"late"'
+
+
+async def test_an_accepted_update_that_nobody_waits_for_keeps_no_run_in_memory(database: Database) -> None:
+    async with engine(database) as found:
+        await begun(found)
+        waiting = update(found, "u")
+        task = await found.poll()
+        hot = await found.runtime.find(found.runtime.namespaces.by_name(NAMESPACE), "wf")
+        assert hot.busy, "a worker has it, and no history"
+        await found.complete(task, messages=done(task)[:1])
+        assert hot.busy, "its caller waits"
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert len(hot.updates) == 1
+        assert not hot.busy
+        found.runtime.runs.remove(hot)
+        again = update(found, "u")
+        await asyncio.sleep(0.1)
+        await found.signal("wf", "go on")
+        task = await found.poll()
+        completed = Response(meta=Meta(update_id="u"))
+        completed.outcome.success.CopyFrom(c.payloads("done"))
+        packed = AnyMessage()
+        packed.Pack(completed)
+        await found.complete(task, messages=[Message(id="m", protocol_instance_id="u", body=packed)])
+        assert (await again).outcome.success.payloads[0].data == b'"done"'
+
+
+async def test_updates_count_in_what_a_run_weighs(database: Database) -> None:
+    async with engine(database) as found:
+        await begun(found)
+        hot = await found.runtime.find(found.runtime.namespaces.by_name(NAMESPACE), "wf")
+        before = hot.weight
+        waiting = update(found, "u" * 900)
+        task = await found.poll()
+        assert hot.weight == hot.weigh() > before + 900
+        await found.complete(task, messages=done(task))
+        await waiting
+        assert hot.weight == hot.weigh()
+        assert not hot.updates.size()
