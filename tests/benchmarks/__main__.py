@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import codec_bench, growth, layers, machine, one_activity, profiling, report
+from tests.benchmarks import codec_bench, growth, idle, layers, machine, one_activity, profiling, report
 from tests.benchmarks.figures import Figure, not_taken
 from tests.benchmarks.run import NotTakenError, Run
 from tests.processes import ROOT
@@ -22,6 +22,8 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "fan-out": ("The cost of an activity as the fan-out grows", growth.fan_out),
     "layers": ("The price of each layer, 20 in flight", layers.figures),
     "postgres": ("One-activity workflows, Postgres", one_activity.on_postgres),
+    "idle-scale": ("A million sleeping workflows", idle.scale),
+    "long-polls": ("Ten thousand waiting polls", idle.long_polls),
     "codec": ("Payload encryption", codec_bench.figures),
 }
 

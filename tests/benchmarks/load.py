@@ -23,7 +23,8 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import TLSConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from tests.benchmarks.workload import Bursts, FanOut, Listener, OneActivity, Tick, greet
+from tests.benchmarks import idle_load
+from tests.benchmarks.workload import Bursts, FanOut, Listener, OneActivity, Sleeper, Tick, greet
 from tests.processes import cpu_seconds, rss_bytes
 
 QUEUE = "benchmarks"
@@ -56,6 +57,7 @@ class Spec:
     count: int = 0
     window: int = 0
     turns: int = 0
+    other: Connection = Connection()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,10 @@ def _sample(pids: list[int]) -> Sample:
 
 def _say(**words: object) -> None:
     print(json.dumps(words), flush=True)
+
+
+def _say_done(done: float) -> None:
+    _say(done=done)
 
 
 async def connect(connection: Connection) -> Client:
@@ -243,7 +249,16 @@ async def fan_out(client: Client, spec: Spec) -> dict[str, Any]:
     return {"narrow_cpu_ms": narrow, "wide_cpu_ms": await run(spec.count, 1)}
 
 
+async def starts(client: Client, spec: Spec) -> dict[str, Any]:
+    """Starts on this server and on `spec.other` in turn."""
+    other = await connect(spec.other)
+    return await idle_load.starts(client, other, UNSERVED_QUEUE, spec.count, _say_done)
+
+
 async def _main(spec: Spec) -> None:
+    if spec.kind == "polls":  # of a server that may speak nothing else
+        _say(result=await idle_load.polls(spec.connection.address, spec.pids[0], spec.count, _say_done))
+        return
     client = await connect(spec.connection)
     tick = Tick()
     loads: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -251,11 +266,14 @@ async def _main(spec: Spec) -> None:
         "in-turn": lambda: in_turn(client, spec, tick),
         "signals": lambda: signals(client, spec),
         "fan-out": lambda: fan_out(client, spec),
+        "sleeper": lambda: idle_load.sleeper(client, QUEUE, spec.count),
+        "wakers": lambda: idle_load.wakers(client, spec.count, _say_done),
+        "starts": lambda: starts(client, spec),
     }
     async with Worker(
         client,
         task_queue=QUEUE,
-        workflows=[OneActivity, Bursts, FanOut, Listener],
+        workflows=[OneActivity, Bursts, FanOut, Listener, Sleeper],
         activities=[greet, tick.tick],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
@@ -270,7 +288,8 @@ def dump(spec: Spec) -> str:
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
-    asyncio.run(_main(Spec(**{**given, "connection": Connection(**given["connection"])})))
+    connections = {name: Connection(**given[name]) for name in ("connection", "other")}
+    asyncio.run(_main(Spec(**{**given, **connections})))
     # The SDK's threads can outlive the interpreter's end and crash it; all that matters is said.
     sys.stdout.flush()
     os._exit(0)

@@ -23,6 +23,14 @@ class OneActivity:
         return await workflow.execute_activity(greet, name, start_to_close_timeout=ACTIVITY_TIMEOUT)
 
 
+@workflow.defn
+class Sleeper:
+    @workflow.run
+    async def run(self, seconds: int) -> str:
+        await asyncio.sleep(seconds)
+        return "awake"
+
+
 class Tick:
     """An activity that tells `on_tick` its number: the load takes its samples there."""
 

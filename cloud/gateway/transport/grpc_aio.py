@@ -58,6 +58,10 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     # One connection of a client carries all its polls.
     ("grpc.max_concurrent_streams", POLLS_MAX),
+    # All polls of a fleet come at once after a restart. By default gRPC begins to cancel calls at random once a
+    # thousand wait to be looked at, and SDKs take that for an end, not for a reason to try again.
+    ("grpc.server.max_pending_requests", POLLS_MAX // 2),
+    ("grpc.server.max_pending_requests_hard_limit", POLLS_MAX),
     # Find half-open connections, so that no task is handed to a worker that is gone.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
