@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,16 @@ ROWS_AT_ONCE = 2_000
 SECOND = 1_000_000_000
 
 
-async def copy(file: Path, workflow_id: str, fires_at: Iterator[int], on_step: Callable[[int], None]) -> None:
-    """Make a copy of the one run of `workflow_id` for each moment (ns) of `fires_at`; `<workflow id>-<number>` is its id."""
+async def copy(
+    file: Path, workflow_id: str, copies: Iterator[tuple[str, int]], on_step: Callable[[int], None]
+) -> None:
+    """Copy the one run of `workflow_id` for each (workflow id, moment in ns at which its timer fires) of `copies`."""
     database = open_database(str(file))
     try:
         template = await database.scan(lambda c: _Template(c, workflow_id))
         number = 0
-        while True:
-            page = []
-            for at in fires_at:
-                page.append((number, at))
-                number += 1
-                if len(page) == ROWS_AT_ONCE:
-                    break
-            if not page:
-                return
+        while page := list(islice(copies, ROWS_AT_ONCE)):
+            number += len(page)
             await database.write(lambda c, page=page: template.write(c, page))  # type: ignore[misc]
             on_step(number)
     finally:
@@ -61,19 +57,17 @@ def count(file: Path) -> int:
 class _Template:
     def __init__(self, connection: Connection, workflow_id: str) -> None:
         run = connection.execute(select(s.runs).where(s.runs.c.workflow_id == workflow_id)).mappings().one()
-        self._ids = {run["run_id"]: "", workflow_id: ""}
         self._run_id, self._workflow_id = run["run_id"], workflow_id
         self._fires_at = run["wake_at"]
         self._rows: list[tuple[Table, dict[str, Any]]] = []
         for table in (s.runs, s.current_runs, s.history, s.metadata.tables["visibility"]):
             found = connection.execute(select(table).where(table.c.run_id == self._run_id)).mappings()
             self._rows += [(table, dict(row)) for row in found]
-        self._histories: dict[tuple[int, int], bytes] = {}
 
-    def write(self, connection: Connection, page: list[tuple[int, int]]) -> None:
+    def write(self, connection: Connection, page: list[tuple[str, int]]) -> None:
         rows: dict[Table, list[dict[str, Any]]] = {}
-        for number, fires_at in page:
-            ids = {self._run_id: str(uuid.uuid4()), self._workflow_id: f"{self._workflow_id}-{number}"}
+        for workflow_id, fires_at in page:
+            ids = {self._run_id: str(uuid.uuid4()), self._workflow_id: workflow_id}
             later = fires_at - self._fires_at
             for table, row in self._rows:
                 copied = {name: self._copied(name, value, ids, later) for name, value in row.items()}
