@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.workers import record_heartbeats
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.nexus_tasks import NEXUS_TASK, NexusTask
 from cloud.engine.runtime.polling import long_poll_timeout_s
@@ -42,6 +43,8 @@ class NexusTaskMethods:
         namespace = checks.namespace_of(runtime, request.namespace)
         checks.check_task_queue(request, runtime.limits)
         checks.check_length(request.identity, "identity", runtime.limits)
+        if request.worker_heartbeat:
+            record_heartbeats(runtime, namespace, list(request.worker_heartbeat))
         key = QueueKey(namespace.namespace_id, request.task_queue.name, NEXUS_TASK)
         build_id = request.deployment_options.build_id or request.worker_version_capabilities.build_id
         task = await runtime.nexus_tasks.poll(key, request.identity, build_id, long_poll_timeout_s(context))
@@ -52,6 +55,8 @@ class NexusTaskMethods:
         )
         response = PollNexusTaskQueueResponse(task_token=token, request=task.request)
         left_ms = max(int((task.deadline - asyncio.get_running_loop().time()) * 1_000), 0)
+        if task.scaling:
+            response.poller_scaling_decision.poll_request_delta_suggestion = task.scaling
         # In both forms: older SDKs look for the one with capitals.
         response.request.header["request-timeout"] = f"{left_ms}ms"
         response.request.header["Request-Timeout"] = f"{left_ms}ms"

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.nexus.v1 import HandlerError, Request, Response
 
-from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueues
+from cloud.engine.core.priority import DEFAULT_LEVEL
+from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueue, TaskQueues
 
 NEXUS_TASK = 3
 """The kind of a queue of Nexus tasks, beside WORKFLOW_TASK and ACTIVITY_TASK of ``store.rows``. None of them is stored."""
@@ -36,6 +37,7 @@ class NexusTask:
     task_id: str
     request: Request
     deadline: float
+    scaling: int = 0  # by how many its worker had better change the number of its polls
     answer: asyncio.Future[WorkerAnswer] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -56,6 +58,7 @@ class NexusTasks:
             NobodyAnswered: none did.
         """
         task = NexusTask(task_id, request, asyncio.get_running_loop().time() + timeout_s)
+        self._queues.get(key).rates.added[DEFAULT_LEVEL] += 1
         self._offer(key, task)
         try:
             async with asyncio.timeout(timeout_s):
@@ -87,12 +90,13 @@ class NexusTasks:
         loop = asyncio.get_running_loop()
         queue = self._queues.get(key)
         self._queues.note_poll(queue, identity)
+        began_at = loop.time()
         waiting = self._waiting.get(key)
         while waiting:
             task = waiting.popleft()
             if not task.answer.done():
                 self._held[task.task_id] = task
-                return task
+                return self._dispatched(queue, task, began_at)
         poller = Poller(identity, build_id, loop.create_future())
         queue.pollers.append(poller)
         timer = loop.call_later(timeout_s, _give_up, poller)
@@ -107,7 +111,14 @@ class NexusTasks:
             poller.matched.cancel()  # nothing if it was matched
             if poller in queue.pollers:
                 queue.pollers.remove(poller)
-        return found
+        return None if found is None else self._dispatched(queue, found, began_at)
+
+    def _dispatched(self, queue: TaskQueue, task: NexusTask, began_at: float) -> NexusTask:
+        """Count a task that a worker is given, and tell that worker whether to poll more or less."""
+        queue.rates.dispatched[DEFAULT_LEVEL] += 1
+        waited_s = asyncio.get_running_loop().time() - began_at
+        task.scaling = self._queues.scaling(queue, waited_s=waited_s, stored=False)
+        return task
 
     def _offer_again(self, key: QueueKey, task: NexusTask) -> None:
         """Its poller went away in the moment that it got the task: the next one may have it."""
