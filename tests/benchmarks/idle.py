@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from tests.benchmarks import sleepers
 from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.idle_load import SLEEPER_ID, waker_id
 from tests.benchmarks.load import Connection
 from tests.benchmarks.run import NotTakenError, Run, Running
 from tests.processes import ProcessFailedError, Server, free_port, rss_bytes, tacit_dev
@@ -41,15 +42,15 @@ def scale(run: Run) -> list[Figure]:
         chance, now = random.Random(1), time.time_ns()
         for number in range(count - WAKERS):
             yield (
-                f"sleeper-far-{number}",
+                f"sleeping-{number:07}",
                 now + chance.randrange(12, SLEEP_DAYS * 24) * 3_600 * sleepers.SECOND,
             )
         now = time.time_ns() + WAKE_AFTER_S * sleepers.SECOND  # the copying took its time
         for number in range(WAKERS):
-            yield f"sleeper-{number}", now + chance.randrange(WAKE_WITHIN_S * sleepers.SECOND)
+            yield waker_id(number), now + chance.randrange(WAKE_WITHIN_S * sleepers.SECOND)
 
     label = f"{count:,} sleeping workflows"
-    asyncio.run(sleepers.copy(file, "sleeper", moments(), lambda n: run.on_step(label, n / count)))
+    asyncio.run(sleepers.copy(file, SLEEPER_ID, moments(), lambda n: run.on_step(label, n / count)))
     with ExitStack() as stack:
         running = stack.enter_context(_running(run, tacit_dev(folder)))
         empty = stack.enter_context(run.ours())

@@ -25,12 +25,20 @@ POLL_TIMEOUT_S = 55.0
 SETTLE_S = 3.0
 WAKE_SECONDS_MAX = 900.0
 
+SLEEPER_ID = "sleeper-original"
+"""Of the one that is copied; its copies' ids are as long."""
+
 Say = Callable[[float], None]
 
 
+def waker_id(number: int) -> str:
+    """The id of a copy that is to wake during the benchmark."""
+    return f"wakes-{number:010}"
+
+
 async def sleeper(client: Client, queue: str, seconds: int) -> dict[str, Any]:
-    """Start the workflow `sleeper`, which sleeps for `seconds`, and see it fall asleep."""
-    handle = await client.start_workflow(Sleeper.run, seconds, id="sleeper", task_queue=queue)
+    """Start the workflow SLEEPER_ID, which sleeps for `seconds`, and see it fall asleep."""
+    handle = await client.start_workflow(Sleeper.run, seconds, id=SLEEPER_ID, task_queue=queue)
     while True:
         history = await handle.fetch_history()
         if any(event.event_type == EventType.EVENT_TYPE_TIMER_STARTED for event in history.events):
@@ -39,14 +47,14 @@ async def sleeper(client: Client, queue: str, seconds: int) -> dict[str, Any]:
 
 
 async def wakers(client: Client, count: int, say: Say) -> dict[str, Any]:
-    """Wait until `sleeper-0` and so on have woken and ended, and see how late each timer fired."""
+    """Wait until those of the ids `waker_id(0)` and so on have woken and ended, and see how late each timer fired."""
     late = []
     deadline = time.monotonic() + WAKE_SECONDS_MAX
     for number in range(count):
-        handle = client.get_workflow_handle(f"sleeper-{number}")
+        handle = client.get_workflow_handle(waker_id(number))
         async with asyncio.timeout(max(deadline - time.monotonic(), 0.01)):
             if await handle.result() != "awake":
-                raise AssertionError(f"sleeper-{number} did not end as it should")
+                raise AssertionError(f"{waker_id(number)} did not end as it should")
         fires = fired = 0
         for event in (await handle.fetch_history()).events:
             at = event.event_time.ToNanoseconds()
@@ -64,7 +72,8 @@ async def starts(client: Client, other: Client, queue: str, count: int, say: Say
     """Start workflows on a queue that nobody serves, one on each of two servers in turn, so that a busy machine slows both alike."""
     taken: dict[str, list[float]] = {"median_ms": [], "other_median_ms": []}
     for number in range(count + WARM_STARTS):
-        for name, each in (("median_ms", client), ("other_median_ms", other)):
+        both = [("median_ms", client), ("other_median_ms", other)]
+        for name, each in both if number % 2 else reversed(both):
             began = time.monotonic()
             await each.start_workflow(Sleeper.run, 1, id=f"start-{uuid.uuid4()}", task_queue=queue)
             taken[name].append((time.monotonic() - began) * 1000)

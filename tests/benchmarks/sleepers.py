@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,10 @@ SECOND = 1_000_000_000
 async def copy(
     file: Path, workflow_id: str, copies: Iterator[tuple[str, int]], on_step: Callable[[int], None]
 ) -> None:
-    """Copy the one run of `workflow_id` for each (workflow id, moment in ns at which its timer fires) of `copies`."""
+    """Copy the one run of `workflow_id` for each (workflow id, moment in ns at which its timer fires) of `copies`.
+
+    Their ids are as long as `workflow_id`.
+    """
     database = open_database(str(file))
     try:
         template = await database.scan(lambda c: _Template(c, workflow_id))
@@ -55,41 +60,57 @@ def count(file: Path) -> int:
 
 
 class _Template:
+    """The rows of the run that is copied. Ids are as long as those that take their place, so that they are exchanged as they are."""
+
     def __init__(self, connection: Connection, workflow_id: str) -> None:
         run = connection.execute(select(s.runs).where(s.runs.c.workflow_id == workflow_id)).mappings().one()
         self._run_id, self._workflow_id = run["run_id"], workflow_id
         self._fires_at = run["wake_at"]
-        self._rows: list[tuple[Table, dict[str, Any]]] = []
+        self._tables: list[tuple[Table, list[dict[str, Any]]]] = []
         for table in (s.runs, s.current_runs, s.history, s.metadata.tables["visibility"]):
             found = connection.execute(select(table).where(table.c.run_id == self._run_id)).mappings()
-            self._rows += [(table, dict(row)) for row in found]
+            self._tables.append((table, [dict(row) for row in found]))
 
     def write(self, connection: Connection, page: list[tuple[str, int]]) -> None:
-        rows: dict[Table, list[dict[str, Any]]] = {}
+        driver: Any = connection.connection.driver_connection
+        for table, of_table in self._tables:
+            names = [column.name for column in table.columns]
+            places = ", ".join("?" * len(names))
+            text = f"INSERT INTO {table.name} VALUES ({places})"  # noqa: S608 (the names are the schema's)
+            for row in of_table:
+                driver.executemany(text, self._copies(names, row, page))
+
+    def _copies(
+        self, names: list[str], row: dict[str, Any], page: list[tuple[str, int]]
+    ) -> Iterator[list[Any]]:
+        """`row` under other ids and at other times, for each of `page`."""
+        texts = [index for index, name in enumerate(names) if row[name] in (self._run_id, self._workflow_id)]
+        times = [index for index, name in enumerate(names) if name in _TIMES]
+        events = names.index("events") if "events" in names else None
+        values = [row[name] for name in names]
         for workflow_id, fires_at in page:
-            ids = {self._run_id: str(uuid.uuid4()), self._workflow_id: workflow_id}
-            later = fires_at - self._fires_at
-            for table, row in self._rows:
-                copied = {name: self._copied(name, value, ids, later) for name, value in row.items()}
-                rows.setdefault(table, []).append(copied)
-        for table, of_table in rows.items():
-            connection.execute(table.insert(), of_table)
+            run_id = _run_id(workflow_id)
+            copied = list(values)
+            for index in texts:
+                copied[index] = run_id if values[index] == self._run_id else workflow_id
+            for index in times:
+                copied[index] += fires_at - self._fires_at
+            if events is not None:
+                data = self._history(row["events"], fires_at - self._fires_at)
+                data = data.replace(self._run_id.encode(), run_id.encode())
+                copied[events] = data.replace(self._workflow_id.encode(), workflow_id.encode())
+            yield copied
 
-    def _copied(self, name: str, value: Any, ids: dict[str, str], later: int) -> Any:
-        if isinstance(value, str):
-            return ids.get(value, value)
-        if name in {"wake_at", "start_time", "execution_time"}:
-            return value + later
-        if name == "events":
-            return self._history(value, ids, later)
-        return value
-
-    def _history(self, data: bytes, ids: dict[str, str], later: int) -> bytes:
+    @lru_cache(maxsize=10_000)  # noqa: B019 (one template lives as long as the copying)
+    def _history(self, data: bytes, later: int) -> bytes:
         history = History.FromString(data)
         for event in history.events:
             event.event_time.FromNanoseconds(event.event_time.ToNanoseconds() + later)
-            if event.HasField("workflow_execution_started_event_attributes"):
-                started = event.workflow_execution_started_event_attributes
-                for name in ("original_execution_run_id", "first_execution_run_id", "workflow_id"):
-                    setattr(started, name, ids.get(getattr(started, name), getattr(started, name)))
         return history.SerializeToString()
+
+
+_TIMES = frozenset({"wake_at", "start_time", "execution_time"})
+
+
+def _run_id(workflow_id: str) -> str:
+    return str(uuid.UUID(bytes=blake2b(workflow_id.encode(), digest_size=16).digest(), version=4))
