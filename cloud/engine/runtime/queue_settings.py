@@ -152,6 +152,11 @@ class AllQueueSettings:
             if not settings.config.ByteSize() and not used(name):
                 del self._settings[name]
 
+    def forget_namespace(self, namespace_id: str) -> None:
+        """A namespace was deleted, with what was stored of its queues."""
+        for name in [name for name in self._settings if name[0] == namespace_id]:
+            del self._settings[name]
+
     def _settle(self, name: Name, settings: QueueSettings) -> None:
         settings.settle(asyncio.get_running_loop().time())
         self._changed(name)
