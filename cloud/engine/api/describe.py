@@ -206,8 +206,10 @@ def _pending_activity(pending: Activity) -> PendingActivityInfo:
     if progress.pause is not None:
         info.paused = True
         info.pause_info.pause_time.CopyFrom(timestamp(progress.pause.at))
-        info.pause_info.manual.identity = progress.pause.identity
-        info.pause_info.manual.reason = progress.pause.reason
+        by = info.pause_info.rule if progress.pause.rule_id else info.pause_info.manual
+        by.identity, by.reason = progress.pause.identity, progress.pause.reason
+        if progress.pause.rule_id:
+            info.pause_info.rule.rule_id = progress.pause.rule_id
     if progress.heartbeat_details:
         info.heartbeat_details.ParseFromString(progress.heartbeat_details)
     if progress.last_failure:

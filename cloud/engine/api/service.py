@@ -36,6 +36,7 @@ from cloud.engine.api.time_skipping import TimeSkippingMethods
 from cloud.engine.api.updates import WorkflowUpdates
 from cloud.engine.api.workers import WorkerMethods
 from cloud.engine.api.workflow_options import WorkflowOptions
+from cloud.engine.api.workflow_rules import WorkflowRules
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
 from cloud.engine.runtime.clock import SkippableClock
@@ -95,6 +96,7 @@ class EngineService:
             WorkflowOptions(runtime),
             WorkflowResets(runtime, resetting),
             WorkflowPauses(runtime),
+            WorkflowRules(runtime),
             BatchOperationMethods(runtime, resetting),
             histories,
             WorkflowQueries(runtime, workflow_tasks),

@@ -22,8 +22,8 @@ from temporalio.api.history.v1 import (
     HistoryEvent,
 )
 
+from cloud.engine.core import activity_rules, retry, workflow_task
 from cloud.engine.core import deadline_kinds as kinds
-from cloud.engine.core import retry, workflow_task
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import DispatchActivity, UpdateVisibility
@@ -452,9 +452,8 @@ def _retry(turn: Turn, activity: Activity, failure: Failure) -> RetryState.Value
         return RetryState.RETRY_STATE_CANCEL_REQUESTED
     if not options.HasField("retry_policy"):
         return RetryState.RETRY_STATE_RETRY_POLICY_NOT_SET
-    if progress.pause is not None and retry.is_retryable(
-        failure, options.retry_policy.non_retryable_error_types
-    ):
+    retryable = retry.is_retryable(failure, options.retry_policy.non_retryable_error_types)
+    if retryable and activity_rules.apply(turn, activity):
         _next_attempt(turn, activity, failure)  # however many there were: it waits until it is unpaused
         return None
     delay, state = retry.next_delay(
@@ -561,7 +560,8 @@ def dispatch_due(turn: Turn, key: int | str) -> None:
     activity = turn.execution.activities[int(key)]
     activity.progress.backing_off = False
     turn.progress(int(key))
-    offer(turn, activity)
+    if not activity_rules.apply(turn, activity):
+        offer(turn, activity)
 
 
 def time_out(turn: Turn, key: int | str, timeout_type: TimeoutType.ValueType) -> None:

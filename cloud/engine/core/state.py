@@ -110,6 +110,7 @@ class ActivityPause:
     identity: str = ""
     reason: str = ""
     request_id: str = ""
+    rule_id: str = ""  # of the rule that paused it; empty: people did
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ change after, so that a refusal leaves both the turn and the execution as they w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -19,6 +19,9 @@ from cloud.engine.core.effects import Effect, Meter
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import Execution
+
+if TYPE_CHECKING:
+    from cloud.engine.core.activity_rules import ActivityRule
 
 # The order in which buffered events enter the history: what ends an activity, a child or an operation goes last, so that a
 # started event always stands before it (as the real server sorts them).
@@ -92,6 +95,7 @@ class Surroundings:
     """(schedule, start time, now) -> delay to the next run in ns; -1 if there is none."""
     nexus_endpoint: Callable[[str], str] = _no_endpoint
     """The id of a Nexus endpoint by its name; raises Invalid if there is none, or none for this namespace."""
+    activity_rules: Sequence[ActivityRule] = ()
     retention: int = 0
     """How long closed runs are kept (ns)."""
 

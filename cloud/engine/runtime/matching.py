@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.query.v1 import WorkflowQuery
 
-from cloud.engine.core import activity, priority, workflow_task
+from cloud.engine.core import activity, activity_rules, priority, workflow_task
 from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
 from cloud.engine.core.errors import NoSuchTask
 from cloud.engine.core.state import Activity
@@ -105,7 +105,7 @@ class Matching:
             key,
             effect.scheduled_event_id,
             effect.stamp,
-            lambda poller: self.start_activity(
+            lambda poller: self._start_offered_activity(
                 hot, effect.scheduled_event_id, effect.stamp, poller.identity, poller.build_id
             ),
         )
@@ -212,6 +212,25 @@ class Matching:
             suffix=suffix,
         )
 
+    def _start_offered_activity(
+        self, hot: HotRun, scheduled_event_id: int, stamp: int, identity: str, build_id: str
+    ) -> StartedActivity:
+        """Give an activity attempt to the worker that takes it, unless the namespace's rules pause it.
+
+        Raises:
+            NoSuchTask: it is stale, or paused.
+        """
+        runtime = self._runtime
+        pending = hot.execution.activities.get(scheduled_event_id)
+        if runtime.around(hot.namespace).activity_rules and pending is not None:
+            waits = hot.execution.running and activity.waits(pending)
+            if waits and pending.progress.stamp == stamp:
+                with runtime.transition(hot) as turn:
+                    paused = activity_rules.apply(turn, pending)
+                if paused:
+                    raise NoSuchTask("a workflow rule paused the activity")
+        return self.start_activity(hot, scheduled_event_id, stamp, identity, build_id)
+
     def start_activity(
         self, hot: HotRun, scheduled_event_id: int, stamp: int, identity: str, build_id: str
     ) -> StartedActivity:
@@ -317,7 +336,9 @@ class Matching:
                         hot, row.scheduled_event_id, row.stamp, identity, build_id
                     )
                 else:
-                    given = self.start_activity(hot, row.scheduled_event_id, row.stamp, identity, build_id)
+                    given = self._start_offered_activity(
+                        hot, row.scheduled_event_id, row.stamp, identity, build_id
+                    )
             except NoSuchTask:
                 runtime.commits.touch().finish_task(row.task_id)
                 continue

@@ -39,6 +39,7 @@ class Namespace:
     retention: int = DAY
     search_attributes: dict[str, int] = field(default_factory=dict)
     created_at: int = 0
+    workflow_rules: dict[str, bytes] = field(default_factory=dict)  # serialized WorkflowRules, by id
 
 
 class NoSuchNamespace(Exception):

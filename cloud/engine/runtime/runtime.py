@@ -49,6 +49,7 @@ from cloud.engine.runtime.tokens import Tokens
 from cloud.engine.runtime.visible import visibility_row
 from cloud.engine.runtime.wakeups import Wakeups
 from cloud.engine.runtime.worker_registry import WorkerRegistry
+from cloud.engine.runtime.workflow_rules import activity_rules_of
 from cloud.engine.store import schema as s
 from cloud.engine.store.database import Database, StoreUnavailable
 from cloud.engine.store.deleting import delete_dead_tasks
@@ -298,6 +299,7 @@ class Runtime:
                 ids=self.ids,
                 next_cron_delay=cron.next_delay,
                 nexus_endpoint=partial(self._nexus_endpoint, namespace.namespace_id, namespace.name),
+                activity_rules=activity_rules_of(namespace),
                 retention=namespace.retention,
             )
         return found

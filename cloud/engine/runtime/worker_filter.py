@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from temporalio.api.enums.v1 import WorkerStatus
 from temporalio.api.worker.v1 import WorkerHeartbeat
 
+from cloud.engine.runtime.conditions import compiled
 from cloud.engine.store.visibility_attributes import DATETIME, KEYWORD, Attribute
-from cloud.engine.store.visibility_conditions import (
-    All,
-    Between,
-    Compare,
-    Condition,
-    Either,
-    FilterError,
-    IsNull,
-    Not,
-    StartsWith,
-    Within,
-)
+from cloud.engine.store.visibility_conditions import FilterError
 from cloud.engine.store.visibility_filter import parse_condition
 
 Matches = Callable[[WorkerHeartbeat], bool]
@@ -41,14 +30,6 @@ _TIMES: Final[dict[str, Callable[[WorkerHeartbeat], int]]] = {
     "StartTime": lambda worker: worker.start_time.ToNanoseconds(),
     "HeartbeatTime": lambda worker: worker.heartbeat_time.ToNanoseconds(),
 }
-_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 def worker_filter(query: str) -> Matches:
@@ -58,7 +39,7 @@ def worker_filter(query: str) -> Matches:
         FilterError: the query is malformed, or names what workers do not tell.
     """
     condition = parse_condition(query, _find)
-    return (lambda _: True) if condition is None else _compiled(condition)
+    return (lambda _: True) if condition is None else compiled(condition, {**_STRINGS, **_TIMES})
 
 
 def _status_name(status: int) -> str:
@@ -77,32 +58,3 @@ def _find(alias: str) -> Attribute:
         f"unknown or unsupported worker heartbeat search field: {alias[:100]} "
         f"(there are {', '.join((*_STRINGS, *_TIMES))})"
     )
-
-
-def _compiled(condition: Condition) -> Matches:
-    match condition:
-        case All():
-            every = [_compiled(each) for each in condition.conditions]
-            return lambda worker: all(matches(worker) for matches in every)
-        case Either():
-            some = [_compiled(each) for each in condition.conditions]
-            return lambda worker: any(matches(worker) for matches in some)
-        case Not():
-            matches = _compiled(condition.condition)
-            return lambda worker: not matches(worker)
-    # Empty texts are left to `=` and `!=`; a time that is not set is neither before nor after any other.
-    name = condition.attribute.field
-    value_of: Callable[[WorkerHeartbeat], Any] = _STRINGS.get(name) or _TIMES[name]
-    match condition:
-        case IsNull():
-            return lambda worker: not value_of(worker)
-        case StartsWith(prefix=prefix):
-            return lambda worker: value_of(worker).startswith(prefix)
-        case Within(values=values):
-            return lambda worker: value_of(worker) in values
-        case Between(low=low, high=high):
-            return lambda worker: bool(value_of(worker)) and low <= value_of(worker) <= high
-        case Compare():
-            compare, wanted = _OPERATORS[condition.operator], condition.value
-            return lambda worker: compare(value_of(worker), wanted)
-    raise AssertionError(f"a condition that no attribute of workers can have: {condition}")

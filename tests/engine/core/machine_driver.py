@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Payload, Payloads, RetryPolicy, WorkflowType
@@ -38,6 +38,7 @@ from cloud.engine.core import (
     start,
     workflow_task,
 )
+from cloud.engine.core.activity_rules import ActivityRule
 from cloud.engine.core.callback import callback_of_key
 from cloud.engine.core.clock import SECOND, duration
 from cloud.engine.core.effects import Effect, StartNextRun
@@ -465,6 +466,9 @@ class RandomWalk:
             options["first_workflow_task_backoff"] = duration(10 * SECOND)
         self.calls_operations = seed % 3 == 0  # in walks of their own: all else would come up too seldom
         self.driver = Driver(**options)
+        if self.random.random() < 0.15:
+            rule = ActivityRule("rule", "me", "why", 0, lambda _, pending: pending.progress.attempt == 2)
+            self.driver.around = replace(self.driver.around, activity_rules=(rule,))
         self.names = 0
         self.waiting: dict[str, Request] = {}
         self.sent: dict[str, Request] = {}
