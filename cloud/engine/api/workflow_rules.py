@@ -117,6 +117,7 @@ class WorkflowRules:
         self, request: TriggerWorkflowRuleRequest, context: CallContext
     ) -> TriggerWorkflowRuleResponse:
         """Refused, as the real server does."""
+        checks.namespace_of(self._runtime, request.namespace)
         raise Unimplemented("method TriggerWorkflowRule not supported")
 
     def _check_switch(self, method: str) -> None:
