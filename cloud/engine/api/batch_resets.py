@@ -12,9 +12,10 @@ from cloud.engine.core.clock import to_ns
 from cloud.engine.core.errors import CoreRefusal, Invalid
 from cloud.engine.core.state import Execution
 from cloud.engine.runtime.batch_operations import Job
+from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.resetting import PAGE_BYTES, Reset, Resetting
+from cloud.engine.runtime.resetting import PAGE_BYTES, Reset, Resetting, TooManyResets
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.reading import read_events
 from cloud.rpc import RpcError
@@ -36,6 +37,8 @@ class BatchResets:
             await self._reset(hot, job, operation)
         except (CoreRefusal, NoSuchRun, RpcError) as error:
             return str(error)
+        except TooManyResets as error:
+            raise Unflushed(str(error)) from error  # the job tries again
         return ""
 
     async def _reset(self, hot: HotRun, job: Job, operation: Any) -> None:

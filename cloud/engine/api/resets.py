@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from temporalio.api.enums.v1 import ResetReapplyExcludeType, ResetReapplyType
+from temporalio.api.enums.v1 import (
+    ResetReapplyExcludeType,
+    ResetReapplyType,
+    ResourceExhaustedCause,
+    ResourceExhaustedScope,
+)
+from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 from temporalio.api.workflow.v1 import PostResetOperation
 from temporalio.api.workflowservice.v1 import (
     ResetWorkflowExecutionRequest,
@@ -14,9 +20,9 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.api.workflow_options import apply_change, check_change
 from cloud.engine.core.turn import Turn
-from cloud.engine.runtime.resetting import Reset, Resetting
+from cloud.engine.runtime.resetting import Reset, Resetting, TooManyResets
 from cloud.engine.runtime.runtime import Runtime
-from cloud.rpc import CallContext, InvalidArgument
+from cloud.rpc import CallContext, InvalidArgument, ResourceExhausted
 
 OPERATIONS_MAX = 100
 """Operations behind one reset."""
@@ -46,18 +52,23 @@ class WorkflowResets:
         namespace = checks.namespace_of(self._runtime, request.namespace)
         base = await self._runtime.find(namespace, execution.workflow_id, execution.run_id)
         check_operations(request.post_reset_operations, base.execution.started.task_queue.name)
-        made = await self._resetting.reset(
-            namespace,
-            execution.workflow_id,
-            execution.run_id,
-            Reset(
-                finish_event_id=request.workflow_task_finish_event_id,
-                reason=request.reason,
-                request_id=request.request_id,
-                excluded=excluded,
-                operate=lambda turn: carry_out(turn, request.post_reset_operations),
-            ),
+        wanted = Reset(
+            finish_event_id=request.workflow_task_finish_event_id,
+            reason=request.reason,
+            request_id=request.request_id,
+            excluded=excluded,
+            operate=lambda turn: carry_out(turn, request.post_reset_operations),
         )
+        try:
+            made = await self._resetting.reset(namespace, execution.workflow_id, execution.run_id, wanted)
+        except TooManyResets as error:
+            raise ResourceExhausted(
+                str(error),
+                ResourceExhaustedFailure(
+                    cause=ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
+                    scope=ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
+                ),
+            ) from None
         return ResetWorkflowExecutionResponse(run_id=made.run_id)
 
 

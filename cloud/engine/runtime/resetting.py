@@ -29,6 +29,7 @@ from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.database import StoreUnavailable
 from cloud.engine.store.reading import read_events, read_history_rows
 from cloud.engine.store.rows import HistoryRow
+from cloud.engine.store.turns import TooManyWaiting, Turns
 from cloud.engine.store.writing import LeaseLost, copy_ahead, undo_copies
 
 PAGE_BYTES = 1024 * 1024
@@ -39,6 +40,11 @@ FOLD_EVENTS = 500
 
 ATTEMPTS_MAX = 20
 """How often what is read of a workflow that goes on meanwhile is read again."""
+
+RESETS_MAX = 4
+RESETS_PER_TENANT_MAX = 2
+RESETS_WAITING_MAX = 100
+"""Resets that copy at once, in all and of one namespace, since each may hold a history's worth of events; and how many of one wait."""
 
 RESETTER = "history-resetter"
 
@@ -57,6 +63,10 @@ class Reset:
     request_id: str
     excluded: Excluded
     operate: Callable[[Turn], None]
+
+
+class TooManyResets(Exception):
+    """So many resets of the namespace wait already that one more is not taken."""
 
 
 @dataclass(slots=True)
@@ -83,6 +93,7 @@ class Resetting:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._turns = Turns(RESETS_MAX, per_tenant=RESETS_PER_TENANT_MAX, waiting_max=RESETS_WAITING_MAX)
         runtime.at_start(self._undo_copies)
 
     async def _undo_copies(self) -> None:
@@ -96,7 +107,18 @@ class Resetting:
             NoSuchRun: it is not there.
             Invalid: there is no such point in it, or too much would come again.
             Unflushed: it did not become durable.
+            TooManyResets: at once.
         """
+        try:
+            async with self._turns.of(namespace.namespace_id):
+                return await self._reset_once(namespace, workflow_id, run_id, wanted)
+        except TooManyWaiting:
+            raise TooManyResets(
+                f"{RESETS_WAITING_MAX} resets of this namespace wait already: try again later"
+            ) from None
+
+    async def _reset_once(self, namespace: Namespace, workflow_id: str, run_id: str, wanted: Reset) -> HotRun:
+        self._runtime.runs.require_room(namespace.namespace_id)
         async with self._runtime.id_lock(namespace.namespace_id, workflow_id):
             base = await self._runtime.find(namespace, workflow_id, run_id)
             known = await self._made_before(base, wanted.request_id)

@@ -240,9 +240,12 @@ class Driver:
         sticky: bool = False,
         messages: Sequence[ProtocolMessage] = (),
         sent_updates: Mapping[str, Request] | None = None,
+        checksum: str = "",
     ) -> completion.Completed | None:
         task = self.live.workflow_task
-        request = RespondWorkflowTaskCompletedRequest(identity="worker", commands=commands, messages=messages)
+        request = RespondWorkflowTaskCompletedRequest(
+            identity="worker", commands=commands, messages=messages, binary_checksum=checksum
+        )
         if sticky:
             request.sticky_attributes.worker_task_queue.name = "sticky"
             request.sticky_attributes.schedule_to_start_timeout.seconds = 5

@@ -16,17 +16,19 @@ from cloud.engine.core.limits import Limits
 from cloud.engine.runtime import resetting
 from cloud.engine.store import schema as s
 from cloud.engine.store.database import Database
-from cloud.rpc import InvalidArgument, Unavailable
+from cloud.rpc import InvalidArgument, ResourceExhausted, Unavailable
 from tests.engine.runtime.harness import NAMESPACE, Engine, FaultyDatabase, engine
 
 SIGNALS = 40
 
 
-async def reset(found: Engine, event_id: int = 4, request_id: str = "r", run_id: str = "") -> str:
+async def reset(
+    found: Engine, event_id: int = 4, request_id: str = "r", run_id: str = "", workflow_id: str = "wf"
+) -> str:
     request = ResetWorkflowExecutionRequest(
         namespace=NAMESPACE, workflow_task_finish_event_id=event_id, request_id=request_id, reason="why"
     )
-    request.workflow_execution.workflow_id = "wf"
+    request.workflow_execution.workflow_id = workflow_id
     request.workflow_execution.run_id = run_id
     return str((await found.call("ResetWorkflowExecution", request)).run_id)
 
@@ -196,3 +198,23 @@ async def test_more_than_a_history_may_hold(database: Database) -> None:
         with pytest.raises(InvalidArgument, match="exceed"):
             await reset(found)
         assert await found.status("wf") == 1
+
+
+async def test_more_resets_than_may_wait(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resetting, "RESETS_WAITING_MAX", 1)
+    faulty = FaultyDatabase(database)
+    async with engine(faulty) as found:
+        for number in range(4):
+            await found.start(f"wf{number}")
+            await found.complete(await found.poll())
+        faulty.writing.close()
+        waiting = [
+            asyncio.create_task(reset(found, workflow_id=f"wf{number}"))
+            for number in range(resetting.RESETS_PER_TENANT_MAX + 1)
+        ]
+        await faulty.writing.reached.wait()
+        with pytest.raises(ResourceExhausted):
+            await reset(found, workflow_id="wf3")
+        faulty.writing.open()
+        await asyncio.gather(*waiting)
+        await reset(found, workflow_id="wf3")
