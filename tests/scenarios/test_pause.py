@@ -15,7 +15,7 @@ from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 
 from . import commands as c
-from .raw import Scenario
+from .raw import CLOSE_EVENT, Scenario
 from .resets import reset
 from .snapshots import expect
 from .updates import sent, told
@@ -402,6 +402,19 @@ async def test_lists(s: Scenario) -> None:
     )
     await unpause(s)
     assert await status(s) == "RUNNING"
+
+
+async def test_last_event_of_a_paused_run(s: Scenario) -> None:
+    await s.start()
+    await s.step(c.timer("t", 600))
+    await pause(s)
+    page = await s.history_page(history_event_filter_type=CLOSE_EVENT)
+    s.expect_events(
+        page.history.events,
+        """
+        6 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
+    """,
+    )
 
 
 async def test_reset(s: Scenario) -> None:

@@ -16,6 +16,7 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.core import workflow_task
 from cloud.engine.core.close import new_run_id_of
+from cloud.engine.core.state import PAUSED
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.polling import HISTORY_POLL_S, long_poll_timeout_s
@@ -106,6 +107,11 @@ class Histories:
     async def _close_event(
         self, hot: HotRun, request: GetWorkflowExecutionHistoryRequest, context: CallContext
     ) -> GetWorkflowExecutionHistoryResponse:
+        if hot.execution.shown_status == PAUSED and not request.wait_new_event:
+            newest = hot.execution.next_event_id - 1  # what `temporal workflow describe` makes do with
+            return GetWorkflowExecutionHistoryResponse(
+                history=History(events=await self._read(hot, newest, newest, count_max=1))
+            )
         if hot.execution.running:
             ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
             namespace = hot.namespace
