@@ -30,6 +30,14 @@ from .workers import SEARCH_ATTRIBUTES
 
 START_SECONDS = 20.0
 
+DYNAMIC_CONFIG = {
+    "matching.wv.VersionDrainageStatusVisibilityGracePeriod": '"1s"',
+    "matching.wv.VersionDrainageStatusRefreshInterval": '"1s"',
+    "matching.maxVersionsInDeployment": "3",
+    "matching.maxTaskQueuesInDeploymentVersion": "3",
+}
+"""What the server under test is started with, so that limits and waits are within reach of a test."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
@@ -67,6 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 "--headless",
                 "--db",
                 str(folder / "cell.db"),
+                *(f"--dynamic-config-value={name}={value}" for name, value in DYNAMIC_CONFIG.items()),
             ],
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -11,6 +11,7 @@ from google.protobuf import any_pb2, duration_pb2, symbol_database, timestamp_pb
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.service import RPCError
 
@@ -159,6 +160,8 @@ def _plain(value: Any, names: Names) -> str | None:
     if isinstance(value, TaskQueue):
         kind = enum_name(TaskQueue.DESCRIPTOR.fields_by_name["kind"], value.kind).lower()
         return names.clean(value.name) + ("" if kind in {"normal", "unspecified"} else f"({kind})")
+    if isinstance(value, WorkerDeploymentVersion):
+        return names.clean(f"{value.deployment_name}:{value.build_id}")
     return None
 
 

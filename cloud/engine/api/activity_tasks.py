@@ -29,6 +29,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.versioned_workers import VersionedWorkers
 from cloud.engine.core import activity, priority
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import NoSuchTask, RunClosed
@@ -53,9 +54,10 @@ _GONE = "invalid activityID or activity already timed out or invoking workflow i
 class ActivityTasks:
     """See the module's head."""
 
-    def __init__(self, runtime: Runtime, matching: Matching) -> None:
+    def __init__(self, runtime: Runtime, matching: Matching, workers: VersionedWorkers) -> None:
         self._runtime = runtime
         self._matching = matching
+        self._workers = workers
 
     # --- poll ---
 
@@ -67,6 +69,7 @@ class ActivityTasks:
         checks.check_polled_queue(request, self._runtime.limits)
         checks.check_identity(request.identity, self._runtime.limits)
         checks.check_poll_time(context)
+        version = await self._workers.version_of_poll(namespace, request, rows.ACTIVITY_TASK)
         given = await self._matching.poll(
             namespace,
             request.task_queue.name,
@@ -75,6 +78,8 @@ class ActivityTasks:
             build_id=request.deployment_options.build_id or request.worker_version_capabilities.build_id,
             timeout_s=long_poll_timeout_s(context),
             tasks_per_second=_tasks_per_second(request),
+            version=version,
+            options=request.deployment_options if request.HasField("deployment_options") else None,
         )
         if given is None:
             return PollActivityTaskQueueResponse()

@@ -42,7 +42,8 @@ class BatchResets:
         return ""
 
     async def _reset(self, hot: HotRun, job: Job, operation: Any) -> None:
-        check_operations(operation.post_reset_operations, hot.execution.started.task_queue.name)
+        queue = hot.execution.started.task_queue.name
+        check_operations(self._runtime, hot.namespace, operation.post_reset_operations, queue)
         options = operation.options if operation.HasField("options") else operation
         excluded = excluded_types(
             options.reset_reapply_type, getattr(options, "reset_reapply_exclude_types", ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from temporalio.api.common.v1 import Memo, RetryPolicy, WorkerVersionStamp, WorkflowExecution
 from temporalio.api.enums.v1 import (
+    ContinueAsNewVersioningBehavior,
     EventType,
     PendingActivityState,
     PendingWorkflowTaskState,
@@ -31,6 +32,7 @@ from cloud.engine.api.nexus_descriptions import pending_operation
 from cloud.engine.core import start
 from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.state import Activity, Child, Execution
+from cloud.engine.core.versions import message_of, older, version_of
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.visible import attribute_types, search_attributes
@@ -134,12 +136,7 @@ def _info(hot: HotRun) -> WorkflowExecutionInfo:
     info.auto_reset_points.points.extend(execution.reset_points.values())
     if execution.options.HasField("priority"):
         info.priority.CopyFrom(execution.options.priority)
-    if execution.was_overridden:
-        info.versioning_info.SetInParent()
-    if execution.options.HasField("versioning_override"):
-        override = info.versioning_info.versioning_override
-        override.CopyFrom(execution.options.versioning_override)
-        override.behavior = VersioningBehavior.VERSIONING_BEHAVIOR_AUTO_UPGRADE  # the older form is told too
+    _tell_version(execution, info)
     shown = described(search_attributes(execution), attribute_types(hot))
     info.search_attributes.CopyFrom(shown) if shown else info.search_attributes.SetInParent()
     if started.HasField("parent_workflow_execution"):
@@ -151,6 +148,38 @@ def _info(hot: HotRun) -> WorkflowExecutionInfo:
         info.close_time.CopyFrom(timestamp(execution.close_time))
         info.execution_duration.CopyFrom(duration(max(execution.close_time - execution_time, 0)))
     return info
+
+
+def _tell_version(execution: Execution, info: WorkflowExecutionInfo) -> None:
+    """On which version of its workers the run is, in today's form and the older ones."""
+    progress = execution.volatile.version_progress
+    info.worker_deployment_name = execution.deployment_name
+    if not (execution.was_overridden or execution.behavior or progress):
+        return
+    told = info.versioning_info
+    told.behavior = VersioningBehavior.ValueType(execution.behavior)
+    told.continue_as_new_initial_versioning_behavior = ContinueAsNewVersioningBehavior.ValueType(
+        execution.initial_behavior
+    )
+    if execution.version:
+        told.deployment_version.CopyFrom(message_of(execution.version))  # type: ignore[arg-type]
+        told.version = older(execution.version)
+    else:
+        told.SetInParent()
+    if progress is not None:
+        told.revision_number = progress.revision
+        if progress.transition is not None:
+            told.version_transition.version = older(progress.transition)
+            if progress.transition:
+                told.version_transition.deployment_version.CopyFrom(message_of(progress.transition))  # type: ignore[arg-type]
+    if execution.options.HasField("versioning_override"):
+        override = told.versioning_override
+        override.CopyFrom(execution.options.versioning_override)
+        if override.auto_upgrade:
+            override.behavior = VersioningBehavior.VERSIONING_BEHAVIOR_AUTO_UPGRADE
+        elif override.HasField("pinned"):
+            override.behavior = VersioningBehavior.VERSIONING_BEHAVIOR_PINNED
+            override.pinned_version = older(version_of(override.pinned.version))
 
 
 def _extended(execution: Execution) -> WorkflowExecutionExtendedInfo:
@@ -200,6 +229,9 @@ def _pending_activity(pending: Activity) -> PendingActivityInfo:
         maximum_attempts=now.retry_policy.maximum_attempts,
         last_worker_identity=progress.identity,
     )
+    if progress.version:
+        info.last_deployment_version.CopyFrom(message_of(progress.version))  # type: ignore[arg-type]
+        info.last_worker_deployment_version = older(progress.version)
     if now.HasField("priority"):
         info.priority.CopyFrom(now.priority)
         info.activity_options.priority.CopyFrom(now.priority)

@@ -20,6 +20,7 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.api.workflow_options import apply_change, check_change
 from cloud.engine.core.turn import Turn
+from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.resetting import Reset, Resetting, TooManyResets
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, InvalidArgument, ResourceExhausted
@@ -51,7 +52,12 @@ class WorkflowResets:
         excluded = excluded_types(request.reset_reapply_type, request.reset_reapply_exclude_types)
         namespace = checks.namespace_of(self._runtime, request.namespace)
         base = await self._runtime.find(namespace, execution.workflow_id, execution.run_id)
-        check_operations(request.post_reset_operations, base.execution.started.task_queue.name)
+        check_operations(
+            self._runtime,
+            namespace,
+            request.post_reset_operations,
+            base.execution.started.task_queue.name,
+        )
         wanted = Reset(
             finish_event_id=request.workflow_task_finish_event_id,
             reason=request.reason,
@@ -90,7 +96,9 @@ def excluded_types(
     return frozenset(found)
 
 
-def check_operations(operations: Sequence[PostResetOperation], queue: str) -> None:
+def check_operations(
+    runtime: Runtime, namespace: Namespace, operations: Sequence[PostResetOperation], queue: str
+) -> None:
     """Check what is to be done to the new run; `queue` is its task queue.
 
     Raises:
@@ -107,7 +115,7 @@ def check_operations(operations: Sequence[PostResetOperation], queue: str) -> No
         change = operation.update_workflow_options
         if not change.HasField("update_mask"):
             raise InvalidArgument("UpdateMask is required")
-        check_change(change.workflow_execution_options, change.update_mask, queue)
+        check_change(runtime, namespace, change.workflow_execution_options, change.update_mask, queue)
 
 
 def carry_out(turn: Turn, operations: Sequence[PostResetOperation]) -> None:

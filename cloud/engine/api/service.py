@@ -16,7 +16,10 @@ from cloud.engine.api.activity_execution_operations import ActivityExecutionOper
 from cloud.engine.api.activity_operations import ActivityOperations
 from cloud.engine.api.activity_tasks import ActivityTasks
 from cloud.engine.api.batch_operations import BatchOperationMethods
+from cloud.engine.api.deployment_routing import DeploymentRouting
+from cloud.engine.api.deployments import DeploymentMethods
 from cloud.engine.api.describe import Descriptions
+from cloud.engine.api.first_deployments import FirstDeploymentMethods
 from cloud.engine.api.histories import Histories
 from cloud.engine.api.lists import Lists
 from cloud.engine.api.multi_operation import MultiOperations
@@ -34,12 +37,14 @@ from cloud.engine.api.task_queue_config import TaskQueueConfigMethods
 from cloud.engine.api.task_queues import TaskQueueMethods
 from cloud.engine.api.time_skipping import TimeSkippingMethods
 from cloud.engine.api.updates import WorkflowUpdates
+from cloud.engine.api.versioned_workers import VersionedWorkers
 from cloud.engine.api.workers import WorkerMethods
 from cloud.engine.api.workflow_options import WorkflowOptions
 from cloud.engine.api.workflow_rules import WorkflowRules
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
 from cloud.engine.runtime.clock import SkippableClock
+from cloud.engine.runtime.deployments import Deployments
 from cloud.engine.runtime.matching import Matching
 from cloud.engine.runtime.nexus_callbacks import Callbacks
 from cloud.engine.runtime.nexus_calls import NexusCalls
@@ -74,15 +79,17 @@ class EngineService:
         starting = Starting(runtime)
         matching = Matching(runtime)
         schedules = Schedules(runtime, starting)
+        deployments = Deployments(runtime)
         Transfers(runtime, starting, schedules)
         NexusCalls(runtime)
         completions = NexusCompletions(runtime)
         Callbacks(runtime, completions, None)
         resetting = Resetting(runtime)
         histories = Histories(runtime)
-        activity_tasks = ActivityTasks(runtime, matching)
+        workers = VersionedWorkers(runtime, deployments)
+        activity_tasks = ActivityTasks(runtime, matching, workers)
         activity_operations = ActivityOperations(runtime)
-        workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks)
+        workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks, workers)
         workflows = Workflows(runtime, starting, workflow_tasks)
         updates = WorkflowUpdates(runtime)
         clock = runtime.clock
@@ -107,6 +114,9 @@ class EngineService:
             ScheduleMethods(runtime, schedules),
             NamespaceMethods(runtime),
             TaskQueueMethods(runtime),
+            DeploymentMethods(runtime, deployments),
+            DeploymentRouting(runtime, deployments),
+            FirstDeploymentMethods(),
             TaskQueueConfigMethods(runtime),
             WorkerMethods(runtime),
             System(runtime),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import (
     BuildIdTaskReachability,
@@ -18,7 +15,6 @@ from temporalio.api.taskqueue.v1 import (
     TaskIdBlock,
     TaskQueueConfig,
     TaskQueuePartitionMetadata,
-    TaskQueueStats,
     TaskQueueStatus,
     TaskQueueTypeInfo,
     TaskQueueVersionInfo,
@@ -34,17 +30,17 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.task_queue_stats import QueueStats, total
 from cloud.engine.api.workers import record_heartbeats
 from cloud.engine.core import workflow_task
-from cloud.engine.core.clock import duration, timestamp
-from cloud.engine.core.priority import DEFAULT_LEVEL
+from cloud.engine.core.clock import timestamp
+from cloud.engine.core.versions import UNVERSIONED, from_older, message_of, older
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.queue_settings import QueueSettings
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
-from cloud.engine.store.reading import count_tasks
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, TaskRow
 from cloud.rpc import CallContext, InvalidArgument
 
@@ -52,7 +48,6 @@ BUILD_IDS_MAX = 100
 """Versions that one call may ask for."""
 
 _WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
-_UNVERSIONED = "__unversioned__"
 _NEVER = Timestamp(seconds=-62_135_596_800)
 """The year 1: how the real server says that nothing was ever set."""
 
@@ -68,6 +63,7 @@ class TaskQueueMethods:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._stats = QueueStats(runtime)
 
     async def describe_task_queue(
         self, request: DescribeTaskQueueRequest, context: CallContext
@@ -81,8 +77,7 @@ class TaskQueueMethods:
             return await self._by_version(namespace, request)
         key = self._key(namespace, request.task_queue.name, request.task_queue_type)
         response = DescribeTaskQueueResponse(
-            pollers=self._pollers(key),
-            versioning_info=TaskQueueVersioningInfo(current_version=_UNVERSIONED, update_time=_NEVER),
+            pollers=self._pollers(key, all_versions=True), versioning_info=self._routing(key)
         )
         rate, source = self._rate(key)
         response.effective_rate_limit.requests_per_second = rate
@@ -92,15 +87,15 @@ class TaskQueueMethods:
             if config is not None:
                 response.config.CopyFrom(config)
         if request.report_stats or request.include_task_queue_status:
-            by_level = await self._stats(key)
+            by_level = await self._stats.of_all(self._lanes(key))
             if request.report_stats:
-                response.stats.CopyFrom(_total(by_level))
+                response.stats.CopyFrom(total(by_level))
                 for level, stats in by_level.items():
                     response.stats_by_priority_key[level].CopyFrom(stats)
             if request.include_task_queue_status:
                 response.task_queue_status.CopyFrom(
                     TaskQueueStatus(
-                        backlog_count_hint=_total(by_level).approximate_backlog_count,
+                        backlog_count_hint=total(by_level).approximate_backlog_count,
                         rate_per_second=rate,
                         task_id_block=TaskIdBlock(start_id=1, end_id=100_000),
                     )
@@ -110,7 +105,7 @@ class TaskQueueMethods:
     async def _by_version(
         self, namespace: Namespace, request: DescribeTaskQueueRequest
     ) -> DescribeTaskQueueResponse:
-        """The mode that the `temporal` CLI reads: each version by itself. Here all tasks are unversioned."""
+        """The mode that the `temporal` CLI reads: each version by itself."""
         asked = request.versions
         build_ids = set(asked.build_ids)
         if len(build_ids) > BUILD_IDS_MAX:
@@ -124,12 +119,14 @@ class TaskQueueMethods:
                 TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
                 TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
             ):
-                key = None if build_id else self._key(namespace, request.task_queue.name, task_type)
+                key = self._key(namespace, request.task_queue.name, task_type)
+                if key is not None and build_id:
+                    key = key._replace(version=_version_meant(build_id))
                 of_type = TaskQueueTypeInfo()
                 if request.report_pollers:
                     of_type.pollers.extend(self._pollers(key))
                 if request.report_stats:
-                    of_type.stats.CopyFrom(_total(await self._stats(key)))
+                    of_type.stats.CopyFrom(total(await self._stats.of_version(key)))
                 info.types_info[task_type].CopyFrom(of_type)
             if request.report_task_reachability:
                 info.task_reachability = (
@@ -145,7 +142,13 @@ class TaskQueueMethods:
         kind = _KINDS.get(TaskQueueType.ValueType(task_type))
         return None if kind is None else QueueKey(namespace.namespace_id, name, kind)
 
-    def _pollers(self, key: QueueKey | None) -> list[PollerInfo]:
+    def _lanes(self, key: QueueKey | None) -> list[QueueKey]:
+        if key is None:
+            return []
+        versions = self._runtime.routes.versions_of(key.namespace_id, key.name, key.kind)
+        return [key, *(key._replace(version=version) for version in sorted(versions))]
+
+    def _pollers(self, key: QueueKey | None, *, all_versions: bool = False) -> list[PollerInfo]:
         if key is None:
             return []
         return [
@@ -153,33 +156,30 @@ class TaskQueueMethods:
                 last_access_time=timestamp(seen.at),
                 identity=seen.identity,
                 rate_per_second=self._rate(key)[0],
+                deployment_options=seen.options,
             )
-            for seen in self._runtime.queues.pollers_of(key)
+            for lane in (self._lanes(key) if all_versions else [key])
+            for seen in self._runtime.queues.pollers_of(lane)
         ]
 
-    async def _stats(self, key: QueueKey | None) -> dict[int, TaskQueueStats]:
-        """What waits and how fast it moves, by priority level; the usual level is always told of."""
-        if key is None:
-            return {DEFAULT_LEVEL: TaskQueueStats(approximate_backlog_age=Duration())}
-        stored = await self._runtime.database.list(
-            key.namespace_id, lambda c: count_tasks(c, key.namespace_id, key.name, key.kind)
+    def _routing(self, key: QueueKey | None) -> TaskQueueVersioningInfo:
+        route = None
+        if key is not None:
+            route = self._runtime.routes.of_queue(key.namespace_id, key.name, key.kind)
+        if route is None:
+            return TaskQueueVersioningInfo(current_version=UNVERSIONED, update_time=_NEVER)
+        changed_at = route.current_changed_at
+        info = TaskQueueVersioningInfo(
+            current_version=older(route.current), current_deployment_version=message_of(route.current)
         )
-        now = self._runtime.clock.now()
-        queue = self._runtime.queues.find(key)
-        rates = {} if queue is None else queue.rates.rates(now)
-        limited = queue is not None and self._runtime.queues.holds_back(queue)
-        found: dict[int, TaskQueueStats] = {}
-        for level in sorted({DEFAULT_LEVEL} | stored.keys() | rates.keys()):
-            count, oldest = stored.get(level, (0, 0))
-            added, dispatched = rates.get(level, (0.0, 0.0))
-            found[level] = TaskQueueStats(
-                approximate_backlog_count=count,
-                approximate_backlog_age=duration(max(now - oldest, 0)) if oldest else Duration(),
-                tasks_add_rate=added,
-                tasks_dispatch_rate=dispatched,
-                rate_limiting_active=limited,
-            )
-        return found
+        if route.is_ramping:
+            info.ramping_version = older(route.ramping)
+            info.ramping_version_percentage = route.percentage
+            changed_at = max(changed_at, route.ramping_changed_at)
+            if route.ramping:
+                info.ramping_deployment_version.CopyFrom(message_of(route.ramping))  # type: ignore[arg-type]
+        info.update_time.CopyFrom(timestamp(changed_at) if changed_at else _NEVER)
+        return info
 
     def _rate(self, key: QueueKey | None) -> tuple[float, RateLimitSource.ValueType]:
         settings = (
@@ -264,13 +264,9 @@ class TaskQueueMethods:
         return True
 
 
-def _total(by_level: Mapping[int, TaskQueueStats]) -> TaskQueueStats:
-    """Of all levels together; as old as the oldest."""
-    oldest = max((stats.approximate_backlog_age.ToNanoseconds() for stats in by_level.values()), default=0)
-    return TaskQueueStats(
-        approximate_backlog_count=sum(stats.approximate_backlog_count for stats in by_level.values()),
-        approximate_backlog_age=duration(oldest) if oldest else Duration(),
-        tasks_add_rate=sum(stats.tasks_add_rate for stats in by_level.values()),
-        tasks_dispatch_rate=sum(stats.tasks_dispatch_rate for stats in by_level.values()),
-        rate_limiting_active=any(stats.rate_limiting_active for stats in by_level.values()),
-    )
+def _version_meant(build_id: str) -> str:
+    """The version that a caller means where the API has a build id: it may name the deployment before it."""
+    try:
+        return from_older(build_id)
+    except ValueError:
+        return f":{build_id}"  # no version of a deployment

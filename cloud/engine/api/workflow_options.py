@@ -12,11 +12,13 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.api.field_masks import check_paths, paths_of
 from cloud.engine.api.versioning_overrides import check_override
-from cloud.engine.core import options
+from cloud.engine.core import options, versioning
 from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Execution
 from cloud.engine.core.turn import Turn
+from cloud.engine.core.versions import message_of
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
 
@@ -81,15 +83,17 @@ def change_options(
     if not execution.running:
         raise RunClosed("workflow execution already completed")
     if wanted.HasField("versioning_override"):
-        _check_pinned_in_place(execution, wanted)
-        check_override(wanted.versioning_override, execution.started.task_queue.name)
+        wanted = _pinned_in_place(execution, wanted)
+        check_override(runtime, hot.namespace, wanted.versioning_override, execution.started.task_queue.name)
     merged = _merged(execution.options, wanted, paths_of(mask))
     with runtime.transition(hot) as turn:
         options.update(turn, merged, identity=identity)
     return merged
 
 
-def check_change(wanted: WorkflowExecutionOptions, mask: FieldMask, queue: str) -> None:
+def check_change(
+    runtime: Runtime, namespace: Namespace, wanted: WorkflowExecutionOptions, mask: FieldMask, queue: str
+) -> None:
     """Check a change that is to be made to a run that is not there yet (`apply_change`); `queue` is its task queue.
 
     Raises:
@@ -101,7 +105,7 @@ def check_change(wanted: WorkflowExecutionOptions, mask: FieldMask, queue: str) 
         raise InvalidArgument(f"error applying update_options: {error}") from None
     check_options(wanted)
     if wanted.HasField("versioning_override"):
-        check_override(wanted.versioning_override, queue)
+        check_override(runtime, namespace, wanted.versioning_override, queue)
     _merged(WorkflowExecutionOptions(), wanted, paths_of(mask))
 
 
@@ -110,16 +114,28 @@ def apply_change(turn: Turn, wanted: WorkflowExecutionOptions, mask: FieldMask) 
     options.update(turn, _merged(turn.execution.options, wanted, paths_of(mask)), identity="", meter="")
 
 
-def _check_pinned_in_place(execution: Execution, wanted: WorkflowExecutionOptions) -> None:
-    """A pin without a version means the version that the workflow is pinned to, and none is."""
+def _pinned_in_place(execution: Execution, wanted: WorkflowExecutionOptions) -> WorkflowExecutionOptions:
+    """A pin without a version means the version that the workflow is pinned to.
+
+    Raises:
+        FailedPrecondition: it is pinned to none.
+    """
     override = wanted.versioning_override
-    if override.pinned.behavior and not override.pinned.HasField("version"):
-        upgrades = execution.options.versioning_override.auto_upgrade
+    if not override.pinned.behavior or override.pinned.HasField("version"):
+        return wanted
+    behavior = versioning.effective_behavior(execution)
+    if behavior != versioning.PINNED:
+        upgrades = behavior == versioning.AUTO_UPGRADE
         raise FailedPrecondition(
             "must specify a specific pinned override version because workflow with id "
             f"{execution.key.workflow_id} has behavior {'AutoUpgrade' if upgrades else 'Unspecified'} "
             "and is not yet pinned to any version"
         )
+    named = WorkflowExecutionOptions()
+    named.CopyFrom(wanted)
+    version = message_of(versioning.effective_version(execution))
+    named.versioning_override.pinned.version.CopyFrom(version)  # type: ignore[arg-type]
+    return named
 
 
 def _merged(

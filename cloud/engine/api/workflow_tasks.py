@@ -33,10 +33,12 @@ from cloud.engine.api import checks
 from cloud.engine.api.activity_tasks import ActivityTasks
 from cloud.engine.api.histories import Histories
 from cloud.engine.api.search_attributes import check_search_attributes
-from cloud.engine.core import close, command_checks, completion, workflow_task
+from cloud.engine.api.versioned_workers import VersionedWorkers, check_behavior, check_options
+from cloud.engine.core import close, command_checks, completion, versioning, workflow_task
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Sticky
+from cloud.engine.core.versioning import Taker
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.matching import Matching, StartedWorkflowTask
 from cloud.engine.runtime.namespaces import Namespace
@@ -55,10 +57,16 @@ class WorkflowTasks:
     """See the module's head."""
 
     def __init__(
-        self, runtime: Runtime, matching: Matching, histories: Histories, activity_tasks: ActivityTasks
+        self,
+        runtime: Runtime,
+        matching: Matching,
+        histories: Histories,
+        activity_tasks: ActivityTasks,
+        workers: VersionedWorkers,
     ) -> None:
         self._runtime = runtime
         self._matching = matching
+        self._workers = workers
         self._histories = histories
         self._activity_tasks = activity_tasks
 
@@ -72,6 +80,7 @@ class WorkflowTasks:
         checks.check_polled_queue(request, self._runtime.limits)
         checks.check_identity(request.identity, self._runtime.limits)
         checks.check_poll_time(context)
+        version = await self._workers.version_of_poll(namespace, request, rows.WORKFLOW_TASK)
         given = await self._matching.poll(
             namespace,
             request.task_queue.name,
@@ -79,6 +88,9 @@ class WorkflowTasks:
             identity=request.identity,
             build_id=request.deployment_options.build_id or request.worker_version_capabilities.build_id,
             timeout_s=long_poll_timeout_s(context),
+            version=version,
+            options=request.deployment_options if request.HasField("deployment_options") else None,
+            sticky=request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY,
         )
         if given is None:
             return PollWorkflowTaskQueueResponse()
@@ -171,6 +183,7 @@ class WorkflowTasks:
         checks.check_length(
             request.sticky_attributes.worker_task_queue.name, "TaskQueue", self._runtime.limits
         )
+        check_options(request.deployment_options)
         hot, token = await self._in_flight(namespace, request.task_token)
         with self._runtime.transition(hot) as turn:
             workflow_task.require_in_flight(
@@ -180,6 +193,7 @@ class WorkflowTasks:
                 token.attempt,
                 token.started_time,
             )
+            check_behavior(request)
             if hot.execution.paused is not None and request.force_create_new_workflow_task:
                 raise FailedPrecondition(
                     "Workflow is paused and force create new workflow task is not allowed."
@@ -199,7 +213,9 @@ class WorkflowTasks:
             await self._runtime.durable(hot)
             raise InvalidArgument(completion.refusal_message(completed.refusal))
         eager = [
-            self._matching.start_activity(hot, event_id, 0, request.identity, _build_id(request))
+            self._matching.start_activity(
+                hot, event_id, 0, request.identity, _build_id(request), _eager_taker(hot)
+            )
             for event_id in sorted(completed.eager_activities & hot.execution.activities.keys())
             if hot.execution.running
         ]
@@ -220,12 +236,19 @@ class WorkflowTasks:
             return None
         if task.started_event_id:
             return None
+        if versioning.transition_of(hot.execution) is not None:
+            return None  # the next task is another version's
         return self._start(hot, request.identity, _build_id(request), as_sticky=True)
 
     def _start(self, hot: HotRun, identity: str, build_id: str, *, as_sticky: bool) -> StartedWorkflowTask:
         task = hot.execution.workflow_task
         started = self._matching.start_workflow_task(
-            hot, task.scheduled_event_id, task.dispatch, identity, build_id
+            hot,
+            task.scheduled_event_id,
+            task.dispatch,
+            identity,
+            build_id,
+            Taker(versioning.effective_version(hot.execution), 0, "", -1),
         )
         if as_sticky:
             started.sticky = True
@@ -371,6 +394,11 @@ def _ids(hot: HotRun) -> WorkflowExecution:
 
 def _build_id(request: RespondWorkflowTaskCompletedRequest) -> str:
     return request.deployment_options.build_id or request.worker_version_stamp.build_id
+
+
+def _eager_taker(hot: HotRun) -> Taker:
+    """Activities that a worker gets with the reply are its run's version's."""
+    return Taker(versioning.effective_version(hot.execution))
 
 
 def _check_sequence(request: RespondWorkflowTaskCompletedRequest) -> None:

@@ -295,7 +295,7 @@ class Workflows:
         checks.check_memo(request.memo, limits)
         checks.check_priority(request.priority)
         if request.HasField("versioning_override"):
-            check_override(request.versioning_override, request.task_queue.name)
+            check_override(self._runtime, namespace, request.versioning_override, request.task_queue.name)
         check_search_attributes(namespace, request.search_attributes)
         self._runtime.runs.require_room(namespace.namespace_id)
 

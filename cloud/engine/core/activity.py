@@ -22,7 +22,7 @@ from temporalio.api.history.v1 import (
     HistoryEvent,
 )
 
-from cloud.engine.core import activity_rules, retry, workflow_task
+from cloud.engine.core import activity_rules, retry, versioning, workflow_task
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.deadlines import push
@@ -209,13 +209,29 @@ def offer(turn: Turn, activity: Activity) -> None:
         )
 
 
+def offer_anew(turn: Turn) -> None:
+    """Which workers may have the run's activities changed: the attempts that wait are offered once more."""
+    for pending in turn.execution.activities.values():
+        if waits(pending):
+            pending.progress.stamp += 1
+            turn.progress(pending.scheduled_event_id)
+            offer(turn, pending)
+
+
 def start(
-    turn: Turn, *, scheduled_event_id: int, stamp: int, request_id: str, identity: str, build_id: str = ""
+    turn: Turn,
+    *,
+    scheduled_event_id: int,
+    stamp: int,
+    request_id: str,
+    identity: str,
+    build_id: str = "",
+    version: str = "",
 ) -> Activity:
-    """A worker takes this attempt.
+    """A worker takes this attempt. While the run moves to another version they wait: they are offered anew when it has.
 
     Raises:
-        NoSuchTask: the attempt is over, taken already, or the activity ended.
+        NoSuchTask: the attempt is over, taken already, or the activity ended; or the run is in transition.
     """
     execution = turn.execution
     activity = execution.activities.get(scheduled_event_id)
@@ -224,11 +240,14 @@ def start(
     progress = activity.progress
     if progress.stamp != stamp or progress.started_time:
         raise NoSuchTask("activity task already started or stale")
+    if versioning.transition_of(execution) is not None:
+        raise NoSuchTask("the workflow is moving to another version of its workers")
     progress.started_time = turn.now
     progress.last_started_time = turn.now
     progress.request_id = request_id
     progress.identity = identity
     progress.build_id = build_id
+    progress.version = version
     progress.last_heartbeat_time = 0
     turn.progress(scheduled_event_id)
     if progress.attempt > 1:
@@ -239,6 +258,19 @@ def start(
     ):
         push(execution, kind, scheduled_event_id, due(execution, scheduled_event_id))
     return activity
+
+
+def require_waiting(execution: Execution, scheduled_event_id: int, stamp: int) -> None:
+    """Check that this attempt waits for a worker.
+
+    Raises:
+        NoSuchTask: it does not.
+    """
+    activity = execution.activities.get(scheduled_event_id)
+    if not execution.running or activity is None or activity.closing:
+        raise NoSuchTask("activity not found")
+    if activity.progress.stamp != stamp or activity.progress.started_time:
+        raise NoSuchTask("activity task already started or stale")
 
 
 def require_open(execution: Execution, scheduled_event_id: int) -> Activity:

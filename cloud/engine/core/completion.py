@@ -6,20 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from temporalio.api.command.v1 import ScheduleActivityTaskCommandAttributes
-from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.deployment.v1 import WorkerDeploymentOptions
+from temporalio.api.enums.v1 import WorkerVersioningMode, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import WorkflowTaskCompletedEventAttributes
 from temporalio.api.update.v1 import Request
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
-from cloud.engine.core import close, command_checks, commands, update, workflow_task
+from cloud.engine.core import activity, close, command_checks, commands, update, versioning, workflow_task
 from cloud.engine.core.clock import to_ns
+from cloud.engine.core.effects import UpdateVisibility
 from cloud.engine.core.errors import BadCommand
 from cloud.engine.core.state import Execution, Sticky
 from cloud.engine.core.turn import Turn
 from cloud.engine.core.update import Answer, Answers
+from cloud.engine.core.versions import message_of
 
 _C = WorkflowTaskFailedCause
+VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 
 DISCARDED_EVENTS_MAX = 10
 """Events that a discarded task may have brought: they are brought again by the next one (the real server's default)."""
@@ -82,16 +86,28 @@ def complete(
     completed = WorkflowTaskCompletedEventAttributes(
         identity=identity,
         binary_checksum=request.binary_checksum,
-        versioning_behavior=request.versioning_behavior,
     )
+    if (
+        not request.HasField("deployment_options")
+        or request.deployment_options.worker_versioning_mode == VERSIONED
+    ):
+        completed.versioning_behavior = request.versioning_behavior
     for name in ("sdk_metadata", "metering_metadata", "worker_version_stamp"):
         if request.HasField(name):
             target = "worker_version" if name == "worker_version_stamp" else name
             getattr(completed, target).CopyFrom(getattr(request, name))
     if request.HasField("deployment_options"):
         completed.worker_deployment_name = request.deployment_options.deployment_name
+    version = version_of_worker(request.deployment_options)
+    if version:
+        completed.deployment_version.CopyFrom(message_of(version))  # type: ignore[arg-type]
+    before = versioning.standing(execution)
     completed_event_id = workflow_task.write_completed(turn, completed)
-    _remember_sticky(turn, request)
+    _remember_sticky(turn, request, version)
+    moved = versioning.standing(execution) != before
+    if moved:
+        turn.ask(UpdateVisibility())
+        activity.offer_anew(turn)
     retries = request.metering_metadata.nonfirst_local_activity_execution_attempts
     if retries:
         turn.meter("retry_activity_local", min(retries, 100))
@@ -102,7 +118,8 @@ def complete(
         return Completed(updates=answers.by_update)
     if not request.force_create_new_workflow_task:  # a heartbeat need not answer yet
         update.reject_unanswered(turn, answers)
-    if new_events or outcome.needs_task:
+    in_transition = versioning.transition_of(execution) is not None
+    if new_events or outcome.needs_task or in_transition:
         workflow_task.schedule(turn)
     elif request.force_create_new_workflow_task:
         workflow_task.schedule(turn, heartbeat_since=heartbeat_since)
@@ -131,15 +148,23 @@ def _leaves_no_trace(
     return brought <= (DISCARDED_EVENTS_MAX if can_discard else 0)
 
 
-def _remember_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest) -> None:
+def version_of_worker(options: WorkerDeploymentOptions) -> str:
+    """The version of a worker that says so, "" for one without."""
+    if options.worker_versioning_mode != VERSIONED or not options.deployment_name:
+        return ""
+    return f"{options.deployment_name}:{options.build_id}"
+
+
+def _remember_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest, version: str) -> None:
     sticky = request.sticky_attributes
+    transition = versioning.transition_of(turn.execution)
     turn.execution.volatile.sticky = (
         Sticky(
             queue=sticky.worker_task_queue.name,
             timeout=max(to_ns(sticky.schedule_to_start_timeout), 0)
             or to_ns(turn.execution.started.workflow_task_timeout),
         )
-        if sticky.worker_task_queue.name
+        if sticky.worker_task_queue.name and transition in (None, version)
         else Sticky()
     )
     turn.dirty = True

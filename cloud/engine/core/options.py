@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.enums.v1 import EventType, VersioningBehavior
 from temporalio.api.history.v1 import (
     HistoryEvent,
@@ -10,20 +11,33 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.workflow.v1 import VersioningOverride, WorkflowExecutionOptions
 
-from cloud.engine.core import workflow_task
+from cloud.engine.core import activity, versioning, workflow_task
 from cloud.engine.core.effects import UpdateVisibility
 from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Execution, Sticky
 from cloud.engine.core.turn import Turn
+from cloud.engine.core.versions import from_older, message_of
 
 _E = EventType
 
 
 def normal(override: VersioningOverride) -> VersioningOverride:
-    """An override in today's form: the older one names a behaviour."""
+    """An override in today's form: the older ones name a behaviour, and a version as a text or as a deployment."""
+    if override.WhichOneof("override") is not None:
+        return override
     if override.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_AUTO_UPGRADE:
         return VersioningOverride(auto_upgrade=True)
-    return override
+    if override.pinned_version:
+        version = message_of(from_older(override.pinned_version))
+    else:
+        version = WorkerDeploymentVersion(
+            deployment_name=override.deployment.series_name, build_id=override.deployment.build_id
+        )
+    return VersioningOverride(
+        pinned=VersioningOverride.PinnedOverride(
+            behavior=VersioningOverride.PINNED_OVERRIDE_BEHAVIOR_PINNED, version=version
+        )
+    )
 
 
 def begin(execution: Execution, attributes: WorkflowExecutionStartedEventAttributes) -> None:
@@ -43,13 +57,14 @@ def fold(execution: Execution, event: HistoryEvent) -> None:
     elif attributes.HasField("versioning_override"):
         execution.options.versioning_override.CopyFrom(attributes.versioning_override)
         execution.was_overridden = True
+    if attributes.unset_versioning_override or attributes.HasField("versioning_override"):
+        versioning.fold_override(execution)
     if attributes.HasField("priority"):
         execution.options.priority.CopyFrom(attributes.priority)
 
 
 def inherit(execution: Execution, attributes: WorkflowExecutionStartedEventAttributes) -> None:
-    """What the next run of the chain has of the options: the priority as it is now, and no override that upgrades."""
-    attributes.ClearField("versioning_override")
+    """What the next run of the chain has of the options: the priority as it is now."""
     if execution.options.HasField("priority"):
         attributes.priority.CopyFrom(execution.options.priority)
 
@@ -74,7 +89,7 @@ def update(
     if wanted == execution.options:
         return
     moved = wanted.priority != execution.options.priority
-    overridden = wanted.versioning_override != execution.options.versioning_override
+    before = versioning.standing(execution)
     attributes = WorkflowExecutionOptionsUpdatedEventAttributes(
         unset_versioning_override=not wanted.HasField("versioning_override"), identity=identity
     )
@@ -91,13 +106,18 @@ def update(
     )
     if meter:
         turn.meter(meter)
-    if moved and wanted.HasField("priority"):
+    if versioning.standing(execution) != before:
+        _settle_anew(turn)
+    elif moved and wanted.HasField("priority"):
         workflow_task.offer_anew(turn)
-    if overridden:
-        # Which workers may have the next task is open again.
-        turn.ask(UpdateVisibility())
-        task = execution.workflow_task
-        if task.sticky and execution.has_pending_workflow_task and not execution.workflow_task_in_flight:
-            workflow_task.leave_sticky(turn)
-        else:
-            execution.volatile.sticky = Sticky()
+
+
+def _settle_anew(turn: Turn) -> None:
+    """Which workers may have the next tasks is open again: those that wait are offered anew."""
+    execution = turn.execution
+    versioning.abandon_transition(execution)
+    turn.ask(UpdateVisibility())
+    execution.volatile.sticky = Sticky()
+    execution.workflow_task.sticky = False
+    workflow_task.offer_anew(turn)
+    activity.offer_anew(turn)

@@ -14,7 +14,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
 
-from cloud.engine.core import callback, options, reset, workflow_task
+from cloud.engine.core import callback, options, reset, versioning, workflow_task
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.deadlines import push
@@ -36,6 +36,7 @@ def _apply_started(execution: Execution, event: HistoryEvent) -> None:
         execution.user_metadata = event.user_metadata.SerializeToString()
     options.begin(execution, attributes)
     callback.begin(execution, event)
+    versioning.begin(execution, attributes)
 
 
 def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
@@ -137,6 +138,9 @@ def next_run(
         attributes.last_completion_result.CopyFrom(last_completion_result)
     reset.hand_on_points(execution, attributes, now=now, retention=retention)
     options.inherit(execution, attributes)
+    versioning.pass_on(
+        execution, attributes, retried=initiator == ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_RETRY
+    )
     attributes.eager_execution_accepted = False
     return attributes
 

@@ -85,6 +85,22 @@ class Sticky:
 
 
 @dataclass(slots=True)
+class VersionProgress:
+    """What the history does not tell of a run's version of workers (see ``versioning``). Versions are texts of ``versions.version_of``.
+
+    `transition` is the version that it is moving to, `revision` that of the routing which brought it where it is. `notified` is the
+    target that its workers were told of while it is pinned to another, `declined` the one for which an earlier run did not move.
+    """
+
+    transition: str | None = None
+    revision: int = 0
+    notified: str | None = None
+    notified_revision: int = 0
+    declined: str | None = None
+    declined_revision: int = 0
+
+
+@dataclass(slots=True)
 class Volatile:
     """What the history does not tell of a run."""
 
@@ -100,6 +116,7 @@ class Volatile:
     reset_request_id: str = ""  # of the request whose reset made it
     rejected_updates: list[str] = field(default_factory=list)  # of those that its history admits
     settled_updates: int = 0  # all that events up to this one admit are answered
+    version_progress: VersionProgress | None = None
 
 
 @dataclass(slots=True)
@@ -126,6 +143,7 @@ class ActivityProgress:
     request_id: str = ""
     identity: str = ""
     build_id: str = ""
+    version: str = ""  # of the worker that has, or had last, an attempt
     last_heartbeat_time: int = 0
     last_started_time: int = 0
     last_attempt_complete_time: int = 0
@@ -317,6 +335,11 @@ class Execution:
     user_metadata: bytes = b""
     options: WorkflowExecutionOptions = field(default_factory=WorkflowExecutionOptions)
     was_overridden: bool = False  # it has, or had, a versioning override
+    behavior: int = 0  # the VersioningBehavior that its workers gave it
+    version: str = ""  # of the workers that gave it
+    deployment_name: str = ""
+    used_versions: list[str] = field(default_factory=list)
+    initial_behavior: int = 0  # a ContinueAsNewVersioningBehavior, until the first workflow task is completed
     volatile: Volatile = field(default_factory=Volatile)
     buffered: list[HistoryEvent] = field(default_factory=list)
     buffered_size: int = 0  # bytes of `buffered`

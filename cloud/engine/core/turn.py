@@ -79,6 +79,10 @@ class Ids(Protocol):
         """A new request id: a UUID."""
 
 
+def _polls_nothing(queue: str, version: str) -> bool:
+    return False
+
+
 def _no_endpoint(name: str) -> str:
     raise Invalid(f'endpoint "{name}" not found')
 
@@ -93,6 +97,8 @@ class Surroundings:
     ids: Ids
     next_cron_delay: Callable[[str, int, int], int]
     """(schedule, start time, now) -> delay to the next run in ns; -1 if there is none."""
+    polls: Callable[[str, str], bool] = _polls_nothing
+    """(task queue, version of workers) -> whether those poll the queue for workflow tasks, or did."""
     nexus_endpoint: Callable[[str], str] = _no_endpoint
     """The id of a Nexus endpoint by its name; raises Invalid if there is none, or none for this namespace."""
     activity_rules: Sequence[ActivityRule] = ()

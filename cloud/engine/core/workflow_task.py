@@ -29,13 +29,14 @@ from temporalio.api.history.v1 import (
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from cloud.engine.core import deadline_kinds as kinds
-from cloud.engine.core import reset
+from cloud.engine.core import reset, versioning
 from cloud.engine.core.clock import SECOND, duration, to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import DispatchWorkflowTask
 from cloud.engine.core.errors import NoSuchTask, RunClosed
 from cloud.engine.core.state import Execution, Sticky, WorkflowTask
 from cloud.engine.core.turn import Turn
+from cloud.engine.core.versioning import Taker
 
 _E = EventType
 _C = WorkflowTaskFailedCause
@@ -85,6 +86,7 @@ def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
     build_id = attributes.worker_version.build_id
     if build_id and build_id not in execution.build_ids:
         execution.build_ids.append(build_id)
+    versioning.fold_completed(execution, attributes)
     reset.note_point(execution, event)
     execution.volatile.workflow_task = WorkflowTask()
 
@@ -220,12 +222,19 @@ def _start_to_close(timeout: int, attempt: int) -> int:
 
 
 def start(
-    turn: Turn, *, scheduled_event_id: int, dispatch: int, request_id: str, identity: str, build_id: str = ""
+    turn: Turn,
+    *,
+    scheduled_event_id: int,
+    dispatch: int,
+    request_id: str,
+    identity: str,
+    build_id: str = "",
+    taker: Taker = versioning.UNVERSIONED,
 ) -> None:
-    """A worker takes the scheduled task as `dispatch` offered it.
+    """A worker takes the scheduled task as `dispatch` offered it. One of another version than the run's moves the run there.
 
     Raises:
-        NoSuchTask: another task is pending, this one was offered anew, or is taken already.
+        NoSuchTask: another task is pending, this one was offered anew, is taken already, or is for another version.
     """
     execution = turn.execution
     task = execution.workflow_task
@@ -233,6 +242,8 @@ def start(
         raise NoSuchTask("Workflow task not found.")
     if task.started_event_id:
         raise NoSuchTask("Workflow task already started.")
+    versioning.check_taker(execution, taker.version)
+    versioning.note_target(execution, taker)
     if task.unwritten and task.scheduled_event_id != execution.next_event_id:
         _make_normal(turn)
         task = execution.workflow_task
@@ -248,8 +259,24 @@ def start(
         task.build_id = build_id
         task.history_size_at_start = execution.history_size
         turn.dirty = True
+    task = execution.workflow_task
     task.suggest_continue_as_new = sum(1 << reason for reason in reasons)
+    if not task.speculative:
+        versioning.take(turn, taker)
     push(execution, kinds.WORKFLOW_TASK_START_TO_CLOSE, 0, due_start_to_close(execution, 0))
+
+
+def require_waiting(execution: Execution, scheduled_event_id: int, dispatch: int) -> None:
+    """Check that this task, as `dispatch` offered it, waits for a worker.
+
+    Raises:
+        NoSuchTask: it does not.
+    """
+    task = execution.workflow_task
+    if not execution.running or (task.scheduled_event_id, task.dispatch) != (scheduled_event_id, dispatch):
+        raise NoSuchTask("Workflow task not found.")
+    if task.started_event_id:
+        raise NoSuchTask("Workflow task already started.")
 
 
 def _make_normal(turn: Turn) -> None:
@@ -293,6 +320,7 @@ def _started_event(
         history_size_bytes=execution.history_size,
         suggest_continue_as_new=bool(reasons),
         suggest_continue_as_new_reasons=reasons,
+        target_worker_deployment_version_changed=versioning.target_changed(execution),
     )
     if build_id:
         attributes.worker_version.build_id = build_id
@@ -332,6 +360,7 @@ def unwritten_events(execution: Execution) -> list[HistoryEvent]:
                 for reason in range(1, 8)
                 if task.suggest_continue_as_new >> reason & 1
             ],
+            target_worker_deployment_version_changed=versioning.target_changed(execution),
         ),
     )
     started.event_time.FromNanoseconds(task.started_time)

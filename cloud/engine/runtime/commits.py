@@ -180,15 +180,15 @@ class CommitLoop:
         self._changed.set()
         return self.open
 
-    def unflushed_tasks(self, key: tuple[str, str, int]) -> list[TaskRow]:
-        """Tasks of a queue (namespace id, name, kind) that the store does not show yet."""
+    def unflushed_tasks(self, key: tuple[str, str, int, str]) -> list[TaskRow]:
+        """Tasks of a queue (namespace id, name, kind, version) that the store does not show yet."""
         batches = (self.flushing, self.open)
         return [
             row
             for batch in batches
             if batch is not None
             for row in batch.tasks.values()
-            if (row.namespace_id, row.queue, row.kind) == key
+            if (row.namespace_id, row.queue, row.kind, row.version) == key
         ]
 
     def unflushed_schedule(self, key: str) -> tuple[Batch, ScheduleRow | None] | None:

@@ -6,6 +6,7 @@ Only what changes the service's behaviour here is listed; other names of the rea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -35,15 +36,51 @@ SWITCHES: Mapping[str, Switch] = {
 """By name in lower case: the real server does not mind case either."""
 
 
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A figure by its name, with what holds while nobody sets it: a count, or a duration in ns (set as "1m30s")."""
+
+    name: str
+    default: int
+    is_duration: bool = False
+
+
+_MINUTE = 60_000_000_000
+
+DEPLOYMENTS_MAX = Number("matching.maxDeployments", 100)
+VERSIONS_IN_DEPLOYMENT_MAX = Number("matching.maxVersionsInDeployment", 100)
+QUEUES_IN_VERSION_MAX = Number("matching.maxTaskQueuesInDeploymentVersion", 100)
+VERSIONS_IN_QUEUE_MAX = Number("matching.maxVersionsInTaskQueue", 200)
+DRAINAGE_GRACE = Number(
+    "matching.wv.VersionDrainageStatusVisibilityGracePeriod", 3 * _MINUTE, is_duration=True
+)
+DRAINAGE_INTERVAL = Number("matching.wv.VersionDrainageStatusRefreshInterval", 3 * _MINUTE, is_duration=True)
+
+NUMBERS: Mapping[str, Number] = {
+    number.name.lower(): number for number in globals().copy().values() if isinstance(number, Number)
+}
+"""By name in lower case."""
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
+_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": _MINUTE, "h": 60 * _MINUTE}
+
+
 class DynamicConfigError(Exception):
     """A value can't be used; the sentence names it, and what is right."""
 
 
 class DynamicConfig:
-    """The switches as they are set. Immutable: a server keeps what it was started with."""
+    """The switches and figures as they are set. Immutable: a server keeps what it was started with."""
 
-    def __init__(self, values: Mapping[Switch, bool] | None = None) -> None:
+    def __init__(
+        self, values: Mapping[Switch, bool] | None = None, numbers: Mapping[Number, int] | None = None
+    ) -> None:
         self._values = dict(values or {})
+        self._numbers = dict(numbers or {})
+
+    def of(self, number: Number) -> int:
+        """The figure as it is set."""
+        return self._numbers.get(number, number.default)
 
     def on(self, switch: Switch) -> bool:
         """Whether the switch is on."""
@@ -54,9 +91,10 @@ def parse(texts: Iterable[str]) -> tuple[DynamicConfig, list[str]]:
     """Read ``NAME=JSON`` texts; gives also the names that have no effect here.
 
     Raises:
-        DynamicConfigError: a text is of another form, or a switch's value is neither true nor false.
+        DynamicConfigError: a text is of another form, a switch's value is neither true nor false, or a figure's value is none.
     """
     values: dict[Switch, bool] = {}
+    numbers: dict[Number, int] = {}
     without_effect: list[str] = []
     for text in texts:
         name, equals, value_text = text.partition("=")
@@ -68,6 +106,10 @@ def parse(texts: Iterable[str]) -> tuple[DynamicConfig, list[str]]:
             raise DynamicConfigError(
                 f"the value of {name} is no JSON: {value_text!r}; texts need quotes inside the argument"
             ) from None
+        number = NUMBERS.get(name.lower())
+        if number is not None:
+            numbers[number] = _figure(number, value)
+            continue
         switch = SWITCHES.get(name.lower())
         if switch is None:
             without_effect.append(name)
@@ -75,4 +117,15 @@ def parse(texts: Iterable[str]) -> tuple[DynamicConfig, list[str]]:
             raise DynamicConfigError(f"{name} is a switch: true or false, not {value_text}")
         else:
             values[switch] = value
-    return DynamicConfig(values), without_effect
+    return DynamicConfig(values, numbers), without_effect
+
+
+def _figure(number: Number, value: object) -> int:
+    if not number.is_duration:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise DynamicConfigError(f"{number.name} is a count: a whole number, not {json.dumps(value)}")
+        return value
+    parts = _DURATION_PART.findall(value) if isinstance(value, str) else []
+    if not parts or "".join(figure + unit for figure, unit in parts) != value:
+        raise DynamicConfigError(f'{number.name} is a duration such as "1m30s", not {json.dumps(value)}')
+    return int(sum(float(figure) * _UNITS[unit] for figure, unit in parts))

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
+from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.query.v1 import WorkflowQuery
 
-from cloud.engine.core import activity, activity_rules, priority, workflow_task
+from cloud.engine.core import activity, activity_rules, priority, versioning, workflow_task
 from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
 from cloud.engine.core.errors import NoSuchTask
-from cloud.engine.core.state import Activity
+from cloud.engine.core.state import Activity, Execution
+from cloud.engine.core.versioning import Taker
+from cloud.engine.core.versions import deployment_of
 from cloud.engine.runtime.commits import HeldUp, Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.queries import PendingQuery
+from cloud.engine.runtime.routes import Placement
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueue
 from cloud.engine.store.database import StoreUnavailable
@@ -72,6 +76,17 @@ class StartedActivity:
 Given = StartedWorkflowTask | StartedActivity | PendingQuery
 
 
+class _Poll(NamedTuple):
+    """A poll: it waits in `queue`, the lane of its version, and looks through that and the `common` one of the name."""
+
+    queue: TaskQueue
+    common: TaskQueue
+    sticky: bool
+    identity: str
+    build_id: str
+    version: str
+
+
 class Matching:
     """Offers what the core dispatches, and answers polls."""
 
@@ -86,7 +101,10 @@ class Matching:
         if hot.execution.workflow_task.scheduled_event_id != effect.scheduled_event_id:
             return  # what followed in the same turn ended it
         key = QueueKey(hot.execution.key.namespace_id, effect.queue, WORKFLOW_TASK)
-        if effect.sticky and not self._runtime.queues.has_live_worker(key):
+        place = self._runtime.routes.place_workflow_task(hot.execution)
+        if effect.sticky and not (
+            self._runtime.queues.has_live_worker(key) and stays_sticky(hot.execution, place)
+        ):
             with self._runtime.transition(hot) as turn:
                 workflow_task.leave_sticky(turn)
             return
@@ -95,18 +113,33 @@ class Matching:
             key,
             effect.scheduled_event_id,
             effect.dispatch,
-            lambda poller: self._start_workflow_task(hot, effect.scheduled_event_id, effect.dispatch, poller),
+            place._replace(lane="", version="") if effect.sticky else place,
+            lambda poller: self.start_workflow_task(
+                hot,
+                effect.scheduled_event_id,
+                effect.dispatch,
+                poller.identity,
+                poller.build_id,
+                place.taken_by(poller.version),
+            ),
         )
 
     def _dispatch_activity(self, hot: HotRun, effect: DispatchActivity) -> None:
         key = QueueKey(hot.execution.key.namespace_id, effect.queue, ACTIVITY_TASK)
+        place = self._runtime.routes.place_activity(hot.execution, effect.queue)
         self._offer(
             hot,
             key,
             effect.scheduled_event_id,
             effect.stamp,
+            place,
             lambda poller: self._start_offered_activity(
-                hot, effect.scheduled_event_id, effect.stamp, poller.identity, poller.build_id
+                hot,
+                effect.scheduled_event_id,
+                effect.stamp,
+                poller.identity,
+                poller.build_id,
+                place.taken_by(poller.version),
             ),
         )
 
@@ -116,21 +149,24 @@ class Matching:
         key: QueueKey,
         scheduled_event_id: int,
         stamp: int,
+        place: Placement,
         start: Callable[[Poller], Given],
     ) -> None:
+        """Give a task of the queue `key` (its common lane) to a worker that waits, or store it where `place` says."""
         queues = self._runtime.queues
-        queue = queues.get(key)
+        queue = queues.get(key._replace(version=place.lane) if place.lane else key)
+        waiting = queue if place.version == place.lane else queues.get(key._replace(version=place.version))
         rank = _rank(hot, key.kind, scheduled_event_id)
-        poller = None if queue.has_backlog else queue.next_poller()
+        poller = None if queue.has_backlog else waiting.next_poller()
         if poller is not None and queue.limited and not queues.may_go(queue, rank):
-            queue.pollers.appendleft(poller)  # it waits with the task for the limit
+            waiting.pollers.appendleft(poller)  # it waits with the task for the limit
             poller = None
         if poller is not None:
             try:
                 given = start(poller)
             except NoSuchTask:
                 # What followed in the same turn ended it (a cancellation, the run's close): it was never to be.
-                queue.pollers.appendleft(poller)
+                waiting.pollers.appendleft(poller)
                 return
             queue.rates.added[rank.level] += 1
             queue.rates.dispatched[rank.level] += 1
@@ -150,19 +186,23 @@ class Matching:
             order_key,
             rank.fairness_key,
             stride,
+            place.lane,
         )
+        if key.kind == ACTIVITY_TASK and not place.lane:
+            queue.may_have_strays |= versioning.effective_behavior(hot.execution) == versioning.PINNED
         self._runtime.commits.touch().tasks[row.task_id] = row
-        queues.put(queue, row)
+        queues.put(queue, row, waiting)
 
     # --- starting ---
 
-    def _start_workflow_task(
-        self, hot: HotRun, scheduled_event_id: int, dispatch: int, poller: Poller
-    ) -> StartedWorkflowTask:
-        return self.start_workflow_task(hot, scheduled_event_id, dispatch, poller.identity, poller.build_id)
-
     def start_workflow_task(
-        self, hot: HotRun, scheduled_event_id: int, dispatch: int, identity: str, build_id: str
+        self,
+        hot: HotRun,
+        scheduled_event_id: int,
+        dispatch: int,
+        identity: str,
+        build_id: str,
+        taker: Taker,
     ) -> StartedWorkflowTask:
         """Give a workflow task to a worker.
 
@@ -179,6 +219,7 @@ class Matching:
                 request_id=self._runtime.ids.request_id(),
                 identity=identity,
                 build_id=build_id,
+                taker=taker,
             )
         started = self.as_started(hot, sticky=sticky)
         if hot.updates:
@@ -213,7 +254,13 @@ class Matching:
         )
 
     def _start_offered_activity(
-        self, hot: HotRun, scheduled_event_id: int, stamp: int, identity: str, build_id: str
+        self,
+        hot: HotRun,
+        scheduled_event_id: int,
+        stamp: int,
+        identity: str,
+        build_id: str,
+        taker: Taker,
     ) -> StartedActivity:
         """Give an activity attempt to the worker that takes it, unless the namespace's rules pause it.
 
@@ -229,16 +276,24 @@ class Matching:
                     paused = activity_rules.apply(turn, pending)
                 if paused:
                     raise NoSuchTask("a workflow rule paused the activity")
-        return self.start_activity(hot, scheduled_event_id, stamp, identity, build_id)
+        return self.start_activity(hot, scheduled_event_id, stamp, identity, build_id, taker)
 
     def start_activity(
-        self, hot: HotRun, scheduled_event_id: int, stamp: int, identity: str, build_id: str
+        self,
+        hot: HotRun,
+        scheduled_event_id: int,
+        stamp: int,
+        identity: str,
+        build_id: str,
+        taker: Taker,
     ) -> StartedActivity:
         """Give an activity attempt to a worker.
 
         Raises:
-            NoSuchTask: it is stale.
+            NoSuchTask: it is stale, or the run moves to the worker's version first.
         """
+        if taker.version != versioning.effective_version(hot.execution):
+            self._move_first(hot, scheduled_event_id, stamp, taker)
         with self._runtime.transition(hot) as turn:
             pending = activity.start(
                 turn,
@@ -247,6 +302,7 @@ class Matching:
                 request_id=self._runtime.ids.request_id(),
                 identity=identity,
                 build_id=build_id,
+                version=taker.version,
             )
         progress = pending.progress
         return StartedActivity(
@@ -257,6 +313,33 @@ class Matching:
             scheduled_time=progress.scheduled_time,
             heartbeat_details=progress.heartbeat_details,
         )
+
+    def _move_first(self, hot: HotRun, scheduled_event_id: int, stamp: int, taker: Taker) -> None:
+        """A worker of another version than the run's asks for an activity of it: where the run's own queue leads to that version
+        too, the run moves there first, and its activities are offered anew once it has.
+
+        Raises:
+            NoSuchTask: it does.
+        """
+        execution = hot.execution
+        if versioning.effective_behavior(execution) == versioning.PINNED:
+            return
+        if versioning.transition_of(execution) is not None:
+            return
+        place = self._runtime.routes.place_workflow_task(execution)
+        newer = (
+            deployment_of(taker.version) == deployment_of(place.version) and taker.revision > place.revision
+        )
+        if taker.version != place.version and not newer:
+            return  # an activity on a queue of its own
+        with self._runtime.transition(hot) as turn:
+            activity.require_waiting(execution, scheduled_event_id, stamp)
+            versioning.begin_transition(turn, taker.version, taker.revision)
+            if not execution.has_pending_workflow_task:
+                workflow_task.schedule(turn)
+            elif not execution.workflow_task_in_flight:
+                workflow_task.leave_sticky(turn)
+        raise NoSuchTask("the workflow moves to the worker's version first")
 
     # --- polls ---
 
@@ -270,18 +353,24 @@ class Matching:
         build_id: str,
         timeout_s: float,
         tasks_per_second: float | None = None,
+        version: str = "",
+        options: WorkerDeploymentOptions | None = None,
+        sticky: bool = False,
     ) -> Given | None:
         """Wait for a task of a queue; None when the time is over. What is returned is durable.
 
         `tasks_per_second` is how fast this worker wants the queue's tasks to go to all workers.
+        Workers of a `version` wait in its own lane of a normal queue; a sticky queue is one worker's alone, and has none.
 
         Raises:
             Unflushed: what was matched did not become durable.
         """
         loop = asyncio.get_running_loop()
         queues = self._runtime.queues
-        queue = queues.get(QueueKey(namespace.namespace_id, queue_name, kind))
-        queues.note_poll(queue, identity)
+        common = queues.get(QueueKey(namespace.namespace_id, queue_name, kind))
+        queue = queues.get(common.key._replace(version=version)) if version and not sticky else common
+        queues.note_poll(queue, identity, options)
+        poll = _Poll(queue, common, sticky, identity, build_id, version)
         if kind == ACTIVITY_TASK:
             queues.set_worker_rate(queue, tasks_per_second)
         began_at = loop.time()
@@ -290,15 +379,15 @@ class Matching:
             stored = False
             given: Given | None = self._take_query(queue)
             if given is None:
-                given = await self._take_stored(queue, identity, build_id)
+                given = await self._take_stored(poll)
                 stored = given is not None
             if given is None:
-                given = await self._wait(queue, Poller(identity, build_id, loop.create_future()), ends_at)
+                given = await self._wait(poll, ends_at)
             if given is not None:
                 waited_s = loop.time() - began_at
                 if not isinstance(given, PendingQuery):
                     await self._runtime.durable(given.hot)
-                given.scaling = queues.scaling(queue, waited_s=waited_s, stored=stored)
+                given.scaling = queues.scaling(common, waited_s=waited_s, stored=stored)
                 return given
             if loop.time() >= ends_at or queue.left:
                 return None
@@ -311,12 +400,39 @@ class Matching:
                 return query
         return None
 
-    async def _take_stored(self, queue: TaskQueue, identity: str, build_id: str) -> Given | None:
+    def _leads_to(self, common: TaskQueue, version: str) -> bool:
+        """Whether workers of `version` may have tasks in the common lane."""
+        key = common.key
+        if key.kind == ACTIVITY_TASK and common.may_have_strays:
+            return True
+        route = self._runtime.routes.of_queue(key.namespace_id, key.name, key.kind)
+        return not version if route is None else route.leads_to(version)
+
+    async def _next_row(self, poll: _Poll) -> tuple[TaskQueue, TaskRow] | None:
+        """A stored task that may be for a poll, and the lane that it was taken from."""
+        queues, common = self._runtime.queues, poll.common
+        if poll.queue is not common:
+            row = await queues.next_stored(poll.queue)
+            if row is not None:
+                return poll.queue, row
+        if poll.sticky:
+            row = await queues.next_stored(common)
+        elif self._leads_to(common, poll.version):
+            row = await queues.next_stored_for(common, poll.version)
+            if row is None and not common.has_backlog and not common.aside:
+                common.may_have_strays = False
+        else:
+            return None
+        return None if row is None else (common, row)
+
+    async def _take_stored(self, poll: _Poll) -> Given | None:
         runtime = self._runtime
+        identity, build_id = poll.identity, poll.build_id
         while True:
-            row = await runtime.queues.next_stored(queue)
-            if row is None:
+            found = await self._next_row(poll)
+            if found is None:
                 return None
+            queue, row = found
             try:
                 hot = await runtime.runs.get(row.run_id)
             except NoSuchRun:
@@ -329,15 +445,20 @@ class Matching:
                 # Its row stays in the store; the tasks behind it do not wait for a run that can't be rebuilt.
                 log.exception("run_can_not_be_loaded", run_id=row.run_id)
                 continue
+            place = self._place(hot, row)
+            taker = place.taken_by(poll.version)
             try:
+                if not (stays_sticky(hot.execution, place) if poll.sticky else place.version == poll.version):
+                    self._pass_on(queue, hot, row, place, sticky=poll.sticky)
+                    continue
                 given: Given
                 if queue.key.kind == WORKFLOW_TASK:
                     given = self.start_workflow_task(
-                        hot, row.scheduled_event_id, row.stamp, identity, build_id
+                        hot, row.scheduled_event_id, row.stamp, identity, build_id, taker
                     )
                 else:
                     given = self._start_offered_activity(
-                        hot, row.scheduled_event_id, row.stamp, identity, build_id
+                        hot, row.scheduled_event_id, row.stamp, identity, build_id, taker
                     )
             except NoSuchTask:
                 runtime.commits.touch().finish_task(row.task_id)
@@ -353,9 +474,50 @@ class Matching:
             runtime.commits.touch().finish_task(row.task_id)
             return given
 
-    async def _wait(self, queue: TaskQueue, poller: Poller, ends_at: float) -> Given | None:
-        if queue.queries or (queue.has_backlog and not self._runtime.queues.is_held_back(queue)):
+    def _place(self, hot: HotRun, row: TaskRow) -> Placement:
+        """Whom a stored task is for now. One on a sticky queue is for whoever polls that."""
+        routes, execution = self._runtime.routes, hot.execution
+        if row.kind == ACTIVITY_TASK:
+            return routes.place_activity(execution, row.queue)
+        return routes.place_workflow_task(execution)
+
+    def _pass_on(
+        self, queue: TaskQueue, hot: HotRun, row: TaskRow, place: Placement, *, sticky: bool
+    ) -> None:
+        """A stored task was found by a worker that it is not for (any more).
+
+        Raises:
+            NoSuchTask: it is stale.
+        """
+        runtime, execution = self._runtime, hot.execution
+        if place.lane == row.version and not sticky:
+            runtime.queues.set_aside(queue, row, place.version)
+            return
+        # Its run moved, or was pinned, or is not any more, since it was stored.
+        if row.kind == ACTIVITY_TASK:
+            activity.require_waiting(execution, row.scheduled_event_id, row.stamp)
+            self._dispatch_activity(hot, DispatchActivity(row.queue, row.scheduled_event_id, row.stamp))
+        else:
+            workflow_task.require_waiting(execution, row.scheduled_event_id, row.stamp)
+            with runtime.transition(hot) as turn:
+                workflow_task.leave_sticky(turn)
+        runtime.commits.touch().finish_task(row.task_id)
+
+    async def _wait(self, poll: _Poll, ends_at: float) -> Given | None:
+        queues, queue, common = self._runtime.queues, poll.queue, poll.common
+        if queue.queries:
             return None  # something came while the store was asked
+        if queue is not common and queue.has_backlog and not queues.is_held_back(queue):
+            return None
+        if (
+            common.has_work_for(poll.version)
+            and (poll.sticky or self._leads_to(common, poll.version))
+            and not queues.is_held_back(common)
+        ):
+            return None
+        poller = Poller(
+            poll.identity, poll.build_id, asyncio.get_running_loop().create_future(), poll.version
+        )
         queue.pollers.append(poller)
         loop = asyncio.get_running_loop()
         timer = loop.call_at(ends_at, _give_up, poller.matched)
@@ -374,7 +536,10 @@ class Matching:
 
     def offer_query(self, query: PendingQuery, queue_name: str) -> None:
         """Hand a query of its own to a worker of `queue_name`."""
-        key = QueueKey(query.hot.execution.key.namespace_id, queue_name, WORKFLOW_TASK)
+        execution = query.hot.execution
+        key = QueueKey(execution.key.namespace_id, queue_name, WORKFLOW_TASK)
+        if not query.sticky:
+            key = key._replace(version=self._runtime.routes.place_workflow_task(execution).version)
 
         def give(poller: Poller) -> None:
             self._runtime.queries.hold(query)
@@ -392,6 +557,11 @@ def _rank(hot: HotRun, kind: int, scheduled_event_id: int) -> priority.Rank:
     if pending is None or not (of_run.HasField("priority") or pending.options.HasField("priority")):
         return priority.USUAL
     return priority.rank(priority.merged(of_run.priority, pending.options.priority))
+
+
+def stays_sticky(execution: Execution, place: Placement) -> bool:
+    """Whether a run's next task may go to the worker that has it in its cache: the routing leads to no other version."""
+    return place.version in ("", versioning.effective_version(execution))
 
 
 def _give_up(matched: asyncio.Future[Any]) -> None:

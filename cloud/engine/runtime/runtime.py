@@ -44,6 +44,7 @@ from cloud.engine.runtime.namespaces import Namespace, Namespaces
 from cloud.engine.runtime.nexus_endpoints import NexusEndpoints
 from cloud.engine.runtime.nexus_tasks import NexusTasks
 from cloud.engine.runtime.queries import Queries
+from cloud.engine.runtime.routes import Routes
 from cloud.engine.runtime.task_queues import TaskQueues
 from cloud.engine.runtime.tokens import Tokens
 from cloud.engine.runtime.visible import visibility_row
@@ -54,7 +55,7 @@ from cloud.engine.store import schema as s
 from cloud.engine.store.database import Database, StoreUnavailable
 from cloud.engine.store.deleting import delete_dead_tasks
 from cloud.engine.store.reading import read_fact
-from cloud.engine.store.rows import CurrentRun, Rows, UsageRow
+from cloud.engine.store.rows import WORKFLOW_TASK, CurrentRun, Rows, UsageRow
 from cloud.engine.store.writing import check_epoch
 
 log = structlog.get_logger(__name__)
@@ -113,6 +114,7 @@ class Runtime:
         self.lease = Lease(database, clock.real, self._end)
         self.queues = TaskQueues(database, clock.real, lambda key: self.commits.unflushed_tasks(key))
         self.nexus_tasks = NexusTasks(self.queues)
+        self.routes = Routes()
         self.queries = Queries()
         self.workers = WorkerRegistry(clock.real)
         self.wakeups = Wakeups(database, clock, self._wake)
@@ -136,6 +138,8 @@ class Runtime:
         self._at_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._dispatchers: dict[type, Callable[[HotRun, Any], None]] = {}
         self._companions: list[Companion] = []
+        self.expect_version: Callable[[Namespace, str], None] = lambda namespace, version: None
+        """Told when a run is to be pinned to a version from outside."""
 
     # --- life ---
 
@@ -298,6 +302,7 @@ class Runtime:
                 limits=self.limits,
                 ids=self.ids,
                 next_cron_delay=cron.next_delay,
+                polls=partial(self._polls, namespace.namespace_id),
                 nexus_endpoint=partial(self._nexus_endpoint, namespace.namespace_id, namespace.name),
                 activity_rules=activity_rules_of(namespace),
                 retention=namespace.retention,
@@ -311,6 +316,9 @@ class Runtime:
         if not found.may_be_called_from(namespace_id):
             raise Invalid(f'caller namespace "{namespace}" unauthorized for "{name}"')
         return found.endpoint_id
+
+    def _polls(self, namespace_id: str, queue: str, version: str) -> bool:
+        return self.routes.has(namespace_id, queue, WORKFLOW_TASK, version)
 
     # --- transitions ---
 

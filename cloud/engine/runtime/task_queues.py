@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
+from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 
 from cloud.engine.core.priority import Rank
 from cloud.engine.runtime.backlog import PAGE_TASKS_MAX, Backlog
@@ -47,28 +48,39 @@ CROWDED_QUEUE_IDLE_NS = 2 * 60_000_000_000
 """Queues of a namespace beyond which idle ones leave sooner; longer than any poll."""
 
 
+ASIDE_MAX = 1_000
+"""Tasks of one queue that were taken out of its backlog by workers of another version than that which they are for."""
+
+
 class QueueKey(NamedTuple):
-    """Names a queue; `kind` is WORKFLOW_TASK or ACTIVITY_TASK of ``store.rows``."""
+    """Names a queue; `kind` is WORKFLOW_TASK or ACTIVITY_TASK of ``store.rows``.
+
+    With a `version` it is the lane of that version's workers: they wait in it, and tasks that are for them alone are stored there.
+    All other tasks of the name are in the common lane, without a version, whomever the routing means them for (``routes``).
+    """
 
     namespace_id: str
     name: str
     kind: int
+    version: str = ""
 
 
 @dataclass(slots=True, eq=False)
 class Poller:
-    """A worker's poll. `matched` gets what it is to receive."""
+    """A worker's poll. `matched` gets what it is to receive. `version` is "" for workers without one."""
 
     identity: str
     build_id: str
     matched: asyncio.Future[Any]
+    version: str = ""
 
 
 class Seen(NamedTuple):
-    """When a worker polled last (ns)."""
+    """When a worker polled last (ns), and the deployment that it said it is a part of."""
 
     identity: str
     at: int
+    options: WorkerDeploymentOptions | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +100,14 @@ class TaskQueue:
     scaling: PollerScaling = field(default_factory=PollerScaling)
     settings: QueueSettings | None = None
     timer: asyncio.TimerHandle | None = None  # wakes a poll when a rate limit lets the next task go
+    options: dict[str, WorkerDeploymentOptions] = field(default_factory=dict)  # of those seen that told any
+    # Of a common lane: those of the versions, and by version the tasks taken out of its backlog that are for
+    # it, under None those whose version is open again.
+    lanes: list[TaskQueue] = field(default_factory=list)
+    aside: dict[str | None, deque[TaskRow]] = field(default_factory=dict)
+    aside_count: int = 0
+    # Whether activities of pinned runs may be here, stored while their version did not poll the queue.
+    may_have_strays: bool = True
 
     def next_poller(self) -> Poller | None:
         """The poller that has waited longest, if one waits."""
@@ -101,6 +121,12 @@ class TaskQueue:
     def has_backlog(self) -> bool:
         """Whether stored tasks come first."""
         return bool(self.backlog)
+
+    def has_work_for(self, version: str) -> bool:
+        """Whether a worker of `version` may find something in this backlog, as far as is known."""
+        if self.aside and (self.aside.get(version) or self.aside.get(None)):
+            return True
+        return self.has_backlog and self.aside_count < ASIDE_MAX
 
     @property
     def limited(self) -> bool:
@@ -128,6 +154,8 @@ class TaskQueues:
                 key, QueueRates(self._clock.now()), made_at=self._clock.now()
             )
             queue.settings = self.settings.find(_name(key))
+            if key.version:
+                self.get(key._replace(version="")).lanes.append(queue)
         return queue
 
     def find(self, key: QueueKey) -> TaskQueue | None:
@@ -138,6 +166,8 @@ class TaskQueues:
         """Drop what is known of stored tasks; pollers stay."""
         for queue in self._queues.values():
             queue.backlog.forget()
+            queue.aside.clear()
+            queue.aside_count = 0
             self._prod(queue)
 
     def has_live_worker(self, key: QueueKey) -> bool:
@@ -166,12 +196,12 @@ class TaskQueues:
         fair_pass = queue.backlog.next_pass(rank.level, rank.fairness_key, stride, task_id)
         return order_key(rank.level, fair_pass), stride
 
-    def put(self, queue: TaskQueue, row: TaskRow) -> None:
-        """A task was stored (in the open batch): remember it if it is among the first."""
+    def put(self, queue: TaskQueue, row: TaskRow, waiting: TaskQueue) -> None:
+        """A task was stored (in the open batch): remember it if it is among the first. Its workers wait in `waiting`."""
         queue.rates.added[level_of(row.order_key)] += 1
         queue.backlog.put(row)
-        if queue.pollers:
-            self._prod_if_ready(queue)
+        if waiting.pollers and not self.is_held_back(queue):
+            self._wake_one(waiting)
 
     def may_go(self, queue: TaskQueue, rank: Rank) -> bool:
         """Whether the rate limits let a task go now; if so it counts."""
@@ -201,11 +231,17 @@ class TaskQueues:
         self._wake_at(queue, ready_at)
         return True
 
-    def _prod(self, queue: TaskQueue) -> None:
-        """Wake one waiting poll, so that it looks at the backlog."""
+    @staticmethod
+    def _wake_one(queue: TaskQueue) -> None:
         poller = queue.next_poller()
         if poller is not None:
             poller.matched.set_result(None)
+
+    def _prod(self, queue: TaskQueue) -> None:
+        """Wake one waiting poll, so that it looks at the backlog; of each version one."""
+        self._wake_one(queue)
+        for lane in queue.lanes:
+            self._wake_one(lane)
 
     def _prod_if_ready(self, queue: TaskQueue) -> None:
         """The same once the rate limits let a stored task go."""
@@ -223,7 +259,7 @@ class TaskQueues:
 
     def _woken(self, queue: TaskQueue) -> None:
         queue.timer = None
-        if queue.pollers and queue.has_backlog:
+        if queue.has_backlog:
             self._prod_if_ready(queue)
 
     async def next_stored(self, queue: TaskQueue) -> TaskRow | None:
@@ -243,9 +279,44 @@ class TaskQueues:
         row = backlog.take()
         assert row is not None
         queue.rates.dispatched[level_of(row.order_key)] += 1
-        if queue.limited and queue.pollers and queue.has_backlog:
+        if queue.limited and (queue.pollers or queue.lanes) and queue.has_backlog:
             self._prod_if_ready(queue)  # those who wait for their turn are woken one by one
         return row
+
+    async def next_stored_for(self, queue: TaskQueue, version: str) -> TaskRow | None:
+        """Take a task of a common lane that may be for workers of `version`: one that was set aside, or the first."""
+        if not queue.aside:
+            return await self.next_stored(queue)
+        for key in (version, None):
+            rows = queue.aside.get(key)
+            if rows:
+                row = rows.popleft()
+                if not rows:
+                    del queue.aside[key]
+                queue.aside_count -= 1
+                queue.rates.dispatched[level_of(row.order_key)] += 1
+                return row
+        return await self.next_stored(queue) if queue.aside_count < ASIDE_MAX else None
+
+    def set_aside(self, queue: TaskQueue, row: TaskRow, version: str) -> None:
+        """A task that was taken is for workers of `version`: they find it before others. It stays stored where it is."""
+        queue.rates.dispatched[level_of(row.order_key)] -= 1
+        queue.aside.setdefault(version, deque()).append(row)
+        queue.aside_count += 1
+        waiting = queue if not version else self._queues.get(queue.key._replace(version=version))
+        if waiting is not None:
+            self._wake_one(waiting)
+
+    def rerouted(self, key: QueueKey) -> None:
+        """Whom the tasks of a common lane are for changed: what was set aside is open again, all who wait look anew."""
+        queue = self._queues.get(key)
+        if queue is None:
+            return
+        if queue.aside:
+            queue.aside = {None: deque(row for rows in queue.aside.values() for row in rows)}
+        for waiting in (queue, *queue.lanes):
+            while waiting.pollers:
+                self._wake_one(waiting)
 
     def put_back(self, queue: TaskQueue, row: TaskRow) -> None:
         """A task that was taken could not be looked at: it stays the first."""
@@ -261,7 +332,7 @@ class TaskQueues:
         waiting = self._unflushed(key)
 
         def read(connection: Connection) -> tuple[list[TaskRow], list[tuple[int, str, int]]]:
-            of_queue = (key.namespace_id, key.name, key.kind)
+            of_queue = (key.namespace_id, key.name, key.kind, key.version)
             rows = read_tasks(connection, *of_queue, after=after, count_max=PAGE_TASKS_MAX)
             if not first or len(rows) < PAGE_TASKS_MAX:
                 return rows, []
@@ -312,20 +383,27 @@ class TaskQueues:
                 if queue.limited:
                     self._prod_if_ready(queue)
                 else:
-                    for _ in range(len(queue.pollers)):  # all that waited for the limit
-                        self._prod(queue)
+                    for waiting in (queue, *queue.lanes):  # all that waited for the limit
+                        while waiting.pollers:
+                            self._wake_one(waiting)
 
     # --- workers ---
 
-    def note_poll(self, queue: TaskQueue, identity: str) -> None:
-        """A worker polls."""
+    def note_poll(
+        self, queue: TaskQueue, identity: str, options: WorkerDeploymentOptions | None = None
+    ) -> None:
+        """A worker polls, and says what it is a part of."""
         queue.last_poll_at = self._clock.now()
         queue.left = False
         if identity:
             queue.seen.pop(identity, None)
             queue.seen[identity] = queue.last_poll_at
+            if options is not None:
+                queue.options[identity] = options
             if len(queue.seen) > SEEN_MAX:
-                del queue.seen[next(iter(queue.seen))]
+                oldest = next(iter(queue.seen))
+                del queue.seen[oldest]
+                queue.options.pop(oldest, None)
 
     def offer_query(self, query: PendingQuery, key: QueueKey, give: Callable[[Poller], None]) -> None:
         """Hand a query to a waiting poller, or let it wait for one."""
@@ -343,12 +421,14 @@ class TaskQueues:
         if queue is None:
             return []
         self._forget_unseen(queue)
-        return sorted((Seen(i, at) for i, at in queue.seen.items()), key=lambda seen: -seen.at)
+        seen = (Seen(identity, at, queue.options.get(identity)) for identity, at in queue.seen.items())
+        return sorted(seen, key=lambda each: -each.at)
 
     def _forget_unseen(self, queue: TaskQueue) -> None:
         oldest = self._clock.now() - POLLER_SEEN_NS
         for identity in [identity for identity, at in queue.seen.items() if at < oldest]:
             del queue.seen[identity]
+            queue.options.pop(identity, None)
 
     def sweep(self) -> None:
         """Forget queues that nobody used for long (sticky ones of workers that are gone), and workers not seen for long."""
@@ -359,12 +439,15 @@ class TaskQueues:
             queue.rates.mark(now)
             crowded = count[key.namespace_id] > QUEUES_MAX
             idle_for = now - max(queue.last_poll_at, queue.made_at)
-            idle = idle_for > (CROWDED_QUEUE_IDLE_NS if crowded else QUEUE_IDLE_NS)
-            if idle and not queue.pollers and not queue.queries and not queue.loading.locked():
+            long_idle = idle_for > (CROWDED_QUEUE_IDLE_NS if crowded else QUEUE_IDLE_NS)
+            used = queue.pollers or queue.queries or queue.lanes or queue.loading.locked()
+            if long_idle and not used:
                 if queue.timer is not None:
                     queue.timer.cancel()
                 del self._queues[key]
                 count[key.namespace_id] -= 1
+                if key.version:
+                    self.get(key._replace(version="")).lanes.remove(queue)
         names = {_name(key) for key in self._queues}
         self.settings.forget_unused(names.__contains__)
 

@@ -22,7 +22,16 @@ from temporalio.api.enums.v1 import (
 )
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
-from cloud.engine.core import cancellation, child, close, external, priority, signal, workflow_task
+from cloud.engine.core import (
+    cancellation,
+    child,
+    close,
+    external,
+    priority,
+    signal,
+    versioning,
+    workflow_task,
+)
 from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.effects import CancelExternal, PropagateClose, SignalExternal, StartChild
 from cloud.engine.core.errors import LimitExceeded, RunClosed
@@ -170,12 +179,17 @@ class Transfers:
             parent.namespace,
             intent.workflow_id,
             runtime.ids.run_id(),
-            _child_attributes(parent.execution, pending, runtime.clock.now()),
+            self._child_attributes(parent, pending),
             request_id=f"{parent.run_id}:{pending.initiated_event_id}",
             meter="start_workflow",
             user_metadata=pending.user_metadata,
             then=lambda _: None,
         )
+
+    def _child_attributes(self, parent: HotRun, pending: Child) -> WorkflowExecutionStartedEventAttributes:
+        attributes = _child_attributes(parent.execution, pending, self._runtime.clock.now())
+        versioning.pass_to_child(parent.execution, attributes, self._runtime.around(parent.namespace))
+        return attributes
 
     # --- signals and cancel requests ---
 
@@ -355,7 +369,7 @@ def _child_attributes(parent: Execution, pending: Child, now: int) -> WorkflowEx
         cron_schedule=intent.cron_schedule,
         attempt=1,
     )
-    for name in ("input", "header", "memo", "search_attributes", "retry_policy"):
+    for name in ("input", "header", "memo", "search_attributes", "retry_policy", "versioning_override"):
         if intent.HasField(name):
             getattr(attributes, name).CopyFrom(getattr(intent, name))
     if intent.HasField("priority") or parent.options.HasField("priority"):

@@ -7,15 +7,19 @@ from typing import cast
 from temporalio.api.common.v1 import Memo, SearchAttributes
 from temporalio.api.enums.v1 import IndexedValueType
 
+from cloud.engine.core import versioning
 from cloud.engine.core.clock import LATEST, to_ns
 from cloud.engine.core.schedule import Schedule
 from cloud.engine.core.state import RUNNING, Execution
+from cloud.engine.core.versions import deployment_of
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.store.rows import schedule_key
 from cloud.engine.store.search_attribute_values import encode, indexed, listed
 from cloud.engine.store.visibility import VisibilityRow
-from cloud.engine.store.visibility_attributes import AttributeTypes
+from cloud.engine.store.visibility_attributes import PREDEFINED, AttributeTypes
+
+_BEHAVIORS: dict[int, str] = {versioning.PINNED: "Pinned", versioning.AUTO_UPGRADE: "AutoUpgrade"}
 
 
 def visibility_row(hot: HotRun) -> VisibilityRow:
@@ -57,16 +61,7 @@ def visibility_row(hot: HotRun) -> VisibilityRow:
 def search_attributes(execution: Execution) -> SearchAttributes:
     """The run's search attributes, with those that the service itself sets."""
     attributes = SearchAttributes(indexed_fields=execution.search_attributes)
-    if execution.options.versioning_override.auto_upgrade:
-        attributes.indexed_fields["TemporalWorkflowVersioningBehavior"].CopyFrom(
-            encode("AutoUpgrade", IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
-        )
-    elif execution.completed_workflow_tasks:
-        # What the real server records of workers without versioning.
-        values = ["unversioned", *(f"unversioned:{build_id}" for build_id in execution.build_ids)]
-        attributes.indexed_fields["BuildIds"].CopyFrom(
-            encode(values, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
-        )
+    _tell_version(execution, attributes)
     checksums = [checksum for checksum, _ in execution.reset_points if checksum]
     if checksums:
         attributes.indexed_fields["BinaryChecksums"].CopyFrom(
@@ -88,6 +83,27 @@ def search_attributes(execution: Execution) -> SearchAttributes:
             encode(values, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
         )
     return attributes
+
+
+def _tell_version(execution: Execution, attributes: SearchAttributes) -> None:
+    """On which version of its workers the run is, in the words that the real server records."""
+    behavior = versioning.shown_behavior(execution)
+    version = versioning.shown_version(execution)
+    build_ids = [f"unversioned:{build_id}" for build_id in execution.build_ids]
+    if behavior == versioning.PINNED:
+        build_ids.insert(0, f"pinned:{version}")
+    elif behavior == versioning.UNSPECIFIED and execution.completed_workflow_tasks:
+        build_ids.insert(0, "unversioned")
+    values = {
+        "TemporalWorkflowVersioningBehavior": _BEHAVIORS.get(behavior, ""),
+        "TemporalWorkerDeploymentVersion": version,
+        "TemporalWorkerDeployment": deployment_of(version) or execution.deployment_name,
+        "TemporalUsedWorkerDeploymentVersions": execution.used_versions,
+        "BuildIds": build_ids,
+    }
+    for name, value in values.items():
+        if value:
+            attributes.indexed_fields[name].CopyFrom(encode(value, PREDEFINED[name]))
 
 
 SCHEDULES_OF = "schedules:"

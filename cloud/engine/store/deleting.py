@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, select
 
 from cloud.engine.core.state import RUNNING
 from cloud.engine.store import schema as s
+from cloud.engine.store.deployments import remove_of_namespace
 from cloud.engine.store.rows import schedule_key
 from cloud.engine.store.writing import check_epoch
 
@@ -52,6 +53,7 @@ def delete_rest(connection: Connection, namespace_id: str, epoch: int) -> int:
         LeaseLost: the lease is another's; nothing is deleted.
     """
     check_epoch(connection, epoch)
+    remove_of_namespace(connection, namespace_id)
     count = 0
     for table, key in (
         (s.current_runs, s.current_runs.c.workflow_id),

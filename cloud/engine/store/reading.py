@@ -210,11 +210,12 @@ def read_tasks(
     namespace_id: str,
     queue: str,
     kind: int,
+    version: str = "",
     *,
     after: tuple[int, int],
     count_max: int,
 ) -> list[TaskRow]:
-    """Stored tasks of a queue in the order in which workers get them, behind the place `after` (order key, task id)."""
+    """Stored tasks of a queue (for `version` alone) as workers get them, behind the place `after` (order key, task id)."""
     t = s.tasks.c
     rows = connection.execute(
         select(s.tasks)
@@ -222,6 +223,7 @@ def read_tasks(
             t.namespace_id == namespace_id,
             t.queue == queue,
             t.kind == kind,
+            t.version == version,
             tuple_(t.order_key, t.task_id) > after,
         )
         .order_by(t.order_key, t.task_id)
@@ -234,11 +236,11 @@ _LEVEL = literal_column(f"order_key >> {LEVEL_SHIFT}", BigInteger)
 
 
 def count_tasks(
-    connection: Connection, namespace_id: str, queue: str, kind: int
+    connection: Connection, namespace_id: str, queue: str, kind: int, version: str = ""
 ) -> dict[int, tuple[int, int]]:
-    """How many tasks of a queue are stored, by priority level, and when the oldest of each was made (ns)."""
+    """How many tasks of a queue (those for `version` alone) are stored, by priority level, and when the oldest of each was made (ns)."""
     t = s.tasks.c
-    of_queue = (t.namespace_id == namespace_id, t.queue == queue, t.kind == kind)
+    of_queue = (t.namespace_id == namespace_id, t.queue == queue, t.kind == kind, t.version == version)
     level = _LEVEL.label("level")
     # Only the index is read for this: task ids grow with time, so the least is the oldest.
     counted = connection.execute(
@@ -253,7 +255,7 @@ def count_tasks(
 
 
 def read_last_passes(
-    connection: Connection, namespace_id: str, queue: str, kind: int, count_max: int
+    connection: Connection, namespace_id: str, queue: str, kind: int, version: str, count_max: int
 ) -> list[tuple[int, str, int]]:
     """(priority level, fairness key, pass of its last stored task) of a queue; of too many keys those that are farthest."""
     t = s.tasks.c
@@ -261,7 +263,7 @@ def read_last_passes(
     last = func.max(t.order_key).label("last")
     rows = connection.execute(
         select(level, t.fairness_key, last)
-        .where(t.namespace_id == namespace_id, t.queue == queue, t.kind == kind)
+        .where(t.namespace_id == namespace_id, t.queue == queue, t.kind == kind, t.version == version)
         .group_by(level, t.fairness_key)
         .order_by(last.desc())
         .limit(count_max)

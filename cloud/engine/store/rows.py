@@ -71,6 +71,7 @@ class TaskRow(NamedTuple):
     order_key: int = USUAL_LEVEL << LEVEL_SHIFT
     fairness_key: str = ""
     stride: int = 1_000
+    version: str = ""
 
 
 def order_key(level: int, fair_pass: int) -> int:

@@ -101,6 +101,7 @@ buffered_events = Table(
 )
 
 # Tasks that found no waiting worker. `kind`: 1 workflow task, 2 activity. `stamp`: the attempt or dispatch it stands for.
+# `version`: the workers' version that alone may have it, empty for those that the queue's routing gives to one.
 # `order_key` is the place in the queue: priority level, then pass (store.rows.order_key); `stride` the inverse of its key's weight.
 tasks = Table(
     "tasks",
@@ -116,8 +117,17 @@ tasks = Table(
     Column("order_key", BigInteger, nullable=False, server_default=text(str(3 << 60))),
     Column("fairness_key", Text, nullable=False, server_default=text("''")),
     Column("stride", BigInteger, nullable=False, server_default=text("1000")),
+    Column("version", Text, nullable=False, server_default=text("''")),
 )
-Index("tasks_by_order", tasks.c.namespace_id, tasks.c.queue, tasks.c.kind, tasks.c.order_key, tasks.c.task_id)
+Index(
+    "tasks_by_order",
+    tasks.c.namespace_id,
+    tasks.c.queue,
+    tasks.c.kind,
+    tasks.c.version,
+    tasks.c.order_key,
+    tasks.c.task_id,
+)
 
 # What is configured of a task queue. `config` is a serialized temporal.api.taskqueue.v1.TaskQueueConfig.
 task_queue_configs = Table(
@@ -205,5 +215,21 @@ nexus_progress = Table(
 
 # Runs whose history is being copied ahead, page by page, and that are not there yet: what a crash leaves of them is removed.
 copied_runs = Table("copied_runs", metadata, Column("run_id", String(36), primary_key=True))
+# Worker deployments and their versions, all of which are in memory. `state` is core.deployment's as MessagePack.
+worker_deployments = Table(
+    "worker_deployments",
+    metadata,
+    Column("namespace_id", String(36), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+)
+worker_deployment_versions = Table(
+    "worker_deployment_versions",
+    metadata,
+    Column("namespace_id", String(36), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("build_id", Text, primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+)
 
 visibility = Visibility(visibility_table(metadata))

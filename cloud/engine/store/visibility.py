@@ -24,6 +24,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    literal_column,
     select,
     tuple_,
 )
@@ -166,6 +167,22 @@ class Visibility:
             return found, None
         del found[page_size:]
         return found, cursor_after(found[-1])
+
+    def open_run_pinned_to(
+        self, conn: Connection, *, namespace_id: str, version: str, run_id: str = ""
+    ) -> str:
+        """The id of an open run that is pinned to a version of workers ("" for none); only of `run_id` if that is named."""
+        c = self._table.c
+        query = select(c.run_id).where(
+            c.namespace_id == namespace_id,
+            close_order(self._table)
+            == literal_column(str(INT64_MAX)),  # a range of the index by which lists page
+            c.attributes["TemporalWorkerDeploymentVersion"].as_string() == version,
+            c.attributes["TemporalWorkflowVersioningBehavior"].as_string() == "Pinned",
+        )
+        if run_id:
+            query = query.where(c.run_id == run_id)
+        return conn.execute(query.limit(1)).scalar_one_or_none() or ""
 
     def count(self, conn: Connection, namespace_id: str, list_filter: ListFilter) -> Count:
         """Count the runs that `list_filter` finds, in groups if it says GROUP BY."""

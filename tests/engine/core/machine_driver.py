@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Payload, Payloads, RetryPolicy, WorkflowType
-from temporalio.api.enums.v1 import CommandType, ParentClosePolicy, WorkflowTaskFailedCause
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.enums.v1 import (
+    CommandType,
+    ParentClosePolicy,
+    VersioningBehavior,
+    WorkflowTaskFailedCause,
+)
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
     History,
@@ -36,6 +42,7 @@ from cloud.engine.core import (
     reset,
     signal,
     start,
+    versioning,
     workflow_task,
 )
 from cloud.engine.core.activity_rules import ActivityRule
@@ -89,6 +96,8 @@ class Driver:
     """One run, live and stored. After each transition `check` must hold."""
 
     def __init__(self, **options: object) -> None:
+        self.version = ""  # of the worker that takes and answers tasks
+        self.revision = 0
         self.now = 1_700_000_000 * SECOND
         self.around = Surroundings(
             namespace="ns",
@@ -231,6 +240,7 @@ class Driver:
                 request_id=self.around.ids.request_id(),
                 identity="worker",
                 build_id="b1",
+                taker=versioning.Taker(self.version, self.revision, "dep:v2", self.revision),
             )
         )
 
@@ -238,6 +248,7 @@ class Driver:
         self,
         *commands: Command,
         sticky: bool = False,
+        behavior: VersioningBehavior.ValueType = VersioningBehavior.VERSIONING_BEHAVIOR_UNSPECIFIED,
         messages: Sequence[ProtocolMessage] = (),
         sent_updates: Mapping[str, Request] | None = None,
         checksum: str = "",
@@ -246,6 +257,12 @@ class Driver:
         request = RespondWorkflowTaskCompletedRequest(
             identity="worker", commands=commands, messages=messages, binary_checksum=checksum
         )
+        if self.version:
+            name, _, build_id = self.version.partition(":")
+            request.deployment_options.deployment_name = name
+            request.deployment_options.build_id = build_id
+            request.deployment_options.worker_versioning_mode = completion.VERSIONED
+            request.versioning_behavior = behavior
         if sticky:
             request.sticky_attributes.worker_task_queue.name = "sticky"
             request.sticky_attributes.schedule_to_start_timeout.seconds = 5
@@ -290,6 +307,7 @@ class Driver:
                     stamp=pending.progress.stamp,
                     request_id=self.around.ids.request_id(),
                     identity="worker",
+                    version=self.version,
                 )
             )
         )
@@ -468,6 +486,14 @@ class RandomWalk:
             options["cron_schedule"] = "@every 10s"
             options["first_workflow_task_backoff"] = duration(10 * SECOND)
         self.calls_operations = seed % 3 == 0  # in walks of their own: all else would come up too seldom
+        self.versions = random.Random(
+            seed + 1_000_000
+        )  # its own, so that other subjects' walks stay as they were
+        self.versioned = self.versions.random() < 0.3
+        if self.versioned and self.versions.random() < 0.5:
+            options["inherited_pinned_version"] = WorkerDeploymentVersion(
+                deployment_name="dep", build_id="v1"
+            )
         self.driver = Driver(**options)
         if self.random.random() < 0.15:
             rule = ActivityRule("rule", "me", "why", 0, lambda _, pending: pending.progress.attempt == 2)
@@ -557,6 +583,15 @@ class RandomWalk:
         self.driver.transition(lambda turn: workflow_task.schedule(turn, speculative=True))
 
     def start_task(self) -> None:
+        driver = self.driver
+        if self.versioned and not driver.live.workflow_task_in_flight:
+            driver.version = self.versions.choice(["", "dep:v1", "dep:v2"])
+            if (
+                versioning.effective_behavior(driver.live) == versioning.PINNED
+                and self.versions.random() < 0.9
+            ):
+                driver.version = versioning.effective_version(driver.live)
+            driver.revision += self.versions.randrange(2)
         if self.driver.start_task():
             self.sent |= self.waiting
             self.waiting = {}
@@ -583,6 +618,14 @@ class RandomWalk:
         wanted.ClearField("versioning_override")
         if chance.random() < 0.5:
             wanted.versioning_override.auto_upgrade = True
+        elif self.versioned and self.versions.random() < 0.7:
+            target = WorkerDeploymentVersion(
+                deployment_name="dep", build_id=self.versions.choice(["v1", "v2"])
+            )
+            if self.versions.random() < 0.5:
+                wanted.versioning_override.one_time.target_deployment_version.CopyFrom(target)
+            else:
+                wanted.versioning_override.pinned.version.CopyFrom(target)
         driver.transition(lambda turn: options.update(turn, wanted, identity="me"))
 
     def operate_on(self, pending: activity.Activity) -> None:
@@ -641,7 +684,13 @@ class RandomWalk:
         if chance.random() < 0.08:
             commands.append(chance.choice([complete, fail, continue_as_new, cancel])())
         done = driver.complete_task(
-            *commands, sticky=chance.random() < 0.5, messages=messages, sent_updates=self.sent
+            *commands,
+            sticky=chance.random() < 0.5,
+            behavior=self.versions.choice(
+                [versioning.PINNED, versioning.AUTO_UPGRADE, versioning.UNSPECIFIED]
+            ),
+            messages=messages,
+            sent_updates=self.sent,
         )
         if done is not None and done.refusal is None:
             self.sent = {}
