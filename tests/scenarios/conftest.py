@@ -35,6 +35,8 @@ DYNAMIC_CONFIG = {
     "matching.wv.VersionDrainageStatusRefreshInterval": '"1s"',
     "matching.maxVersionsInDeployment": "3",
     "matching.maxTaskQueuesInDeploymentVersion": "3",
+    "frontend.workerVersioningDataAPIs": "true",
+    "frontend.workerVersioningRuleAPIs": "true",
 }
 """What the server under test is started with, so that limits and waits are within reach of a test."""
 

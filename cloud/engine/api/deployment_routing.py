@@ -150,8 +150,6 @@ class DeploymentRouting:
             raise InvalidArgument(f"invalid version string: {error}") from None
         if version and deployment_of(version) != name:
             raise InvalidArgument(f"invalid version string '{asked}' does not match deployment name '{name}'")
-        if version:
-            check_part(build_of(version), "BuildID")
         return version
 
     def _make(self, name: str, allow: bool) -> Callable[[], Deployment] | None:
@@ -163,6 +161,7 @@ class DeploymentRouting:
 
     def _add_missing(self, namespace: Namespace, change: Change, version: str, now: int) -> None:
         if version and change.whole.version(version) is None:
+            check_part(build_of(version), "BuildID")
             self._deployments.add_version(namespace, change, Version(build_of(version), now))
 
     async def _check_missing(self, namespace: Namespace, whole: Whole, version: str, role: str) -> None:
@@ -184,7 +183,11 @@ class DeploymentRouting:
             queue = self._runtime.queues.find(lane)
             if queue is not None and queue.rates.total(now)[0]:
                 return True
-            if await self._runtime.database.scan(lambda c, lane=lane: count_tasks(c, *lane)):  # type: ignore[misc]
+            stored = await self._runtime.database.list(
+                key.namespace_id,
+                lambda c, lane=lane: count_tasks(c, *lane),  # type: ignore[misc]
+            )
+            if stored:
                 return True
         return False
 

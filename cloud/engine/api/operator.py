@@ -206,6 +206,7 @@ class Operator:
                 await self._delete_stored(namespace.namespace_id)
                 await self._runtime.namespaces.delete(namespace, self._runtime.lease.epoch)
                 self._runtime.queues.settings.forget_namespace(namespace.namespace_id)
+                self._runtime.routes.forget_namespace(namespace.namespace_id)
             except StoreUnavailable as error:
                 log.warning(
                     "namespace_deletion_delayed", namespace_id=namespace.namespace_id, reason=str(error)

@@ -16,6 +16,7 @@ from cloud.engine.api.activity_execution_operations import ActivityExecutionOper
 from cloud.engine.api.activity_operations import ActivityOperations
 from cloud.engine.api.activity_tasks import ActivityTasks
 from cloud.engine.api.batch_operations import BatchOperationMethods
+from cloud.engine.api.build_ids import BuildIdMethods
 from cloud.engine.api.deployment_routing import DeploymentRouting
 from cloud.engine.api.deployments import DeploymentMethods
 from cloud.engine.api.describe import Descriptions
@@ -29,6 +30,7 @@ from cloud.engine.api.nexus_tasks import NexusTaskMethods
 from cloud.engine.api.operator import Operator
 from cloud.engine.api.pauses import WorkflowPauses
 from cloud.engine.api.queries import WorkflowQueries
+from cloud.engine.api.reachability import Reachability
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.resets import WorkflowResets
 from cloud.engine.api.schedules import ScheduleMethods
@@ -116,7 +118,9 @@ class EngineService:
             TaskQueueMethods(runtime),
             DeploymentMethods(runtime, deployments),
             DeploymentRouting(runtime, deployments),
-            FirstDeploymentMethods(),
+            FirstDeploymentMethods(runtime),
+            BuildIdMethods(runtime),
+            Reachability(runtime),
             TaskQueueConfigMethods(runtime),
             WorkerMethods(runtime),
             System(runtime),

@@ -43,6 +43,12 @@ class Limits:
     nexus_request_timeout_min: int = 1_500_000_000
     nexus_dispatch_margin: int = SECOND
     signals_received: int = 10_000
+    build_id_sets: int = 10
+    build_ids: int = 100
+    build_id_length: int = 255
+    assignment_rules: int = 100
+    redirect_rules: int = 500
+    upstream_build_ids: int = 50
     batch_operations: int = 1
     batch_operations_per_second: int = 50
     workflow_task_timeout_default: int = 10 * SECOND

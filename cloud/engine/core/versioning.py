@@ -103,6 +103,15 @@ def shown_version(execution: Execution) -> str:
     return (target_of(override) if override is not None else "") or execution.version
 
 
+def is_plain(execution: Execution) -> bool:
+    """Whether the run has nothing to do with versions, as nearly all: then no other function here need be asked."""
+    return (
+        not execution.behavior
+        and not execution.was_overridden
+        and execution.volatile.version_progress is None
+    )
+
+
 def standing(execution: Execution) -> tuple[int, str, str | None]:
     """All that decides who gets the run's tasks, to be compared before and after a change."""
     return (

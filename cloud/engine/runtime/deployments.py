@@ -352,17 +352,6 @@ class Deployments:
                 if drains is not None:
                     rules.checked(drains, in_use=bool(found), now=runtime.clock.now())
 
-    # --- the end of a namespace ---
-
-    def forget_namespace(self, namespace_id: str) -> None:
-        """A namespace is gone."""
-        for whole in self._runtime.routes.deployments(namespace_id):
-            self._runtime.routes.put(namespace_id, whole.deployment.name, None)
-        for key in [key for key in self._due if key[0] == namespace_id]:
-            del self._due[key]
-            self._witnesses.pop(key, None)
-        self._locks.pop(namespace_id, None)
-
 
 def _copy(whole: Whole) -> Whole:
     return Whole(

@@ -109,6 +109,11 @@ class Routes:
         self._members.setdefault((namespace_id, name, kind), set()).add(version)
         self._cached.pop((namespace_id, name, kind), None)
 
+    def forget_namespace(self, namespace_id: str) -> None:
+        """A namespace is gone."""
+        for name in [name for of, name in self._deployments if of == namespace_id]:
+            self.put(namespace_id, name, None)
+
     def deployment(self, namespace_id: str, name: str) -> Whole | None:
         """A deployment as it is stored, None if there is none. Not to be changed."""
         return self._deployments.get((namespace_id, name))
@@ -189,6 +194,8 @@ class Routes:
     def _place(self, execution: Execution, queue: str, kind: int, *, use_ramping: bool = False) -> Placement:
         key = execution.key
         route = self.of_queue(key.namespace_id, queue, kind)
+        if route is None and versioning.is_plain(execution):
+            return ANYONE
         behavior = versioning.effective_behavior(execution)
         if route is None and behavior == UNSPECIFIED:
             return ANYONE

@@ -94,6 +94,7 @@ def remove_deployment(connection: Connection, namespace_id: str, name: str, epoc
 
 
 def remove_of_namespace(connection: Connection, namespace_id: str) -> None:
-    """Remove all deployments of a namespace, of which there are few."""
+    """Remove all that is known of a namespace's versions, which is little."""
+    connection.execute(delete(s.build_ids).where(s.build_ids.c.namespace_id == namespace_id))
     connection.execute(delete(s.worker_deployment_versions).where(_v.namespace_id == namespace_id))
     connection.execute(delete(s.worker_deployments).where(_d.namespace_id == namespace_id))

@@ -232,4 +232,13 @@ worker_deployment_versions = Table(
     Column("state", LargeBinary, nullable=False),
 )
 
+# Build ids of a task queue, for the older forms of worker versioning. `state` is core.build_ids' as MessagePack.
+build_ids = Table(
+    "build_ids",
+    metadata,
+    Column("namespace_id", String(36), primary_key=True),
+    Column("queue", Text, primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+)
+
 visibility = Visibility(visibility_table(metadata))
