@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 from temporalio.api.operatorservice.v1 import service_pb2 as operator_service
 from temporalio.api.testservice.v1 import service_pb2 as test_service
-from temporalio.api.workflowservice.v1 import UpdateTaskQueueConfigRequest
 from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from cloud.engine.api.activity_execution_operations import ActivityExecutionOperations
@@ -57,21 +56,13 @@ from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.starting import Starting
 from cloud.engine.runtime.time_skipping import TimeSkipping
 from cloud.engine.runtime.transfers import Transfers
-from cloud.rpc import CallContext, Handler, InvalidArgument, Method, Unimplemented, methods_of
+from cloud.rpc import CallContext, Handler, Method, Unimplemented, methods_of
 
 SERVICES = (
     workflow_service.DESCRIPTOR.services_by_name["WorkflowService"],
     operator_service.DESCRIPTOR.services_by_name["OperatorService"],
     test_service.DESCRIPTOR.services_by_name["TestService"],
 )
-
-
-_NAMES = {
-    "identity": "Identity length exceeds limit.",
-    "request_id": "RequestId length exceeds limit.",
-    "binary_checksum": "BinaryChecksum length exceeds limit.",
-}
-"""Short texts that many requests have and that are kept: what is said of one that is not short."""
 
 
 class EngineService:
@@ -130,7 +121,6 @@ class EngineService:
             NexusTaskMethods(runtime),
         )
         self._handlers = _handlers(groups)
-        self._id_length = runtime.limits.id_length
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -148,19 +138,10 @@ class EngineService:
             raise Unimplemented(
                 f"{method.name} is not served by this cell yet; docs/compatibility.md lists what is"
             )
-        self._check_names(request)
         try:
             return await handler(request, context)
         except REFUSALS as error:
             raise as_rpc_error(error) from error
-
-    def _check_names(self, request: Message) -> None:
-        if isinstance(request, UpdateTaskQueueConfigRequest):
-            return  # it has sentences of its own
-        for name, refusal in _NAMES.items():
-            value = getattr(request, name, "")
-            if len(value) > self._id_length and isinstance(value, str):
-                raise InvalidArgument(refusal)
 
 
 def _handlers(groups: tuple[object, ...]) -> dict[str, Handler]:

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.workflowservice.v1 import (
+    PollNexusTaskQueueRequest,
     PollWorkflowTaskQueueRequest,
     QueryWorkflowRequest,
-    StartWorkflowExecutionRequest,
 )
 
 from cloud.engine.runtime import hot_runs, queries
@@ -148,9 +148,10 @@ async def test_names_that_are_remembered_are_short(database: Database) -> None:
         poll.task_queue.name = "tq"
         with pytest.raises(InvalidArgument, match="Identity length exceeds limit"):
             await found.call("PollWorkflowTaskQueue", poll, timeout_s=5)
-        start = StartWorkflowExecutionRequest(namespace=NAMESPACE, request_id="r" * 1001)
-        with pytest.raises(InvalidArgument, match="RequestId length exceeds limit"):
-            await found.call("StartWorkflowExecution", start)
+        nexus = PollNexusTaskQueueRequest(namespace=NAMESPACE, identity="i" * 1001)
+        nexus.task_queue.name = "tq"
+        with pytest.raises(InvalidArgument, match="identity length exceeds limit"):
+            await found.call("PollNexusTaskQueue", nexus, timeout_s=5)
 
 
 async def test_who_only_looks_on_does_not_hold_a_greedy_namespace_in_memory(
