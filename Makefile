@@ -43,4 +43,7 @@ chaos: $(STAMP) ## kill -9 under load: 50 times on SQLite, 20 times on Postgres
 sdks: $(STAMP) ## the Go, TypeScript and Java SDKs against tacit dev and tacit up, where their toolchains are found
 	@$(BIN)/python -m tests.sdks
 
-.PHONY: sdks help setup demo test lint format bench chaos
+ui-check: $(STAMP) ## the stock Temporal web UI against tacit dev, page by page, where Go, Node and Chromium are found
+	@$(BIN)/python -m tests.ui
+
+.PHONY: ui-check sdks help setup demo test lint format bench chaos

@@ -154,13 +154,13 @@ def _accepts(port: int) -> bool:
         return False
 
 
-def tacit_dev(folder: Path, database: str | None = None) -> Server:
-    """`tacit dev` on free ports; `database` is a URL, by default an SQLite file in `folder`."""
+def tacit_dev(folder: Path, database: str | None = None, more: Sequence[str] = ()) -> Server:
+    """`tacit dev` on free ports; `database` is a URL, by default an SQLite file in `folder`; `more` are options."""
     port = free_port()
     command = [BIN / "tacit", "dev", "--headless", "--port", port]
     return Server(
         name="tacit dev",
-        command=[str(part) for part in [*command, "--db", database or folder / "tacit.db"]],
+        command=[str(part) for part in [*command, "--db", database or folder / "tacit.db", *more]],
         ports=[port],
         log=folder / "tacit-dev.log",
     )

@@ -31,12 +31,9 @@ def serve(stack: ExitStack, folder: Path) -> Environments:
     # The SDKs' programs have no codec, so their payloads can be read: the guard lets them pass.
     config = {"TEMPORAL_CONFIG_FILE": str(folder / "temporal.toml")}
     sign_up(up, folder, namespace="programs", objects=objects, env=config, more=("--guard", "off"))
-    nothing = {"TEMPORAL_CONFIG_FILE": str(folder / "none.toml")}
-    (folder / "none.toml").touch()
-    return {
-        "tacit dev": {**nothing, "TEMPORAL_ADDRESS": dev.address, "TEMPORAL_NAMESPACE": "default"},
-        "tacit up, mTLS": config,
-    }
+    plain = folder / "plain.toml"
+    plain.write_text(f'[profile.default]\naddress = "{dev.address}"\nnamespace = "default"\n')
+    return {"tacit dev": {"TEMPORAL_CONFIG_FILE": str(plain)}, "tacit up, mTLS": config}
 
 
 def try_out(console: Console, program: Program, environments: Environments, table: Table) -> bool:
@@ -80,7 +77,7 @@ def main() -> int:
                 table.add_row(program.sdk, "", "", "", f"left out: no {' and no '.join(missing)} here")
                 continue
             passed = try_out(console, program, environments, table) and passed
-    console.print(table)
+    Console(highlight=False, width=110).print(table)
     return 0 if passed else 1
 
 

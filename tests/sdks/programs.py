@@ -84,7 +84,12 @@ class Program:
             printed = (error.stdout or b"").decode(errors="replace")
             ended = f"it did not end within {RUN_SECONDS_MAX} s"
         told = dict(line.split(": ", 1) for line in printed.splitlines() if ": " in line)
-        return {step: told.get(step, f"not told; {ended}") for step in STEPS}
+        outcomes = {}
+        for step in STEPS:
+            outcomes[step] = told.get(step, ended)
+            if step not in told:
+                ended = "not tried"
+        return outcomes
 
 
 def _go_version(folder: Path) -> str:

@@ -104,8 +104,8 @@ def started_attributes(
     attributes = WorkflowExecutionStartedEventAttributes(
         workflow_type=request.workflow_type,
         task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
-        workflow_execution_timeout=duration(execution_timeout),
-        workflow_run_timeout=duration(run_timeout),
+        workflow_execution_timeout=duration(execution_timeout) if execution_timeout else None,
+        workflow_run_timeout=duration(run_timeout) if run_timeout else None,
         workflow_task_timeout=duration(task_timeout),
         identity=request.identity,
         attempt=1,
