@@ -35,12 +35,13 @@ class DevelopmentOptions:
     """What `tacit dev` is started with. `database` is a file name, ``:memory:`` or a URL; port 0 takes a free one.
 
     With `time_skipping` the server's time is its own and ends with it, so the database must be in memory; what is closed stays.
-    Without `http_port` there is no HTTP API.
+    Without `http_port` there is no HTTP API; with `http_port_or_any` it is served elsewhere if that port is taken.
     """
 
     host: str = "127.0.0.1"
     port: int = 7233
     http_port: int | None = None
+    http_port_or_any: bool = False
     database: str = IN_MEMORY
     namespaces: Sequence[str] = ("default",)
     search_attributes: Mapping[str, IndexedValueType.ValueType] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class Development:
         self._http_listener: HttpListener | None = None
         if options.http_port is not None:
             self._http_listener = development_http_listener(
-                gateway, host=options.host, port=options.http_port
+                gateway, host=options.host, port=options.http_port, or_any=options.http_port_or_any
             )
         self.port = options.port
         self.http_port = options.http_port

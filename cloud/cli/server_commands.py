@@ -121,7 +121,8 @@ def dev(
     options = DevelopmentOptions(
         host=ip,
         port=port,
-        http_port=_http_port(ip, port) if http_port is None else http_port,
+        http_port=_beside(port) if http_port is None else http_port,
+        http_port_or_any=http_port is None,
         database=db or ":memory:",
         namespaces=tuple(dict.fromkeys(["default", *(namespace or [])])),
         search_attributes=dict(_search_attribute(text) for text in search_attribute or []),
@@ -239,16 +240,10 @@ def _refuse_taken_ports(*wanted: tuple[ListenerKind, str, int, tuple[str, str] |
 _HTTP_PORT_DISTANCE = 10
 
 
-def _http_port(ip: str, port: int) -> int:
-    """Where HTTP is served unless told: beside gRPC, or at any free port, so that several servers get along."""
+def _beside(port: int) -> int:
+    """Where HTTP is served unless told: beside gRPC."""
     beside = port + _HTTP_PORT_DISTANCE
-    if port == 0 or beside > 65535:
-        return 0
-    try:
-        refuse_taken_port(ListenerKind.DEVELOPMENT, ip, beside)
-    except ListenFailed:
-        return 0
-    return beside
+    return beside if port and beside < 65536 else 0
 
 
 def _search_attribute(text: str) -> tuple[str, IndexedValueType.ValueType]:

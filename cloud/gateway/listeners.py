@@ -89,12 +89,16 @@ class Listener:
 
 
 class HttpListener:
-    """A port for HTTP. Stopping twice, or before starting, is safe; it may be started again after."""
+    """A port for HTTP, or any free one if it is taken and `or_any`.
 
-    def __init__(self, server: HttpServer, *, host: str, port: int) -> None:
+    Stopping twice, or before starting, is safe; it may be started again after.
+    """
+
+    def __init__(self, server: HttpServer, *, host: str, port: int, or_any: bool = False) -> None:
         self._server = server
         self._host = host
         self._port = port
+        self._or_any = or_any
 
     async def start(self) -> int:
         """Open the port and return it (a free one where 0 was asked for).
@@ -105,6 +109,8 @@ class HttpListener:
         try:
             return await self._server.start(self._host, self._port)
         except OSError as fault:
+            if self._or_any and fault.errno == errno.EADDRINUSE:
+                return await self._server.start(self._host, 0)
             sentence = _sentence(HTTP_OPTIONS, self._host, self._port, fault)
             raise ListenFailed(sentence, host=self._host, port=self._port) from None
 
@@ -128,6 +134,7 @@ def development_http_listener(
     *,
     host: str = "127.0.0.1",
     port: int,
+    or_any: bool = False,
     handlers: Callable[[], Sequence[HttpHandler]] = tuple,
 ) -> HttpListener:
     """The HTTP API in plaintext, for `tacit dev`; `handlers` are asked first for the paths that they accept.
@@ -143,7 +150,7 @@ def development_http_listener(
         return (*handlers(), JsonApi(gateway))
 
     server = HttpServer(all_handlers, ListenerKind.DEVELOPMENT, hosts=_LOOPBACK_NAMES | {host})
-    return HttpListener(server, host=host, port=port)
+    return HttpListener(server, host=host, port=port, or_any=or_any)
 
 
 def mtls_listener(

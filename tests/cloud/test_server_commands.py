@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import BIN, COMMAND_SECONDS_MAX
+from tests.processes import BIN, COMMAND_SECONDS_MAX, free_port
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "option"),
     [
         (("dev", "--db", "dev.db", "--port", "{taken}"), "--port"),
+        (("dev", "--db", "dev.db", "--port", "0", "--http-port", "{taken}"), "--http-port"),
         (("up", "--data", "data", "--mtls-port", "{taken}", "--api-port", "0"), "--mtls-port"),
         (("up", "--data", "data", "--mtls-port", "0", "--api-port", "{taken}"), "--api-port"),
     ],
@@ -56,10 +58,35 @@ def test_one_port_can_not_be_both(tmp_path: Path, taken: int) -> None:
     assert result.returncode == 2
     assert "--mtls-port or --api-port" in result.stderr
     assert list(tmp_path.iterdir()) == []
+    result = run(tmp_path, "dev", "--port", str(taken), "--http-port", str(taken))
+    assert result.returncode == 2
+    assert "--http-port" in result.stderr
+
+
+@pytest.mark.parametrize("taken_beside", [False, True])
+def test_http_is_served_beside_grpc_or_where_there_is_room(tmp_path: Path, taken_beside: bool) -> None:
+    for _ in range(5):
+        port = free_port()
+        with socket.socket() as beside:
+            if taken_beside:
+                beside.bind(("127.0.0.1", port + 10))
+                beside.listen()
+            command = [BIN / "tacit", "dev", "--port", str(port), "--output", "json"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+                assert server.stdout is not None
+                told = json.loads(server.stdout.readline())
+                server.terminate()
+        if taken_beside:
+            assert told["http_address"] != f"127.0.0.1:{port + 10}"
+            return
+        if told["http_address"] == f"127.0.0.1:{port + 10}":
+            return
+    pytest.fail("somebody had the port beside five times")
 
 
 @pytest.mark.parametrize(
-    ("command", "options"), [("dev", ("--ip", "--port")), ("up", ("--host", "--mtls-port", "--api-port"))]
+    ("command", "options"),
+    [("dev", ("--ip", "--port", "--http-port")), ("up", ("--host", "--mtls-port", "--api-port"))],
 )
 def test_the_options_that_are_named_exist(tmp_path: Path, command: str, options: tuple[str, ...]) -> None:
     told = run(tmp_path, command, "--help").stdout
