@@ -31,13 +31,14 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.gateway import (
     DevelopmentDirectory,
     Gateway,
+    ListenerKind,
     ListenFailed,
     development_http_listener,
 )
 from cloud.gateway.http_calls import HttpCall, HttpHandler, HttpReply
 from cloud.gateway.listeners import HttpListener
 from cloud.gateway.transport import http_server
-from cloud.gateway.transport.http_json import HTTP_STATUS
+from cloud.gateway.transport.http_json import HTTP_STATUS, JsonApi
 from cloud.rpc import CallContext, CallerKind, Code, Method, NotFound, RpcError
 from tests.gateway.doubles import EchoCell
 
@@ -406,6 +407,39 @@ async def test_connections_are_bounded(start_http: StartHttp, monkeypatch: pytes
     assert (await asyncio.wait_for(streams[0][0].readline(), 5)).startswith(b"HTTP/1.1 404")
     for _, writer in streams:
         writer.close()
+
+
+async def test_silent_connections_are_given_up(
+    start_http: StartHttp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "HEADERS_S_MAX", 0.3)
+    port = int((await start_http()).rpartition(":")[2])
+    silent, half, whole = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    half[1].write(b"GET /nowhere HTTP/1.1\r\nhost: local")
+    whole[1].write(b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert (await asyncio.wait_for(whole[0].readuntil(b"}"), 5)).startswith(b"HTTP/1.1 404")
+    assert await asyncio.wait_for(silent[0].read(), 5) == b""
+    assert await asyncio.wait_for(half[0].read(), 5) == b""
+    whole[1].write(b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert (await asyncio.wait_for(whole[0].readuntil(b"}"), 5)).startswith(b"HTTP/1.1 404")
+    for _, writer in (silent, half, whole):
+        writer.close()
+
+
+async def test_connections_that_are_gone_are_forgotten(cell: EchoCell) -> None:
+    gateway = Gateway(DevelopmentDirectory("native"), {"native": cell}.__getitem__, {}, default_cell="native")
+    server = http_server.HttpServer(
+        lambda: [JsonApi(gateway)], ListenerKind.DEVELOPMENT, hosts=frozenset({"localhost"})
+    )
+    port = await server.start("127.0.0.1", 0)
+    for _ in range(5):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while server._silent:
+            await asyncio.sleep(0.01)
+    await server.stop(0)
 
 
 async def test_slow_bodies_are_given_up(start_http: StartHttp, monkeypatch: pytest.MonkeyPatch) -> None:

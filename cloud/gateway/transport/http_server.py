@@ -23,13 +23,16 @@ from cloud.gateway.http_calls import HttpCall, HttpHandler, HttpReply
 from cloud.gateway.method_table import ListenerKind
 
 if TYPE_CHECKING:
-    from aiohttp.web import BaseRequest, Response, Server
+    from aiohttp.web import BaseRequest, RequestHandler, Response, Server
 
 _log = structlog.get_logger(__name__)
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 BODY_S_MAX = 60.0
 """How long a body may take to come."""
+
+HEADERS_S_MAX = 30.0
+"""How long a new connection may take to send the headers of its first request."""
 
 PATH_BYTES_MAX = 8_190
 """Of the request line, and of each header."""
@@ -61,6 +64,8 @@ class HttpServer:
         self._hosts = hosts
         self._server: asyncio.Server | None = None
         self._web: Server | None = None
+        self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
+        """Connections that have not sent a request yet, and when they are given up."""
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port.
@@ -89,20 +94,40 @@ class HttpServer:
             self._web = self._made()
         if len(self._web.connections) >= CONNECTIONS_MAX:
             return _Full()
-        return self._web()
+        protocol = self._web()
+        loop = asyncio.get_running_loop()
+        self._silent[protocol] = loop.call_later(HEADERS_S_MAX, self._hang_up, protocol)
+        return protocol
+
+    def _hang_up(self, protocol: RequestHandler) -> None:
+        protocol.close()
+        if protocol.transport is not None:
+            protocol.transport.close()
+
+    def _heard(self, protocol: asyncio.BaseProtocol) -> None:
+        timer = self._silent.pop(protocol, None)
+        if timer is not None:
+            timer.cancel()
 
     def _made(self) -> Server:
         from aiohttp import web  # at the first connection: see above
 
         loop = asyncio.get_running_loop()
+        heard = self._heard
+
+        class Connections(web.Server):
+            def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+                heard(handler)
+                super().connection_lost(handler, exc)
 
         def request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> BaseRequest:
+            heard(protocol)
             return web.BaseRequest(
                 message, payload, protocol, writer, task, loop, client_max_size=BODY_BYTES_MAX
             )
 
         self._handlers = self._make_handlers()
-        return web.Server(
+        return Connections(
             self._answer,
             request_factory=request,
             handler_cancellation=True,
