@@ -1,4 +1,4 @@
-"""The newer calls that pause, unpause, reset and change an activity: here for activities of workflows, named by both ids."""
+"""The newer calls that pause, unpause, reset and change an activity: one of a workflow, named by both ids, or a standalone one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.api.activity_operations import CHANGEABLE, ActivityOperations
 from cloud.engine.api.field_masks import paths_of
+from cloud.engine.api.standalone_operations import StandaloneOperations
 from cloud.engine.core import retry
 from cloud.engine.runtime.runtime import Runtime
-from cloud.rpc import CallContext, InvalidArgument, Unimplemented
+from cloud.rpc import CallContext, InvalidArgument
 
 _Request = (
     PauseActivityExecutionRequest
@@ -35,16 +36,22 @@ _Request = (
 
 
 class ActivityExecutionOperations:
-    """See the module's head. What they do is done by the older calls."""
+    """See the module's head. What they do to an activity of a workflow is done by the older calls."""
 
-    def __init__(self, runtime: Runtime, operations: ActivityOperations) -> None:
+    def __init__(
+        self, runtime: Runtime, operations: ActivityOperations, standalone: StandaloneOperations
+    ) -> None:
         self._runtime = runtime
         self._operations = operations
+        self._standalone = standalone
 
     async def pause_activity_execution(
         self, request: PauseActivityExecutionRequest, context: CallContext
     ) -> PauseActivityExecutionResponse:
         """Offer no further attempt to workers until it is unpaused."""
+        if not request.workflow_id:
+            await self._standalone.pause(request)
+            return PauseActivityExecutionResponse()
         execution = self._execution_of(request)
         older = PauseActivityRequest(
             namespace=request.namespace,
@@ -61,6 +68,9 @@ class ActivityExecutionOperations:
         self, request: UnpauseActivityExecutionRequest, context: CallContext
     ) -> UnpauseActivityExecutionResponse:
         """Go on with it."""
+        if not request.workflow_id:
+            await self._standalone.unpause(request)
+            return UnpauseActivityExecutionResponse()
         execution = self._execution_of(request)
         older = UnpauseActivityRequest(
             namespace=request.namespace, execution=execution, id=request.activity_id, jitter=request.jitter
@@ -72,6 +82,9 @@ class ActivityExecutionOperations:
         self, request: ResetActivityExecutionRequest, context: CallContext
     ) -> ResetActivityExecutionResponse:
         """Begin it anew with the first attempt."""
+        if not request.workflow_id:
+            await self._standalone.reset(request)
+            return ResetActivityExecutionResponse()
         execution = self._execution_of(request)
         older = ResetActivityRequest(
             namespace=request.namespace,
@@ -89,6 +102,9 @@ class ActivityExecutionOperations:
         self, request: UpdateActivityExecutionOptionsRequest, context: CallContext
     ) -> UpdateActivityExecutionOptionsResponse:
         """Change its options; unlike with the older call, paths that name none are refused."""
+        if not request.workflow_id:
+            options = await self._standalone.update_options(request)
+            return UpdateActivityExecutionOptionsResponse(activity_options=options)
         execution = self._execution_of(request)
         unknown = sorted(paths_of(request.update_mask) - CHANGEABLE)
         if unknown:
@@ -113,10 +129,6 @@ class ActivityExecutionOperations:
     def _execution_of(self, request: _Request) -> WorkflowExecution:
         limit = self._runtime.limits.id_length
         checks.namespace_of(self._runtime, request.namespace)
-        if not request.workflow_id:
-            raise Unimplemented(
-                "standalone activities are not served by this cell yet; docs/compatibility.md lists what is"
-            )
         if not request.activity_id:
             raise InvalidArgument("activity ID is required")
         if request.run_id and not checks.is_uuid(request.run_id):

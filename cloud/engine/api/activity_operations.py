@@ -185,7 +185,7 @@ def change_options(
         for pending in meant:
             shown = operations.options_of(pending)
             shown.retry_policy.ClearField("non_retryable_error_types")
-            _merge(shown, wanted, paths)
+            merge(shown, wanted, paths)
             _check(shown, pending, runtime.limits)
             changes.append((pending, _kept(shown, pending)))
     with runtime.transition(hot) as turn:
@@ -200,18 +200,44 @@ def within(jitter: Duration) -> Callable[[], int]:
     return lambda: random.randrange(longest) if longest > 0 else 0  # noqa: S311 - spreads load, hides nothing
 
 
-def _merge(options: ActivityOptions, wanted: ActivityOptions, paths: set[str]) -> None:
+def merge(
+    options: ActivityOptions,
+    wanted: ActivityOptions,
+    paths: set[str],
+    changeable: frozenset[str] = CHANGEABLE,
+) -> None:
     """Put into `options` what `paths` name of `wanted`. Paths that name nothing of it do nothing.
 
     Raises:
         InvalidArgument: a path leads into what `wanted` does not have.
     """
-    known = sorted(paths & CHANGEABLE)
+    known = sorted(paths & changeable)
     for path in known:
         part = path.partition(".")[0]
         if part in _TITLES and path != "priority" and not wanted.HasField(part):  # type: ignore[arg-type]
             raise InvalidArgument(f"{_TITLES[part]} is not provided")
     FieldMask(paths=known).MergeMessage(wanted, options, True, True)
+
+
+def settle_timeouts(options: ActivityOptions, activity_id: str, activity_type: str) -> None:
+    """Check an activity's timeouts, and fill in those that are left out.
+
+    Raises:
+        InvalidArgument: no activity can have them.
+    """
+    for name, title in _TIMEOUTS:
+        try:
+            fit(getattr(options, name))
+        except Invalid as error:
+            raise InvalidArgument(f"invalid {title}: {error}") from None
+    if not to_ns(options.start_to_close_timeout) and not to_ns(options.schedule_to_close_timeout):
+        raise InvalidArgument(
+            "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. "
+            f"ActivityId={activity_id} ActivityType={activity_type}"
+        )
+    settled = settled_timeouts(*(to_ns(getattr(options, name)) for name, _ in _TIMEOUTS), run_timeout=0)
+    for (name, _), timeout in zip(_TIMEOUTS, settled, strict=True):
+        getattr(options, name).CopyFrom(duration(timeout))
 
 
 def _check(options: ActivityOptions, pending: Activity, limits: Limits) -> None:
@@ -230,19 +256,7 @@ def _check(options: ActivityOptions, pending: Activity, limits: Limits) -> None:
     except Invalid as error:
         raise InvalidArgument(str(error)) from None
     checks.check_task_queue(options, limits)
-    for name, title in _TIMEOUTS:
-        try:
-            fit(getattr(options, name))
-        except Invalid as error:
-            raise InvalidArgument(f"invalid {title}: {error}") from None
-    if not to_ns(options.start_to_close_timeout) and not to_ns(options.schedule_to_close_timeout):
-        raise InvalidArgument(
-            "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. "
-            f"ActivityId={pending.scheduled.activity_id} ActivityType={pending.scheduled.activity_type.name}"
-        )
-    settled = settled_timeouts(*(to_ns(getattr(options, name)) for name, _ in _TIMEOUTS), run_timeout=0)
-    for (name, _), timeout in zip(_TIMEOUTS, settled, strict=True):
-        getattr(options, name).CopyFrom(duration(timeout))
+    settle_timeouts(options, pending.scheduled.activity_id, pending.scheduled.activity_type.name)
 
 
 def _kept(options: ActivityOptions, pending: Activity) -> ActivityOptions:

@@ -29,6 +29,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.standalone_tasks import StandaloneTasks, final_failure
 from cloud.engine.api.versioned_workers import VersionedWorkers
 from cloud.engine.core import activity, priority
 from cloud.engine.core.clock import timestamp
@@ -37,7 +38,13 @@ from cloud.engine.core.state import Activity
 from cloud.engine.core.turn import Turn
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.matching import Matching, StartedActivity
+from cloud.engine.runtime.hot_activity import HotActivity
+from cloud.engine.runtime.matching import (
+    STANDALONE,
+    Matching,
+    StartedActivity,
+    StartedStandaloneActivity,
+)
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.runtime import Runtime
@@ -48,16 +55,26 @@ from cloud.rpc import CallContext, InvalidArgument
 FAILURE_MESSAGE_MAX = 512 * 1024 - 16
 """What is kept of the message of a failure that is too large (observed on the real server)."""
 
+_Found = tuple[HotRun, Activity] | HotActivity
+"""An activity of a workflow, or one without."""
+
 _GONE = "invalid activityID or activity already timed out or invoking workflow is completed"
 
 
 class ActivityTasks:
     """See the module's head."""
 
-    def __init__(self, runtime: Runtime, matching: Matching, workers: VersionedWorkers) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        matching: Matching,
+        workers: VersionedWorkers,
+        standalone: StandaloneTasks,
+    ) -> None:
         self._runtime = runtime
         self._matching = matching
         self._workers = workers
+        self._standalone = standalone
 
     # --- poll ---
 
@@ -83,6 +100,8 @@ class ActivityTasks:
         )
         if given is None:
             return PollActivityTaskQueueResponse()
+        if isinstance(given, StartedStandaloneActivity):
+            return self._standalone.describe_task(given)
         assert isinstance(given, StartedActivity)
         return self.describe_task(given)
 
@@ -135,7 +154,12 @@ class ActivityTasks:
         self, request: RecordActivityTaskHeartbeatRequest, context: CallContext
     ) -> RecordActivityTaskHeartbeatResponse:
         """A worker is alive; the reply says whether the activity is to be cancelled, is paused, or begins anew."""
-        hot, pending = await self._by_token(request)
+        found = await self._by_token(request)
+        if isinstance(found, HotActivity):
+            return RecordActivityTaskHeartbeatResponse(
+                **await self._standalone.heartbeat(found, _payloads(request, "details"))
+            )
+        hot, pending = found
         await self._heartbeat(hot, pending, _payloads(request, "details"))
         return RecordActivityTaskHeartbeatResponse(
             cancel_requested=pending.cancel_requested_event_id != 0,
@@ -147,7 +171,12 @@ class ActivityTasks:
         self, request: RecordActivityTaskHeartbeatByIdRequest, context: CallContext
     ) -> RecordActivityTaskHeartbeatByIdResponse:
         """The same, by ids."""
-        hot, pending = await self._by_id(request)
+        found = await self._by_id(request)
+        if isinstance(found, HotActivity):
+            return RecordActivityTaskHeartbeatByIdResponse(
+                **await self._standalone.heartbeat(found, _payloads(request, "details"))
+            )
+        hot, pending = found
         await self._heartbeat(hot, pending, _payloads(request, "details"))
         return RecordActivityTaskHeartbeatByIdResponse(
             cancel_requested=pending.cancel_requested_event_id != 0,
@@ -169,17 +198,26 @@ class ActivityTasks:
         self, request: RespondActivityTaskCompletedRequest, context: CallContext
     ) -> RespondActivityTaskCompletedResponse:
         """An activity succeeded."""
-        hot, pending = await self._by_token(request)
-        await self._end(hot, lambda turn: self._complete(turn, pending, request))
+        await self._completed(await self._by_token(request), request)
         return RespondActivityTaskCompletedResponse()
 
     async def respond_activity_task_completed_by_id(
         self, request: RespondActivityTaskCompletedByIdRequest, context: CallContext
     ) -> RespondActivityTaskCompletedByIdResponse:
         """The same, by ids."""
-        hot, pending = await self._by_id(request)
-        await self._end(hot, lambda turn: self._complete(turn, pending, request))
+        await self._completed(await self._by_id(request, held=False), request)
         return RespondActivityTaskCompletedByIdResponse()
+
+    async def _completed(
+        self,
+        found: _Found,
+        request: RespondActivityTaskCompletedRequest | RespondActivityTaskCompletedByIdRequest,
+    ) -> None:
+        if isinstance(found, HotActivity):
+            await self._standalone.complete(found, _payloads(request, "result"), request.identity)
+            return
+        hot, pending = found
+        await self._end(hot, lambda turn: self._complete(turn, pending, request))
 
     # --- failed ---
 
@@ -187,19 +225,28 @@ class ActivityTasks:
         self, request: RespondActivityTaskFailedRequest, context: CallContext
     ) -> RespondActivityTaskFailedResponse:
         """An attempt failed."""
-        hot, pending = await self._by_token(request)
-        failure = self._bounded(request.failure)
-        await self._end(hot, lambda turn: _fail(turn, pending, request, failure))
+        await self._failed(await self._by_token(request), request)
         return RespondActivityTaskFailedResponse()
 
     async def respond_activity_task_failed_by_id(
         self, request: RespondActivityTaskFailedByIdRequest, context: CallContext
     ) -> RespondActivityTaskFailedByIdResponse:
         """The same, by ids."""
-        hot, pending = await self._by_id(request)
-        failure = self._bounded(request.failure)
-        await self._end(hot, lambda turn: _fail(turn, pending, request, failure))
+        await self._failed(await self._by_id(request), request)
         return RespondActivityTaskFailedByIdResponse()
+
+    async def _failed(
+        self,
+        found: _Found,
+        request: RespondActivityTaskFailedRequest | RespondActivityTaskFailedByIdRequest,
+    ) -> None:
+        failure = self._bounded(request.failure)
+        if isinstance(found, HotActivity):
+            details = _payloads(request, "last_heartbeat_details")
+            await self._standalone.fail(found, failure, request.identity, details)
+            return
+        hot, pending = found
+        await self._end(hot, lambda turn: _fail(turn, pending, request, failure))
 
     def _complete(
         self,
@@ -218,7 +265,7 @@ class ActivityTasks:
         limit = self._runtime.limits.blob_size_error
         if failure.ByteSize() <= limit:
             return failure
-        replaced = _final_failure("Failure exceeds size limit.")
+        replaced = final_failure("Failure exceeds size limit.")
         replaced.cause.message = failure.message[:FAILURE_MESSAGE_MAX]
         if failure.HasField("application_failure_info"):
             replaced.cause.application_failure_info.type = failure.application_failure_info.type
@@ -231,8 +278,7 @@ class ActivityTasks:
     ) -> RespondActivityTaskCanceledResponse:
         """A worker confirms a cancellation."""
         checks.check_blob(request.details, "details", self._runtime.limits)
-        hot, pending = await self._by_token(request)
-        await self._end(hot, lambda turn: _cancel(turn, pending, request))
+        await self._canceled(await self._by_token(request), request)
         return RespondActivityTaskCanceledResponse()
 
     async def respond_activity_task_canceled_by_id(
@@ -240,9 +286,19 @@ class ActivityTasks:
     ) -> RespondActivityTaskCanceledByIdResponse:
         """The same, by ids."""
         checks.check_blob(request.details, "details", self._runtime.limits)
-        hot, pending = await self._by_id(request)
-        await self._end(hot, lambda turn: _cancel(turn, pending, request))
+        await self._canceled(await self._by_id(request), request)
         return RespondActivityTaskCanceledByIdResponse()
+
+    async def _canceled(
+        self,
+        found: _Found,
+        request: RespondActivityTaskCanceledRequest | RespondActivityTaskCanceledByIdRequest,
+    ) -> None:
+        if isinstance(found, HotActivity):
+            await self._standalone.confirm_cancel(found, _payloads(request, "details"))
+            return
+        hot, pending = found
+        await self._end(hot, lambda turn: _cancel(turn, pending, request))
 
     async def _end(self, hot: HotRun, change: Callable[[Turn], None]) -> None:
         with self._runtime.transition(hot) as turn:
@@ -251,7 +307,7 @@ class ActivityTasks:
 
     # --- which activity is meant; no await between finding it and changing it ---
 
-    async def _by_token(self, request: Message) -> tuple[HotRun, Activity]:
+    async def _by_token(self, request: Message) -> _Found:
         namespace = checks.namespace_of(self._runtime, request.namespace)  # type: ignore[attr-defined]
         task_token: bytes = request.task_token  # type: ignore[attr-defined]
         if not task_token:
@@ -260,13 +316,18 @@ class ActivityTasks:
         token: ActivityTaskToken = self._runtime.tokens.read(
             task_token, ACTIVITY_TASK, namespace.namespace_id, ActivityTaskToken
         )
+        if token.scheduled_event_id == STANDALONE:
+            return await self._standalone.held(
+                namespace, token.activity_id, token.run_id, token.attempt, token.started_time
+            )
         hot = await self._find(namespace, token.workflow_id, token.run_id)
         pending = activity.require_started(
             hot.execution, token.scheduled_event_id, token.attempt, token.started_time
         )
         return hot, pending
 
-    async def _by_id(self, request: Message) -> tuple[HotRun, Activity]:
+    async def _by_id(self, request: Message, *, held: bool = True) -> _Found:
+        """`held`: an activity without a workflow must be held by a worker, it is not enough that it is open."""
         namespace = checks.namespace_of(self._runtime, request.namespace)  # type: ignore[attr-defined]
         workflow_id: str = request.workflow_id  # type: ignore[attr-defined]
         activity_id: str = request.activity_id  # type: ignore[attr-defined]
@@ -276,8 +337,10 @@ class ActivityTasks:
         run_id: str = request.run_id  # type: ignore[attr-defined]
         if run_id and not checks.is_uuid(run_id):
             raise InvalidArgument("RunId is not valid UUID.")
-        if not workflow_id:  # an activity without a workflow, of which there are none
-            raise NoSuchTask(f"activity not found for ID: {activity_id}")
+        if not workflow_id:
+            return await (self._standalone.held if held else self._standalone.open)(
+                namespace, activity_id, run_id
+            )
         hot = await self._runtime.find(namespace, workflow_id, run_id)
         if not hot.execution.running:
             raise RunClosed("workflow execution already completed")
@@ -321,15 +384,9 @@ def _payloads(request: Message, name: str) -> Payloads | None:
     return getattr(request, name) if request.HasField(name) else None
 
 
-def _final_failure(message: str) -> Failure:
-    failure = Failure(message=message)
-    failure.server_failure_info.non_retryable = True
-    return failure
-
-
 def _give_up(turn: Turn, pending: Activity, message: str) -> None:
     """What a worker sends is too large to keep: the activity fails, and is not tried again."""
-    activity.fail(turn, pending, failure=_final_failure(message), identity="")
+    activity.fail(turn, pending, failure=final_failure(message), identity="")
 
 
 def _fail(

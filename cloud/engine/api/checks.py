@@ -80,6 +80,14 @@ def check_id_length(value: str, what: str, limits: Limits) -> None:
         raise InvalidArgument(f"{what} exceeds maximum allowed length ({size}/{limits.id_length})")
 
 
+def check_id(value: str, what: str, limits: Limits) -> None:
+    """The same for the ids of activities, whose sentence has yet another form."""
+    check_no_nul(value, what)
+    size = len(value.encode())
+    if size > limits.id_length:
+        raise InvalidArgument(f"{what} exceeds length limit. Length={size} Limit={limits.id_length}")
+
+
 def check_execution(execution: WorkflowExecution) -> None:
     """Check the ids of a run that a request names; the run id may be left out."""
     if not execution.workflow_id:

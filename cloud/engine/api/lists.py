@@ -118,7 +118,7 @@ class Lists:
         )
         response = CountWorkflowExecutionsResponse(count=counted.total)
         for group in counted.groups:
-            response.groups.add(count=group.count, group_values=[_keyword(group.value)])
+            response.groups.add(count=group.count, group_values=[keyword_payload(group.value)])
         return response
 
     async def _page(
@@ -126,31 +126,46 @@ class Lists:
     ) -> tuple[list[VisibilityRow], bytes]:
         namespace = checks.namespace_of(self._runtime, name)
         list_filter = _parsed(namespace, query)
-        fingerprint = hashlib.sha256(query.encode()).digest()[:8]
-        cursor = None
-        if page_token:
-            try:
-                token: ListPageToken = self._runtime.tokens.read(
-                    page_token, LIST_PAGE, namespace.namespace_id, ListPageToken
-                )
-            except BadToken:
-                raise InvalidArgument("Invalid NextPageToken.") from None
-            if token.query != fingerprint:
-                raise InvalidArgument("Invalid NextPageToken: it belongs to another query.")
-            cursor = token.cursor
-        size = min(page_size, PAGE_SIZE_MAX) if page_size > 0 else PAGE_SIZE_MAX
-        try:
-            rows, following = await self._runtime.database.list(
-                namespace.namespace_id,
-                lambda c: visibility.list_page(c, namespace.namespace_id, list_filter, size, cursor),
-            )
-        except CursorError:
-            raise InvalidArgument("Invalid NextPageToken.") from None
-        if following is None:
-            return rows, b""
-        return rows, self._runtime.tokens.make(
-            LIST_PAGE, namespace.namespace_id, ListPageToken(fingerprint, following)
+        namespace_id = namespace.namespace_id
+        return await page_of(
+            self._runtime, namespace_id, namespace_id, list_filter, query, page_size, page_token
         )
+
+
+async def page_of(
+    runtime: Runtime,
+    namespace_id: str,
+    listed_as: str,
+    list_filter: ListFilter,
+    query: str,
+    page_size: int,
+    page_token: bytes,
+) -> tuple[list[VisibilityRow], bytes]:
+    """A page of what `query`, parsed as `list_filter`, finds among the rows listed as `listed_as`; and the next page's token.
+
+    Raises:
+        InvalidArgument: the token is none of ours, or of another query.
+    """
+    fingerprint = hashlib.sha256(query.encode()).digest()[:8]
+    cursor = None
+    if page_token:
+        try:
+            token: ListPageToken = runtime.tokens.read(page_token, LIST_PAGE, listed_as, ListPageToken)
+        except BadToken:
+            raise InvalidArgument("Invalid NextPageToken.") from None
+        if token.query != fingerprint:
+            raise InvalidArgument("Invalid NextPageToken: it belongs to another query.")
+        cursor = token.cursor
+    size = min(page_size, PAGE_SIZE_MAX) if page_size > 0 else PAGE_SIZE_MAX
+    try:
+        rows, following = await runtime.database.list(
+            namespace_id, lambda c: visibility.list_page(c, listed_as, list_filter, size, cursor)
+        )
+    except CursorError:
+        raise InvalidArgument("Invalid NextPageToken.") from None
+    if following is None:
+        return rows, b""
+    return rows, runtime.tokens.make(LIST_PAGE, listed_as, ListPageToken(fingerprint, following))
 
 
 def _parsed(namespace: Namespace, query: str) -> ListFilter:
@@ -189,7 +204,8 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _keyword(value: str | None) -> Payload:
+def keyword_payload(value: str | None) -> Payload:
+    """A value by which a count is grouped."""
     return Payload(metadata={"encoding": b"json/plain", "type": b"Keyword"}, data=json.dumps(value).encode())
 
 

@@ -28,7 +28,12 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.core.clock import SECOND, duration, fit, to_ns
 from cloud.engine.core.errors import Invalid
-from cloud.engine.runtime.dynamic_config import WORKER_HEARTBEATS, WORKFLOW_PAUSE
+from cloud.engine.runtime.dynamic_config import (
+    STANDALONE_ACTIVITIES,
+    STANDALONE_ACTIVITY_OPERATOR_COMMANDS,
+    WORKER_HEARTBEATS,
+    WORKFLOW_PAUSE,
+)
 from cloud.engine.runtime.namespaces import (
     DELETED,
     DEPRECATED,
@@ -173,6 +178,7 @@ class NamespaceMethods:
 
     def _description(self, namespace: Namespace) -> DescribeNamespaceResponse:
         limits = self._runtime.limits
+        standalone = self._runtime.dynamic_config.on(STANDALONE_ACTIVITIES)
         return DescribeNamespaceResponse(
             namespace_info=NamespaceInfo(
                 name=namespace.name,
@@ -188,6 +194,11 @@ class NamespaceMethods:
                     async_update=True,
                     poller_autoscaling=True,
                     workflow_pause=self._runtime.dynamic_config.on(WORKFLOW_PAUSE),
+                    standalone_activities=standalone,
+                    standalone_activity_start_delay=standalone,
+                    standalone_activity_operator_commands=(
+                        standalone and self._runtime.dynamic_config.on(STANDALONE_ACTIVITY_OPERATOR_COMMANDS)
+                    ),
                     worker_heartbeats=self._runtime.dynamic_config.on(WORKER_HEARTBEATS),
                 ),
                 limits=NamespaceInfo.Limits(

@@ -33,6 +33,10 @@ from cloud.engine.api.reachability import Reachability
 from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.resets import WorkflowResets
 from cloud.engine.api.schedules import ScheduleMethods
+from cloud.engine.api.standalone_activities import StandaloneActivityMethods
+from cloud.engine.api.standalone_lists import StandaloneLists
+from cloud.engine.api.standalone_operations import StandaloneOperations
+from cloud.engine.api.standalone_tasks import StandaloneTasks
 from cloud.engine.api.system import System
 from cloud.engine.api.task_queue_config import TaskQueueConfigMethods
 from cloud.engine.api.task_queues import TaskQueueMethods
@@ -53,6 +57,7 @@ from cloud.engine.runtime.nexus_completions import NexusCompletions
 from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
+from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.runtime.starting import Starting
 from cloud.engine.runtime.time_skipping import TimeSkipping
 from cloud.engine.runtime.transfers import Transfers
@@ -70,7 +75,8 @@ class EngineService:
 
     def __init__(self, runtime: Runtime) -> None:
         starting = Starting(runtime)
-        matching = Matching(runtime)
+        standalone = StandaloneActivities(runtime)
+        matching = Matching(runtime, standalone)
         schedules = Schedules(runtime, starting)
         deployments = Deployments(runtime)
         Transfers(runtime, starting, schedules)
@@ -80,7 +86,7 @@ class EngineService:
         resetting = Resetting(runtime)
         histories = Histories(runtime)
         workers = VersionedWorkers(runtime, deployments)
-        activity_tasks = ActivityTasks(runtime, matching, workers)
+        activity_tasks = ActivityTasks(runtime, matching, workers, StandaloneTasks(runtime, standalone))
         activity_operations = ActivityOperations(runtime)
         workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks, workers)
         workflows = Workflows(runtime, starting, workflow_tasks)
@@ -92,7 +98,11 @@ class EngineService:
             workflow_tasks,
             activity_tasks,
             activity_operations,
-            ActivityExecutionOperations(runtime, activity_operations),
+            ActivityExecutionOperations(
+                runtime, activity_operations, StandaloneOperations(runtime, standalone)
+            ),
+            StandaloneActivityMethods(runtime, standalone),
+            StandaloneLists(runtime),
             WorkflowOptions(runtime),
             WorkflowResets(runtime, resetting),
             WorkflowPauses(runtime),

@@ -22,7 +22,7 @@ from temporalio.api.history.v1 import (
     HistoryEvent,
 )
 
-from cloud.engine.core import activity_rules, retry, versioning, workflow_task
+from cloud.engine.core import activity_rules, attempts, retry, versioning, workflow_task
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.deadlines import push
@@ -35,10 +35,6 @@ from cloud.engine.core.turn import Turn
 
 _E = EventType
 _T = TimeoutType
-
-_NO_TIME_LEFT = (
-    "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
-)
 
 
 # --- folding events ---------------------------------------------------------------------------------------------
@@ -242,13 +238,8 @@ def start(
         raise NoSuchTask("activity task already started or stale")
     if versioning.transition_of(execution) is not None:
         raise NoSuchTask("the workflow is moving to another version of its workers")
-    progress.started_time = turn.now
-    progress.last_started_time = turn.now
-    progress.request_id = request_id
-    progress.identity = identity
-    progress.build_id = build_id
+    attempts.begin(progress, turn.now, request_id=request_id, identity=identity, build_id=build_id)
     progress.version = version
-    progress.last_heartbeat_time = 0
     turn.progress(scheduled_event_id)
     if progress.attempt > 1:
         turn.meter("retry_activity")
@@ -298,8 +289,7 @@ def require_started(
         NoSuchTask: no worker holds it.
     """
     activity = require_open(execution, scheduled_event_id)
-    progress = activity.progress
-    if not progress.started_time or progress.attempt != attempt or progress.started_time != started_time:
+    if not attempts.held(activity.progress, attempt, started_time):
         raise NoSuchTask("invalid activityID or activity already timed out or invoking workflow is completed")
     return activity
 
@@ -316,10 +306,7 @@ def assume_started(turn: Turn, activity: Activity, identity: str) -> None:
 
 def heartbeat(turn: Turn, activity: Activity, details: Payloads | None) -> None:
     """A worker says that it is alive, with what the next attempt should know."""
-    progress = activity.progress
-    progress.last_heartbeat_time = turn.now
-    if details is not None:
-        progress.heartbeat_details = details.SerializeToString()
+    attempts.beat(activity.progress, turn.now, details)
     turn.progress(activity.scheduled_event_id)
     turn.meter("record_activity_heartbeat")
     # Only the first of an attempt needs an entry: later ones are found when that comes up.
@@ -498,9 +485,7 @@ def _retry(turn: Turn, activity: Activity, failure: Failure) -> RetryState.Value
     if delay < 0:
         return state
     _next_attempt(turn, activity, failure)
-    progress.scheduled_time = turn.now + delay
-    progress.backing_off = True
-    forget_reset(progress)
+    attempts.back_off(progress, turn.now + delay)
     scheduled_event_id = activity.scheduled_event_id
     push(turn.execution, kinds.ACTIVITY_DISPATCH, scheduled_event_id, progress.scheduled_time)
     push(
@@ -514,23 +499,9 @@ def _retry(turn: Turn, activity: Activity, failure: Failure) -> RetryState.Value
 
 def _next_attempt(turn: Turn, activity: Activity, failure: Failure) -> None:
     """The attempt that a worker held is over; who waits for it now is not yet decided."""
-    progress = activity.progress
-    progress.attempt += 1
-    progress.stamp += 1
-    progress.started_time = 0
-    progress.request_id = ""
-    progress.last_attempt_complete_time = turn.now
     kept = shortened(failure, turn.around.limits.activity_failure_size)
-    progress.last_failure = kept.SerializeToString()
+    attempts.end(activity.progress, turn.now, kept)
     turn.progress(activity.scheduled_event_id)
-
-
-def forget_reset(progress: ActivityProgress) -> None:
-    """A new attempt is on its way: what a reset left to do when the last one ended is done."""
-    if progress.reset_heartbeat:
-        progress.heartbeat_details = b""
-        progress.last_heartbeat_time = 0
-    progress.reset = progress.reset_heartbeat = False
 
 
 # --- deadlines --------------------------------------------------------------------------------------------------
@@ -553,10 +524,7 @@ def due_dispatch(execution: Execution, key: int | str) -> int:
 def due_schedule_to_start(execution: Execution, key: int | str) -> int:
     """When the waiting attempt times out."""
     activity = _open(execution, key)
-    if activity is None or activity.progress.started_time:
-        return 0
-    timeout = to_ns(activity.options.schedule_to_start_timeout)
-    return activity.progress.scheduled_time + timeout if timeout else 0
+    return 0 if activity is None else attempts.due_schedule_to_start(activity.progress, activity.options)
 
 
 def due_schedule_to_close(execution: Execution, key: int | str) -> int:
@@ -571,20 +539,13 @@ def due_schedule_to_close(execution: Execution, key: int | str) -> int:
 def due_start_to_close(execution: Execution, key: int | str) -> int:
     """When the attempt that a worker holds times out."""
     activity = _open(execution, key)
-    if activity is None or not activity.progress.started_time:
-        return 0
-    timeout = to_ns(activity.options.start_to_close_timeout)
-    return activity.progress.started_time + timeout if timeout else 0
+    return 0 if activity is None else attempts.due_start_to_close(activity.progress, activity.options)
 
 
 def due_heartbeat(execution: Execution, key: int | str) -> int:
     """When the worker that holds the attempt has been silent for too long."""
     activity = _open(execution, key)
-    if activity is None or not activity.progress.started_time:
-        return 0
-    timeout = to_ns(activity.options.heartbeat_timeout)
-    progress = activity.progress
-    return max(progress.started_time, progress.last_heartbeat_time) + timeout if timeout else 0
+    return 0 if activity is None else attempts.due_heartbeat(activity.progress, activity.options)
 
 
 def dispatch_due(turn: Turn, key: int | str) -> None:
@@ -600,9 +561,8 @@ def time_out(turn: Turn, key: int | str, timeout_type: TimeoutType.ValueType) ->
     """One of the four times is over: the next attempt follows, or the activity has timed out."""
     activity = turn.execution.activities[int(key)]
     progress = activity.progress
-    name = TimeoutType.Name(timeout_type).removeprefix("TIMEOUT_TYPE_").title().replace("_", "")
-    failure = Failure(message=f"activity {name} timeout", source="Server")
-    failure.timeout_failure_info.timeout_type = timeout_type
+    failure = attempts.timeout_failure(timeout_type)
+    failure.source = "Server"
     state = RetryState.RETRY_STATE_TIMEOUT
     if timeout_type in (_T.TIMEOUT_TYPE_START_TO_CLOSE, _T.TIMEOUT_TYPE_HEARTBEAT):
         refused = _retry(turn, activity, failure)
@@ -610,7 +570,7 @@ def time_out(turn: Turn, key: int | str, timeout_type: TimeoutType.ValueType) ->
             return
         state = refused
     if state == RetryState.RETRY_STATE_TIMEOUT and progress.started_time:
-        failure.message = _NO_TIME_LEFT
+        failure.message = attempts.NO_TIME_LEFT
         failure.timeout_failure_info.timeout_type = _T.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
     if progress.heartbeat_details:
         failure.timeout_failure_info.last_heartbeat_details.ParseFromString(progress.heartbeat_details)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from temporalio.api.activity.v1 import ActivityOptions
 
 from cloud.engine.core import activity as activities
+from cloud.engine.core import attempts, retry
 from cloud.engine.core import deadline_kinds as kinds
-from cloud.engine.core import retry
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import UpdateVisibility
 from cloud.engine.core.errors import NoSuchTask, NotNow, RunClosed
@@ -190,7 +190,7 @@ def _offer_anew(turn: Turn, pending: Activity, at: int) -> None:
     progress.stamp += 1
     progress.scheduled_time = at
     progress.last_failure = b""
-    activities.forget_reset(progress)
+    attempts.forget_reset(progress)
     progress.backing_off = progress.pause is None and at > turn.now
     if progress.pause is None and not progress.backing_off:
         activities.offer(turn, pending)

@@ -23,6 +23,7 @@ from cloud.engine.core import machine
 from cloud.engine.core.clock import LATEST
 from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.lease import LOST
 from cloud.engine.store.database import Database, StoreBroken, StoreUnavailable
 from cloud.engine.store.rows import (
@@ -97,6 +98,10 @@ class Batch:
     schedules: dict[str, ScheduleRow] = field(default_factory=dict)
     listed_schedules: dict[str, VisibilityRow] = field(default_factory=dict)
     deleted_schedules: list[str] = field(default_factory=list)
+    activities: dict[str, HotActivity] = field(default_factory=dict)
+    new_activities: dict[str, HotActivity] = field(default_factory=dict)
+    listed_activities: set[str] = field(default_factory=set)
+    deleted_activities: set[str] = field(default_factory=set)
     batch_operations: list[BatchOperationRow] = field(default_factory=list)
     batch_steps: dict[tuple[str, str], BatchStepRow] = field(default_factory=dict)
     copied_history: list[HistoryRow] = field(default_factory=list)
@@ -115,6 +120,8 @@ class Batch:
             or self.deleted
             or self.schedules
             or self.deleted_schedules
+            or self.activities
+            or self.deleted_activities
             or self.batch_operations
             or self.batch_steps
         )
@@ -240,6 +247,9 @@ class CommitLoop:
             for hot in batch.runs.values():
                 if hot.unflushed is batch:
                     hot.unflushed = None
+            for activity in batch.activities.values():
+                if activity.unflushed is batch:
+                    activity.unflushed = None
             try:
                 self._on_flushed(batch, rows)
             finally:
@@ -311,6 +321,7 @@ class CommitLoop:
             visibility=list(batch.listed_schedules.values()),
             schedules=batch.schedules,
             deleted_schedules=batch.deleted_schedules,
+            deleted_activities=list(batch.deleted_activities),
             batch_operations=batch.batch_operations,
             batch_steps=batch.batch_steps,
             history=batch.copied_history,
@@ -321,6 +332,13 @@ class CommitLoop:
                 rows.runs.append(_run_row(hot))
                 if run_id in batch.visible:
                     rows.visibility.append(self._visibility_row(hot))
+        for run_id, activity in batch.activities.items():
+            with _blaming(run_id):
+                rows.activities.append(activity.row())
+                if run_id in batch.new_activities:
+                    rows.activity_requests[run_id] = activity.activity.request.SerializeToString()
+                if run_id in batch.listed_activities:
+                    rows.visibility.append(activity.visibility_row())
         for run_id, events in batch.events.items():
             with _blaming(run_id):
                 rows.history.append(

@@ -23,6 +23,9 @@ WORKFLOW_PAUSE = Switch("frontend.WorkflowPauseEnabled", default=True)
 WORKFLOW_RULES = Switch("frontend.workflowRulesAPIsEnabled", default=True)
 WORKFLOW_TIME_SKIPPING = Switch("frontend.WorkflowTimeSkippingEnabled", default=False)
 STANDALONE_ACTIVITIES = Switch("activity.enableStandalone", default=True)
+STANDALONE_ACTIVITY_OPERATOR_COMMANDS = Switch(
+    "history.enableStandaloneActivityOperatorCommands", default=True
+)
 STANDALONE_NEXUS_OPERATIONS = Switch("nexusoperation.enableStandalone", default=True)
 WORKER_HEARTBEATS = Switch("frontend.WorkerHeartbeatsEnabled", default=True)
 WORKER_COMMANDS = Switch("frontend.WorkerCommandsEnabled", default=False)

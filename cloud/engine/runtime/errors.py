@@ -1,6 +1,7 @@
 """What the runtime answers instead of a result (the core's own refusals pass through as they are).
 
 NoSuchRun             the workflow or run is not there
+NoSuchActivity        the standalone activity is not there (to a task it is a run that is gone)
 NoSuchSchedule        the schedule is not there
 Unflushed             (commits) the change is not durable and forgotten: try again
 """
@@ -20,6 +21,13 @@ class NoSuchRun(Exception):
     def named(cls, workflow_id: str, run_id: str) -> NoSuchRun:
         """A workflow id has no run of this id."""
         return cls(f'workflow execution not found for workflow ID "{workflow_id}" and run ID "{run_id}"')
+
+
+class NoSuchActivity(NoSuchRun):
+    """There is no standalone activity of this id."""
+
+    def __init__(self, activity_id: str) -> None:
+        super().__init__(f"activity not found for ID: {activity_id}")
 
 
 class NoSuchSchedule(Exception):

@@ -13,7 +13,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.query.v1 import WorkflowQuery
 
-from cloud.engine.core import activity, activity_rules, priority, versioning, workflow_task
+from cloud.engine.core import (
+    activity,
+    activity_rules,
+    priority,
+    standalone_activity,
+    versioning,
+    workflow_task,
+)
 from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
 from cloud.engine.core.errors import NoSuchTask
 from cloud.engine.core.state import Activity, Execution
@@ -22,10 +29,12 @@ from cloud.engine.core.versions import deployment_of
 from cloud.engine.runtime.commits import HeldUp, Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.queries import PendingQuery
 from cloud.engine.runtime.routes import Placement
 from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueue
 from cloud.engine.store.database import StoreUnavailable
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, TaskRow
@@ -73,7 +82,22 @@ class StartedActivity:
     scaling: int = 0  # by how many its worker had better change the number of its polls
 
 
-Given = StartedWorkflowTask | StartedActivity | PendingQuery
+@dataclass(slots=True)
+class StartedStandaloneActivity:
+    """An attempt of a standalone activity that a worker was given."""
+
+    hot: HotActivity
+    attempt: int
+    started_time: int
+    scheduled_time: int
+    heartbeat_details: bytes
+    scaling: int = 0  # by how many its worker had better change the number of its polls
+
+
+Given = StartedWorkflowTask | StartedActivity | StartedStandaloneActivity | PendingQuery
+
+STANDALONE = 0
+"""In the place of an event's id in the task of a standalone activity: no event has it."""
 
 
 class _Poll(NamedTuple):
@@ -90,8 +114,10 @@ class _Poll(NamedTuple):
 class Matching:
     """Offers what the core dispatches, and answers polls."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, standalone: StandaloneActivities) -> None:
         self._runtime = runtime
+        self._standalone = standalone
+        standalone.offer = self._offer_standalone
         runtime.carry_out_with(DispatchWorkflowTask, self._dispatch_workflow_task)
         runtime.carry_out_with(DispatchActivity, self._dispatch_activity)
 
@@ -143,9 +169,22 @@ class Matching:
             ),
         )
 
+    def _offer_standalone(self, hot: HotActivity) -> None:
+        activity = hot.activity
+        key = QueueKey(hot.namespace.namespace_id, activity.options.task_queue.name, ACTIVITY_TASK)
+        stamp = activity.state.progress.stamp
+        self._offer(
+            hot,
+            key,
+            STANDALONE,
+            stamp,
+            self._runtime.routes.place_standalone(key.namespace_id, hot.activity_id, key.name),
+            lambda poller: self.start_standalone(hot, stamp, poller.identity, poller.build_id),
+        )
+
     def _offer(
         self,
-        hot: HotRun,
+        hot: HotRun | HotActivity,
         key: QueueKey,
         scheduled_event_id: int,
         stamp: int,
@@ -188,7 +227,7 @@ class Matching:
             stride,
             place.lane,
         )
-        if key.kind == ACTIVITY_TASK and not place.lane:
+        if isinstance(hot, HotRun) and key.kind == ACTIVITY_TASK and not place.lane:
             queue.may_have_strays |= versioning.effective_behavior(hot.execution) == versioning.PINNED
         self._runtime.commits.touch().tasks[row.task_id] = row
         queues.put(queue, row, waiting)
@@ -341,6 +380,31 @@ class Matching:
                 workflow_task.leave_sticky(turn)
         raise NoSuchTask("the workflow moves to the worker's version first")
 
+    def start_standalone(
+        self, hot: HotActivity, stamp: int, identity: str, build_id: str
+    ) -> StartedStandaloneActivity:
+        """Give an attempt of a standalone activity to a worker.
+
+        Raises:
+            NoSuchTask: it is stale.
+        """
+        with self._standalone.step(hot) as step:
+            standalone_activity.start(
+                step,
+                stamp=stamp,
+                request_id=self._runtime.ids.request_id(),
+                identity=identity,
+                build_id=build_id,
+            )
+        progress = hot.activity.state.progress
+        return StartedStandaloneActivity(
+            hot=hot,
+            attempt=progress.attempt,
+            started_time=progress.started_time,
+            scheduled_time=progress.scheduled_time,
+            heartbeat_details=progress.heartbeat_details,
+        )
+
     # --- polls ---
 
     async def poll(
@@ -385,7 +449,9 @@ class Matching:
                 given = await self._wait(poll, ends_at)
             if given is not None:
                 waited_s = loop.time() - began_at
-                if not isinstance(given, PendingQuery):
+                if isinstance(given, StartedStandaloneActivity):
+                    await self._standalone.durable(given.hot)
+                elif not isinstance(given, PendingQuery):
                     await self._runtime.durable(given.hot)
                 given.scaling = queues.scaling(common, waited_s=waited_s, stored=stored)
                 return given
@@ -434,7 +500,11 @@ class Matching:
                 return None
             queue, row = found
             try:
-                hot = await runtime.runs.get(row.run_id)
+                hot: HotRun | HotActivity
+                if row.scheduled_event_id == STANDALONE:
+                    hot = await self._standalone.get(row.run_id)
+                else:
+                    hot = await runtime.runs.get(row.run_id)
             except NoSuchRun:
                 runtime.commits.touch().finish_task(row.task_id)
                 continue
@@ -448,11 +518,19 @@ class Matching:
             place = self._place(hot, row)
             taker = place.taken_by(poll.version)
             try:
-                if not (stays_sticky(hot.execution, place) if poll.sticky else place.version == poll.version):
+                if isinstance(hot, HotActivity):
+                    if place.version != poll.version:
+                        runtime.queues.set_aside(queue, row, place.version)
+                        continue
+                elif not (
+                    stays_sticky(hot.execution, place) if poll.sticky else place.version == poll.version
+                ):
                     self._pass_on(queue, hot, row, place, sticky=poll.sticky)
                     continue
                 given: Given
-                if queue.key.kind == WORKFLOW_TASK:
+                if isinstance(hot, HotActivity):
+                    given = self.start_standalone(hot, row.stamp, identity, build_id)
+                elif queue.key.kind == WORKFLOW_TASK:
                     given = self.start_workflow_task(
                         hot, row.scheduled_event_id, row.stamp, identity, build_id, taker
                     )
@@ -474,9 +552,12 @@ class Matching:
             runtime.commits.touch().finish_task(row.task_id)
             return given
 
-    def _place(self, hot: HotRun, row: TaskRow) -> Placement:
+    def _place(self, hot: HotRun | HotActivity, row: TaskRow) -> Placement:
         """Whom a stored task is for now. One on a sticky queue is for whoever polls that."""
-        routes, execution = self._runtime.routes, hot.execution
+        routes = self._runtime.routes
+        if isinstance(hot, HotActivity):
+            return routes.place_standalone(row.namespace_id, hot.activity_id, row.queue)
+        execution = hot.execution
         if row.kind == ACTIVITY_TASK:
             return routes.place_activity(execution, row.queue)
         return routes.place_workflow_task(execution)
@@ -548,8 +629,11 @@ class Matching:
         self._runtime.queues.offer_query(query, key, give)
 
 
-def _rank(hot: HotRun, kind: int, scheduled_event_id: int) -> priority.Rank:
+def _rank(hot: HotRun | HotActivity, kind: int, scheduled_event_id: int) -> priority.Rank:
     """The rank of a task that is offered: its activity's, and for what that leaves out its run's."""
+    if isinstance(hot, HotActivity):
+        options = hot.activity.options
+        return priority.rank(options.priority) if options.HasField("priority") else priority.USUAL
     of_run = hot.execution.options
     if kind == WORKFLOW_TASK:
         return priority.rank(of_run.priority) if of_run.HasField("priority") else priority.USUAL

@@ -191,6 +191,12 @@ class Routes:
         """Whom the activities of a run on `queue` are for."""
         return self._place(execution, queue, ACTIVITY_TASK)
 
+    def place_standalone(self, namespace_id: str, activity_id: str, queue: str) -> Placement:
+        """Whom a standalone activity on `queue` is for: nothing pins it."""
+        route = self.of_queue(namespace_id, queue, ACTIVITY_TASK)
+        target, revision = route.target(activity_id) if route is not None else ("", 0)
+        return Placement("", target, revision, target, revision) if target else ANYONE
+
     def _place(self, execution: Execution, queue: str, kind: int, *, use_ramping: bool = False) -> Placement:
         key = execution.key
         route = self.of_queue(key.namespace_id, queue, kind)

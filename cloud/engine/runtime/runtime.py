@@ -338,7 +338,7 @@ class Runtime:
             yield turn
         except BaseException as error:
             if turn.dirty:
-                self._broke_off(hot, error)
+                self.broke_off(hot.run_id, error)
                 if isinstance(error, CoreRefusal):
                     raise CoreDefect(f"run {hot.run_id}: refused after it had changed something") from error
             raise
@@ -349,12 +349,13 @@ class Runtime:
             except Unflushed:
                 raise
             except Exception as error:
-                self._broke_off(hot, error)
+                self.broke_off(hot.run_id, error)
                 raise
 
-    def _broke_off(self, hot: HotRun, error: BaseException) -> None:
-        log.error("transition_broke_off", run_id=hot.run_id, exc_info=error)
-        self._hold_up({hot.run_id})  # the same again would drop everyone's changes again
+    def broke_off(self, run_id: str, error: BaseException) -> None:
+        """A defect left the state of a run (or what has an id as runs do) half changed: nothing in memory is to be trusted."""
+        log.error("transition_broke_off", run_id=run_id, exc_info=error)
+        self._hold_up({run_id})  # the same again would drop everyone's changes again
         self.commits.abandon()
 
     def check_held_up(self, run_id: str) -> None:

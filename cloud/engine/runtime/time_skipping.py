@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from cloud.engine.core import time_skipping
+from cloud.engine.core import standalone_activity, time_skipping
 from cloud.engine.core.clock import LATEST, SECOND
 from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.database import StoreUnavailable
-from cloud.engine.store.rows import Rows
+from cloud.engine.store.rows import Rows, decode_standalone
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +89,11 @@ class TimeSkipping:
                 self._work[row.run_id] = count
             else:
                 self._work.pop(row.run_id, None)
+        for activity in rows.activities:
+            if standalone_activity.with_workers(decode_standalone(activity.state)):
+                self._work[activity.run_id] = 1
+            else:
+                self._work.pop(activity.run_id, None)
         for _, _, run_id in rows.deleted_runs:
             self._work.pop(run_id, None)
         self._changed.set()

@@ -20,6 +20,7 @@ LIST_PAGE = 5
 WORKERS_PAGE = 6
 NEXUS_TASK = 7
 NEXUS_CALLBACK = 8
+ACTIVITY_STATE = 9
 
 _FORM = b"\x01"
 _MAC_SIZE = 16
@@ -89,6 +90,13 @@ class ListPageToken(msgspec.Struct, array_like=True, frozen=True):
     cursor: bytes
 
 
+class ActivityStateToken(msgspec.Struct, array_like=True, frozen=True):
+    """Names a state of a standalone activity that a caller has seen."""
+
+    run_id: str
+    transitions: int
+
+
 _DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
     form: msgspec.msgpack.Decoder(tuple[int, str, form])  # type: ignore[valid-type]
     for form in (
@@ -99,6 +107,7 @@ _DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
         ListPageToken,
         NexusTaskToken,
         NexusCallbackToken,
+        ActivityStateToken,
     )
 }
 

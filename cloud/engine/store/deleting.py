@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from cloud.engine.core.state import RUNNING
 from cloud.engine.store import schema as s
 from cloud.engine.store.deployments import remove_of_namespace
 from cloud.engine.store.rows import schedule_key
-from cloud.engine.store.writing import check_epoch
+from cloud.engine.store.writing import check_epoch, delete_activities
 
 PAGE_RUNS = 100
 """Runs of one transaction: a run may have a history of many megabytes."""
@@ -80,11 +80,20 @@ def delete_rest(connection: Connection, namespace_id: str, epoch: int) -> int:
             )
         )
         s.visibility.delete(connection, [schedule_key(namespace_id, schedule_id) for schedule_id in page])
+    count += len(page)
+    table = s.standalone_activities
+    page = list(
+        connection.execute(
+            select(table.c.run_id).where(table.c.namespace_id == namespace_id).limit(PAGE_RUNS)
+        ).scalars()
+    )
+    if page:
+        delete_activities(connection, page)
     return count + len(page)
 
 
 def delete_dead_tasks(connection: Connection, after: int, epoch: int) -> int:
-    """Delete, of a page of the tasks behind id `after`, those whose run is closed or gone.
+    """Delete, of a page of the tasks behind id `after`, those whose run (or standalone activity) is closed or gone.
 
     Returns the last id of the page, 0 if it was the last page.
 
@@ -92,9 +101,11 @@ def delete_dead_tasks(connection: Connection, after: int, epoch: int) -> int:
         LeaseLost: the lease is another's; nothing is deleted.
     """
     check_epoch(connection, epoch)
+    activities = s.standalone_activities
     page = connection.execute(
-        select(s.tasks.c.task_id, s.runs.c.status)
+        select(s.tasks.c.task_id, func.coalesce(s.runs.c.status, activities.c.status).label("status"))
         .outerjoin(s.runs, s.runs.c.run_id == s.tasks.c.run_id)
+        .outerjoin(activities, activities.c.run_id == s.tasks.c.run_id)
         .where(s.tasks.c.task_id > after)
         .order_by(s.tasks.c.task_id)
         .limit(PAGE_ROWS)

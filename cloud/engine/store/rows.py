@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from cloud.engine.core.schedule import ScheduleState
+from cloud.engine.core.standalone_activity import StandaloneState
 from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress, Volatile
 from cloud.engine.store.visibility import VisibilityRow
 
@@ -140,6 +141,18 @@ class ScheduleRow(NamedTuple):
         return schedule_key(self.namespace_id, self.schedule_id)
 
 
+class StandaloneActivityRow(NamedTuple):
+    """A row of ``standalone_activities``."""
+
+    run_id: str
+    namespace_id: str
+    activity_id: str
+    number: int
+    status: int
+    wake_at: int
+    state: bytes
+
+
 def schedule_key(namespace_id: str, schedule_id: str) -> str:
     """See `ScheduleRow.key`."""
     return f"{namespace_id}/{schedule_id}"
@@ -175,13 +188,20 @@ class Rows:
     deleted_schedules: list[str] = field(default_factory=list)
     copies_done: list[str] = field(default_factory=list)  # run ids
 
+    activities: list[StandaloneActivityRow] = field(default_factory=list)
+    activity_requests: dict[str, bytes] = field(default_factory=dict)  # by run id
+    deleted_activities: list[str] = field(default_factory=list)  # their run ids
+
     batch_operations: list[BatchOperationRow] = field(default_factory=list)
     batch_steps: dict[tuple[str, str], BatchStepRow] = field(default_factory=dict)
 
     def run_ids(self) -> list[str]:
-        """The runs, and keys of schedules, that have rows of their own here."""
+        """The runs, standalone activities and keys of schedules that have rows of their own here."""
         return list(
-            {row.run_id for row in self.runs} | {row.run_id for row in self.usage} | self.schedules.keys()
+            {row.run_id for row in self.runs}
+            | {row.run_id for row in self.activities}
+            | {row.run_id for row in self.usage}
+            | self.schedules.keys()
         )
 
     def of_run(self, run_id: str) -> Rows:
@@ -202,6 +222,8 @@ class Rows:
             deleted_runs=[row for row in self.deleted_runs if row[2] == run_id],
             schedules={key: row for key, row in self.schedules.items() if key == run_id},
             copies_done=[done for done in self.copies_done if done == run_id],
+            activities=[row for row in self.activities if row.run_id == run_id],
+            activity_requests={key: data for key, data in self.activity_requests.items() if key == run_id},
         )
 
 
@@ -210,10 +232,13 @@ _volatile = msgspec.msgpack.Decoder(Volatile)
 _progress = msgspec.msgpack.Decoder(ActivityProgress)
 _callback_progress = msgspec.msgpack.Decoder(CallbackProgress)
 _nexus_progress = msgspec.msgpack.Decoder(NexusProgress)
+_standalone = msgspec.msgpack.Decoder(StandaloneState)
 _schedule = msgspec.msgpack.Decoder(ScheduleState)
 
 
-def encode(state: Volatile | ActivityProgress | NexusProgress | CallbackProgress | ScheduleState) -> bytes:
+def encode(
+    state: (Volatile | ActivityProgress | NexusProgress | CallbackProgress | ScheduleState | StandaloneState),
+) -> bytes:
     """State as MessagePack: a map by field names, so that fields can be added with a default."""
     return _encoder.encode(state)
 
@@ -261,3 +286,12 @@ def decode_schedule(data: bytes) -> ScheduleState:
         msgspec.DecodeError: the bytes are none of ours.
     """
     return _schedule.decode(data)
+
+
+def decode_standalone(data: bytes) -> StandaloneState:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are none of ours.
+    """
+    return _standalone.decode(data)

@@ -241,4 +241,38 @@ build_ids = Table(
     Column("state", LargeBinary, nullable=False),
 )
 
+# One row per standalone activity; the newest of an id has the highest `number`. `state` is what changes
+# (core.standalone_activity.StandaloneState as MessagePack). `status` is 1 as long as it is open, `wake_at` as in `runs`.
+standalone_activities = Table(
+    "standalone_activities",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("namespace_id", String(36), nullable=False),
+    Column("activity_id", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("wake_at", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+Index(
+    "standalone_activities_by_id",
+    standalone_activities.c.namespace_id,
+    standalone_activities.c.activity_id,
+    standalone_activities.c.number,
+)
+Index(
+    "standalone_activities_wake_at",
+    standalone_activities.c.wake_at,
+    sqlite_where=standalone_activities.c.wake_at > 0,
+    postgresql_where=standalone_activities.c.wake_at > 0,
+)
+
+# What they were started with, which may be large and is written once: a serialized StartActivityExecutionRequest.
+standalone_activity_requests = Table(
+    "standalone_activity_requests",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+)
+
 visibility = Visibility(visibility_table(metadata))

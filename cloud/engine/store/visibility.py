@@ -32,10 +32,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store.search_attribute_values import IndexedValue
 from cloud.engine.store.statements import Statement
+from cloud.engine.store.visibility_attributes import ACTIVITY_STATUS
 from cloud.engine.store.visibility_conditions import All, Compare, Condition, ListFilter, Within
 from cloud.engine.store.visibility_schema import close_order
 from cloud.engine.store.visibility_sql import Lowering
-from cloud.engine.store.visibility_values import INT64_MAX, STATUS_NAMES
+from cloud.engine.store.visibility_values import ACTIVITY_STATUS_NAMES, INT64_MAX, STATUS_NAMES
 
 PAGE_SIZE_MAX: Final = 1_000
 """Rows of a page, as the server of 1.32 bounds them (frontend.visibilityMaxPageSize)."""
@@ -197,12 +198,15 @@ class Visibility:
             return Count(total=total)
         by = lowering.scalar(list_filter.group_by).label("value")
         counted = select(by, func.count().label("count")).where(*conditions).group_by(by).order_by(by)
-        name_status = list_filter.group_by.field == "ExecutionStatus"
+        names = _STATUS_NAMES.get(list_filter.group_by.field)
         groups = tuple(
-            Group(value=STATUS_NAMES[value] if name_status else value, count=count)
+            Group(value=value if names is None else names[value], count=count)
             for value, count in _execute(conn, counted, list_filter)
         )
         return Count(total=sum(group.count for group in groups), groups=groups)
+
+
+_STATUS_NAMES: Final = {"ExecutionStatus": STATUS_NAMES, ACTIVITY_STATUS: ACTIVITY_STATUS_NAMES}
 
 
 def _execute(

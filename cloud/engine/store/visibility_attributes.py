@@ -60,6 +60,12 @@ SYSTEM_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The column of the visibility table that holds each system attribute."""
 
+ACTIVITY_STATUS: Final = "ActivityExecutionStatus"
+"""What the status of a standalone activity is stored under; callers call it ExecutionStatus."""
+
+COLUMNS: Final[Mapping[str, str]] = MappingProxyType({**SYSTEM_COLUMNS, ACTIVITY_STATUS: "status"})
+"""The column of each attribute that has one."""
+
 SYSTEM: Final[AttributeTypes] = MappingProxyType(
     {
         **dict.fromkeys(SYSTEM_COLUMNS, KEYWORD),
@@ -72,6 +78,23 @@ SYSTEM: Final[AttributeTypes] = MappingProxyType(
         "StateTransitionCount": INT,
     }
 )
+
+_NOTHING: Final = "ParentWorkflowId"
+"""A column in which activities have no value."""
+
+_ACTIVITY_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ActivityId": "WorkflowId",
+        "WorkflowId": "WorkflowId",
+        "ActivityType": "WorkflowType",
+        "WorkflowType": _NOTHING,
+        "ExecutionStatus": ACTIVITY_STATUS,
+        "HistoryLength": _NOTHING,
+        "RootWorkflowId": _NOTHING,
+        "RootRunId": _NOTHING,
+    }
+)
+"""Where the rows of activities have what a caller names otherwise, or what no activity has."""
 
 SETTABLE: Final[AttributeTypes] = MappingProxyType(
     {
@@ -140,3 +163,11 @@ def resolve(alias: str, custom: AttributeTypes) -> Attribute | None:
     if alias.removeprefix(_PREFIX) == "ScheduleId":
         return Attribute(alias, "WorkflowId", KEYWORD)
     return None
+
+
+def resolve_of_activity(alias: str, custom: AttributeTypes) -> Attribute | None:
+    """The attribute that a caller means by `alias` in a filter of standalone activities, or None."""
+    field = _ACTIVITY_FIELDS.get(alias)
+    if field is not None:
+        return Attribute(alias, field, SYSTEM.get(alias, KEYWORD))
+    return resolve(alias, custom)

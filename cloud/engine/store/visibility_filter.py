@@ -21,6 +21,7 @@ from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.mysql import MySQLParser
 
 from cloud.engine.store.visibility_attributes import (
+    ACTIVITY_STATUS,
     BOOL,
     DATETIME,
     DOUBLE,
@@ -32,6 +33,7 @@ from cloud.engine.store.visibility_attributes import (
     Attribute,
     AttributeTypes,
     resolve,
+    resolve_of_activity,
 )
 from cloud.engine.store.visibility_conditions import (
     All,
@@ -131,7 +133,7 @@ _OPERATORS: Final[dict[int, frozenset[str]]] = {
     DATETIME: _ORDERED,
 }
 _RANGES: Final = frozenset({KEYWORD, INT, DOUBLE, DATETIME})
-_GROUPS: Final = frozenset({"ExecutionStatus", NAMESPACE_DIVISION})
+_GROUPS: Final = frozenset({"ExecutionStatus", ACTIVITY_STATUS, NAMESPACE_DIVISION})
 _CLAUSES: Final[dict[str, str]] = {"order": "ORDER BY", "limit": "LIMIT", "having": "HAVING"}
 _PREFIX_OPERATORS: Final = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE})
 
@@ -153,6 +155,20 @@ def parse_filter(query: str, types: AttributeTypes) -> ListFilter:
     if not reader.names_division:
         outside = IsNull(Attribute(NAMESPACE_DIVISION, NAMESPACE_DIVISION, KEYWORD))
         condition = outside if condition is None else All((condition, outside))
+    return ListFilter(condition, group_by, reader.conditions)
+
+
+def parse_activity_filter(query: str, types: AttributeTypes) -> ListFilter:
+    """Parse a filter of standalone activities, which have attributes of their own beside the namespace's.
+
+    Raises:
+        FilterError: as of `parse_filter`.
+    """
+    reader = _Reader(lambda alias: resolve_of_activity(alias, types))
+    select = _parse(query)
+    where = select.args.get("where")
+    condition = reader.condition(where.this) if where is not None else None
+    group_by = reader.group(select.args["group"]) if select.args.get("group") is not None else None
     return ListFilter(condition, group_by, reader.conditions)
 
 

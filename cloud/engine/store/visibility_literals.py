@@ -9,6 +9,7 @@ from sqlglot import exp
 from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.engine.store.visibility_attributes import (
+    ACTIVITY_STATUS,
     BOOL,
     DATETIME,
     DOUBLE,
@@ -20,6 +21,7 @@ from cloud.engine.store.visibility_attributes import (
 )
 from cloud.engine.store.visibility_conditions import FilterError, Value
 from cloud.engine.store.visibility_values import (
+    ACTIVITY_STATUS_NUMBERS,
     INT64_MAX,
     INT64_MIN,
     STATUS_NAMES,
@@ -28,6 +30,7 @@ from cloud.engine.store.visibility_values import (
     time_ns,
 )
 
+_NO_STATUS: Final = -1
 _SHOWN_MAX: Final = 100
 """Characters of a value that an error repeats."""
 
@@ -83,6 +86,8 @@ def typed(attribute: Attribute, value: Value) -> Value:
             f"invalid expression: invalid value type for search attribute {attribute.alias} of type "
             f"{attribute.type_name}: {shown(value)} (type: {_TYPES_SHOWN[type(value)]})"
         )
+    if attribute.field == ACTIVITY_STATUS:  # a text like any other: one that names no status is nobody's
+        return ACTIVITY_STATUS_NUMBERS.get(str(value), _NO_STATUS)
     return value
 
 

@@ -35,9 +35,9 @@ from sqlalchemy.types import TypeEngine
 
 from cloud.engine.store.visibility_attributes import (
     BOOL,
+    COLUMNS,
     KEYWORD,
     KEYWORD_LIST,
-    SYSTEM_COLUMNS,
     TEXT,
     Attribute,
 )
@@ -86,7 +86,7 @@ class Lowering:
         A namespace can remove an attribute and define one of the same name with another type; values of the
         earlier type must not be compared with, nor break the statement.
         """
-        column = SYSTEM_COLUMNS.get(attribute.field)
+        column = COLUMNS.get(attribute.field)
         if column is not None:
             return self.table.c[column]
         kind = (
@@ -116,7 +116,7 @@ class Lowering:
 
     def present(self, attribute: Attribute) -> Clause:
         """Whether the attribute has a value."""
-        column = SYSTEM_COLUMNS.get(attribute.field)
+        column = COLUMNS.get(attribute.field)
         if column is not None:
             return self.table.c[column].is_not(None)
         if self.postgres:

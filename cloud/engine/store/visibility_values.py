@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.enums.v1 import ActivityExecutionStatus, WorkflowExecutionStatus
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
@@ -22,6 +22,14 @@ STATUS_NAMES: Final[dict[int, str]] = {
 _STATUS_NUMBERS: Final = {name: number for number, name in STATUS_NAMES.items()} | dict(
     WorkflowExecutionStatus.items()
 )
+
+_ACTIVITY_STATUS_PREFIX: Final = "ACTIVITY_EXECUTION_STATUS_"
+ACTIVITY_STATUS_NAMES: Final[dict[int, str]] = {
+    number: "".join(part.capitalize() for part in name.removeprefix(_ACTIVITY_STATUS_PREFIX).split("_"))
+    for name, number in ActivityExecutionStatus.items()
+}
+"""The name of an activity's status for people, such as ``TimedOut``, by its number."""
+ACTIVITY_STATUS_NUMBERS: Final = {name: number for number, name in ACTIVITY_STATUS_NAMES.items()}
 
 _TIME: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,64}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII

@@ -44,6 +44,10 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
     _ADD_BATCH_OPERATIONS.execute_many(connection, rows.batch_operations)
     _STEP_BATCH_OPERATIONS.execute_many(connection, list(rows.batch_steps.values()))
     _PUT_SCHEDULES.execute_many(connection, list(rows.schedules.values()))
+    _PUT_ACTIVITIES.execute_many(connection, rows.activities)
+    _ADD_ACTIVITY_REQUESTS.execute_many(connection, list(rows.activity_requests.items()))
+    if rows.deleted_activities:
+        delete_activities(connection, rows.deleted_activities)
     if rows.deleted_schedules:
         _DELETE_SCHEDULE.execute_many(connection, [schedule_of_key(key) for key in rows.deleted_schedules])
         s.visibility.delete(connection, rows.deleted_schedules)
@@ -87,6 +91,11 @@ _STEP_BATCH_OPERATIONS = Statement(
     )
 )
 _PUT_SCHEDULES = _upsert(s.schedules)
+_PUT_ACTIVITIES = _upsert(s.standalone_activities)
+_ADD_ACTIVITY_REQUESTS = _insert(s.standalone_activity_requests)
+_DELETE_ACTIVITY = tuple(
+    _delete(table, "run_id") for table in (s.standalone_activities, s.standalone_activity_requests)
+)
 _ADD_HISTORY = _insert(s.history)
 _ADD_BUFFERED = _insert(s.buffered_events)
 _ADD_TASKS = _insert(s.tasks)
@@ -154,6 +163,13 @@ def undo_copies(connection: Connection, epoch: int, run_id: str | None = None) -
     for (found,) in connection.execute(undone).all():
         connection.execute(delete(s.history).where(s.history.c.run_id == found))
         connection.execute(delete(s.copied_runs).where(c == found))
+
+
+def delete_activities(connection: Connection, run_ids: Sequence[str]) -> None:
+    """Delete standalone activities with all that is stored of them but their usage."""
+    for statement in _DELETE_ACTIVITY:
+        statement.execute_many(connection, [(run_id,) for run_id in run_ids])
+    s.visibility.delete(connection, run_ids)
 
 
 def check_epoch(connection: Connection, epoch: int) -> None:

@@ -71,7 +71,10 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "async_update",
         "worker_heartbeats",
         "workflow_pause",
+        "standalone_activities",
         "poller_autoscaling",
+        "standalone_activity_start_delay",
+        "standalone_activity_operator_commands",
     ]
     assert info.supports_schedules
     assert info.limits.blob_size_limit_error == info.limits.memo_size_limit_error == 2 * 1024 * 1024

@@ -1,0 +1,473 @@
+"""Standalone activities for clients: started, described, waited for, cancelled, terminated, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+
+from google.protobuf.message import Message
+from temporalio.api.activity.v1 import ActivityExecutionInfo, ActivityExecutionOutcome
+from temporalio.api.common.v1 import Link, Payloads
+from temporalio.api.enums.v1 import (
+    ActivityExecutionStatus,
+    ActivityIdConflictPolicy,
+    ActivityIdReusePolicy,
+    NamespaceState,
+    PendingActivityState,
+    RetryState,
+)
+from temporalio.api.errordetails.v1 import (
+    ActivityExecutionAlreadyStartedFailure,
+    NamespaceInvalidStateFailure,
+)
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflowservice.v1 import (
+    DeleteActivityExecutionRequest,
+    DeleteActivityExecutionResponse,
+    DescribeActivityExecutionRequest,
+    DescribeActivityExecutionResponse,
+    PollActivityExecutionRequest,
+    PollActivityExecutionResponse,
+    RequestCancelActivityExecutionRequest,
+    RequestCancelActivityExecutionResponse,
+    StartActivityExecutionRequest,
+    StartActivityExecutionResponse,
+    TerminateActivityExecutionRequest,
+    TerminateActivityExecutionResponse,
+)
+
+from cloud.engine.api import checks
+from cloud.engine.api.activity_operations import settle_timeouts
+from cloud.engine.api.search_attributes import check_search_attributes
+from cloud.engine.core import retry, standalone_activity
+from cloud.engine.core.clock import duration, fit, timestamp
+from cloud.engine.core.errors import Invalid
+from cloud.engine.core.standalone_activity import Asked, Phase, original_options
+from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITIES
+from cloud.engine.runtime.hot_activity import HotActivity
+from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
+from cloud.engine.runtime.polling import long_poll_timeout_s
+from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.standalone_activities import StandaloneActivities
+from cloud.engine.runtime.tokens import ACTIVITY_STATE, ActivityStateToken, BadToken
+from cloud.engine.store.search_attribute_values import described
+from cloud.rpc import AlreadyExists, CallContext, FailedPrecondition, InvalidArgument, Unimplemented
+
+LONG_POLL_S = 20.0
+"""The longest wait for an outcome or a change (the real server's history.longPollExpirationInterval)."""
+
+SUMMARY_BYTES_MAX = 400
+DETAILS_BYTES_MAX = 20_000
+LINKS_MAX = 10
+"""Links of one request, as the real server bounds them (frontend.maxlinksPerRequest)."""
+LINKS_OF_ONE_MAX = 1_000
+"""Links that one activity gathers over its life."""
+LINK_BYTES_MAX = 4_000
+
+DISABLED = "Standalone activity is disabled"
+
+_Reuse = ActivityIdReusePolicy
+_Conflict = ActivityIdConflictPolicy
+_S = ActivityExecutionStatus
+_P = PendingActivityState
+_RUN_STATES = {
+    Phase.SCHEDULED: _P.PENDING_ACTIVITY_STATE_SCHEDULED,
+    Phase.STARTED: _P.PENDING_ACTIVITY_STATE_STARTED,
+    Phase.RESET_REQUESTED: _P.PENDING_ACTIVITY_STATE_STARTED,
+    Phase.CANCEL_REQUESTED: _P.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,
+    Phase.PAUSED: _P.PENDING_ACTIVITY_STATE_PAUSED,
+    Phase.PAUSE_REQUESTED: _P.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED,
+}
+
+
+class StandaloneActivityMethods:
+    """See the module's head."""
+
+    def __init__(self, runtime: Runtime, activities: StandaloneActivities) -> None:
+        self._runtime = runtime
+        self._activities = activities
+
+    # --- start ---
+
+    async def start_activity_execution(
+        self, request: StartActivityExecutionRequest, context: CallContext
+    ) -> StartActivityExecutionResponse:
+        """Start an activity, or refer to the one that holds its id."""
+        namespace = self._namespace(request.namespace)
+        request = self._settled(namespace, request)
+        async with self._activities.lock(namespace, request.activity_id):
+            newest = await self._activities.newest(namespace, request.activity_id)
+            used = None if newest is None else _resolve(newest, request)
+            if used is None:
+                hot = self._activities.begin(namespace, request)
+            else:
+                hot = used
+                self._attach(hot, request)
+        await self._activities.durable(hot)
+        link = Link.Activity(namespace=namespace.name, activity_id=hot.activity_id, run_id=hot.run_id)
+        return StartActivityExecutionResponse(
+            run_id=hot.run_id, started=used is None, link=Link(activity=link)
+        )
+
+    def _settled(
+        self, namespace: Namespace, given: StartActivityExecutionRequest
+    ) -> StartActivityExecutionRequest:
+        """A copy of a request with all that it leaves out filled in.
+
+        Raises:
+            InvalidArgument, FailedPrecondition: with the real server's sentence.
+        """
+        limits = self._runtime.limits
+        if namespace.state == DEPRECATED:
+            raise FailedPrecondition(
+                "Namespace has invalid state: Deprecated. Must be Registered.",
+                NamespaceInvalidStateFailure(
+                    namespace=namespace.name,
+                    state=NamespaceState.NAMESPACE_STATE_DEPRECATED,
+                    allowed_states=[NamespaceState.NAMESPACE_STATE_REGISTERED],
+                ),
+            )
+        request = StartActivityExecutionRequest()
+        request.CopyFrom(given)
+        request.request_id = request.request_id or self._runtime.ids.request_id()
+        try:
+            fit(request.start_delay)
+        except Invalid as error:
+            raise InvalidArgument(f"invalid StartDelay: {error}") from None
+        checks.check_task_queue(request, limits)
+        for what, value in (
+            ("activityId", request.activity_id),
+            ("activityType", request.activity_type.name),
+        ):
+            if not value:
+                raise InvalidArgument(f"{what} is not set")
+        retry.check(request.retry_policy)
+        request.retry_policy.CopyFrom(retry.with_defaults(request.retry_policy, limits))
+        for what, value in (
+            ("activityId", request.activity_id),
+            ("activityType", request.activity_type.name),
+            ("request ID", request.request_id),
+            ("identity", request.identity),
+        ):
+            checks.check_id(value, what, limits)
+        try:
+            checks.check_priority(request.priority)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"invalid priorities: {error}") from None
+        options = original_options(request)
+        settle_timeouts(options, request.activity_id, request.activity_type.name)
+        for name in (
+            "schedule_to_close_timeout",
+            "schedule_to_start_timeout",
+            "start_to_close_timeout",
+            "heartbeat_timeout",
+        ):
+            getattr(request, name).CopyFrom(getattr(options, name))
+        request.id_reuse_policy = request.id_reuse_policy or _Reuse.ACTIVITY_ID_REUSE_POLICY_ALLOW_DUPLICATE
+        request.id_conflict_policy = request.id_conflict_policy or _Conflict.ACTIVITY_ID_CONFLICT_POLICY_FAIL
+        if request.input.ByteSize() > limits.blob_size_error:
+            raise InvalidArgument("input exceeds length limit")
+        for what, payload, size_max in (
+            ("summary", request.user_metadata.summary, SUMMARY_BYTES_MAX),
+            ("details", request.user_metadata.details, DETAILS_BYTES_MAX),
+        ):
+            if payload.ByteSize() > size_max:
+                raise InvalidArgument(
+                    f"user_metadata.{what} exceeds size limit. Length={payload.ByteSize()} Limit={size_max}"
+                )
+        if request.header.ByteSize() > limits.blob_size_error:
+            raise InvalidArgument("header exceeds length limit")
+        check_search_attributes(namespace, request.search_attributes)
+        if request.completion_callbacks:
+            raise InvalidArgument("completion callbacks are not enabled for this namespace")
+        _check_links(request)
+        _check_conflict_options(request)
+        if request.id_reuse_policy not in _Reuse.values():
+            raise InvalidArgument(f"unsupported ID reuse policy: {request.id_reuse_policy}")
+        if request.id_conflict_policy not in _Conflict.values():
+            raise InvalidArgument(f"unsupported ID conflict policy: {request.id_conflict_policy}")
+        return request
+
+    def _attach(self, hot: HotActivity, request: StartActivityExecutionRequest) -> None:
+        """Note on the activity that holds the id what the request asks to attach, once per request."""
+        if not (request.on_conflict_options.attach_links and request.links):
+            return
+        state = hot.activity.state
+        if request.request_id in (state.start_request_id, *state.attached_request_ids):
+            return
+        if hot.activity.closed:
+            raise FailedPrecondition("cannot attach links to a closed activity")
+        if len(hot.activity.request.links) + len(state.links) + len(request.links) > LINKS_OF_ONE_MAX:
+            raise FailedPrecondition(
+                f"cannot attach more than {LINKS_OF_ONE_MAX} links to an activity "
+                f"({len(hot.activity.request.links) + len(state.links)} links already attached)"
+            )
+        with self._activities.step(hot) as step:
+            state.links.extend(link.SerializeToString() for link in request.links)
+            state.attached_request_ids.append(request.request_id)
+            step.dirty = True
+
+    # --- looks ---
+
+    async def describe_activity_execution(
+        self, request: DescribeActivityExecutionRequest, context: CallContext
+    ) -> DescribeActivityExecutionResponse:
+        """What it is now; with a token, once it is another than it was. Empty when the time is over."""
+        namespace = self._namespace(request.namespace)
+        self._check_ids(request)
+        if request.long_poll_token and not request.run_id:
+            raise InvalidArgument("run id is required when long poll token is provided")
+        hot = await self._activities.find(namespace, request.activity_id, request.run_id)
+        if request.long_poll_token:
+            try:
+                token: ActivityStateToken = self._runtime.tokens.read(
+                    request.long_poll_token, ACTIVITY_STATE, namespace.namespace_id, ActivityStateToken
+                )
+            except BadToken:
+                raise InvalidArgument("invalid long poll token") from None
+            if token.run_id != hot.run_id:
+                raise InvalidArgument("long poll token does not match execution")
+            ends_at = _ends_at(context)
+            while hot.activity.state.transitions <= token.transitions:
+                if not await self._activities.changed(hot, ends_at - asyncio.get_running_loop().time()):
+                    return DescribeActivityExecutionResponse()
+                hot = await self._activities.find(namespace, request.activity_id, request.run_id)
+        response = self._describe(hot, request)
+        await self._activities.durable(hot)
+        return response
+
+    def _describe(
+        self, hot: HotActivity, request: DescribeActivityExecutionRequest
+    ) -> DescribeActivityExecutionResponse:
+        activity, now = hot.activity, self._runtime.clock.now()
+        token = ActivityStateToken(hot.run_id, activity.state.transitions)
+        response = DescribeActivityExecutionResponse(
+            run_id=hot.run_id,
+            info=activity_info(hot, now),
+            long_poll_token=self._runtime.tokens.make(ACTIVITY_STATE, hot.namespace.namespace_id, token),
+        )
+        progress = activity.state.progress
+        if request.include_heartbeat_details and progress.heartbeat_details:
+            response.info.heartbeat_details.ParseFromString(progress.heartbeat_details)
+        if request.include_last_failure and progress.last_failure:
+            response.info.last_failure.ParseFromString(progress.last_failure)
+        if request.include_input and activity.request.HasField("input"):
+            response.input.CopyFrom(activity.request.input)
+        if request.include_outcome and activity.closed:
+            response.outcome.CopyFrom(outcome(hot))
+        return response
+
+    async def poll_activity_execution(
+        self, request: PollActivityExecutionRequest, context: CallContext
+    ) -> PollActivityExecutionResponse:
+        """Its outcome, once it has one. Empty when the time is over."""
+        namespace = self._namespace(request.namespace)
+        self._check_ids(request)
+        hot = await self._activities.find(namespace, request.activity_id, request.run_id)
+        run_id, ends_at = hot.run_id, _ends_at(context)
+        while not hot.activity.closed:
+            if not await self._activities.changed(hot, ends_at - asyncio.get_running_loop().time()):
+                return PollActivityExecutionResponse()
+            hot = await self._activities.find(namespace, request.activity_id, run_id)
+        response = PollActivityExecutionResponse(run_id=run_id, outcome=outcome(hot))
+        if hot.activity.request.HasField("propagated_nexus_serialization_context"):
+            response.propagated_nexus_serialization_context.CopyFrom(
+                hot.activity.request.propagated_nexus_serialization_context
+            )
+        await self._activities.durable(hot)
+        return response
+
+    # --- ends from outside ---
+
+    async def request_cancel_activity_execution(
+        self, request: RequestCancelActivityExecutionRequest, context: CallContext
+    ) -> RequestCancelActivityExecutionResponse:
+        """Ask for its cancellation."""
+        hot, asked = await self._asked(request)
+        with self._activities.step(hot) as step:
+            standalone_activity.request_cancel(step, asked)
+        await self._activities.durable(hot)
+        return RequestCancelActivityExecutionResponse()
+
+    async def terminate_activity_execution(
+        self, request: TerminateActivityExecutionRequest, context: CallContext
+    ) -> TerminateActivityExecutionResponse:
+        """End it, whatever its worker does."""
+        hot, asked = await self._asked(request)
+        with self._activities.step(hot) as step:
+            standalone_activity.terminate(step, asked)
+        await self._activities.durable(hot)
+        return TerminateActivityExecutionResponse()
+
+    async def delete_activity_execution(
+        self, request: DeleteActivityExecutionRequest, context: CallContext
+    ) -> DeleteActivityExecutionResponse:
+        """Delete it; one that is open is terminated first."""
+        namespace = self._namespace(request.namespace)
+        self._check_ids(request)
+        await self._activities.delete(
+            await self._activities.find(namespace, request.activity_id, request.run_id)
+        )
+        return DeleteActivityExecutionResponse()
+
+    async def _asked(
+        self, request: RequestCancelActivityExecutionRequest | TerminateActivityExecutionRequest
+    ) -> tuple[HotActivity, Asked]:
+        namespace = self._namespace(request.namespace)
+        self._check_ids(request)
+        limits = self._runtime.limits
+        if len(request.reason.encode()) > limits.blob_size_error:
+            raise InvalidArgument("reason exceeds length limit")
+        hot = await self._activities.find(namespace, request.activity_id, request.run_id)
+        request_id = request.request_id or self._runtime.ids.request_id()
+        return hot, Asked(self._runtime.clock.now(), request.identity, request.reason, request_id)
+
+    # --- checks ---
+
+    def _namespace(self, name: str) -> Namespace:
+        namespace = checks.namespace_of(self._runtime, name)
+        require_enabled(self._runtime)
+        return namespace
+
+    def _check_ids(self, request: Message) -> None:
+        check_activity_ids(request, self._runtime)
+
+
+def require_enabled(runtime: Runtime) -> None:
+    """Raise Unimplemented if standalone activities are switched off."""
+    if not runtime.dynamic_config.on(STANDALONE_ACTIVITIES):
+        raise Unimplemented(DISABLED)
+
+
+def check_activity_ids(request: Message, runtime: Runtime) -> None:
+    """Check the ids that calls about one activity share.
+
+    Raises:
+        InvalidArgument: with the real server's sentence.
+    """
+    activity_id: str = request.activity_id  # type: ignore[attr-defined]
+    run_id: str = request.run_id  # type: ignore[attr-defined]
+    if not activity_id:
+        raise InvalidArgument("activity ID is required")
+    checks.check_id(activity_id, "activity ID", runtime.limits)
+    for what, name in (("request ID", "request_id"), ("identity", "identity")):
+        checks.check_id(getattr(request, name, ""), what, runtime.limits)
+    if run_id and not checks.is_uuid(run_id):
+        raise InvalidArgument("invalid run id: must be a valid UUID")
+
+
+def _ends_at(context: CallContext) -> float:
+    return asyncio.get_running_loop().time() + long_poll_timeout_s(context, LONG_POLL_S)
+
+
+def _check_links(request: StartActivityExecutionRequest) -> None:
+    if len(request.links) > LINKS_MAX:
+        raise InvalidArgument(
+            f"cannot attach more than {LINKS_MAX} links per request, got {len(request.links)}"
+        )
+    for link in request.links:
+        if link.ByteSize() > LINK_BYTES_MAX:
+            raise InvalidArgument(f"link exceeds allowed size of {LINK_BYTES_MAX}, got {link.ByteSize()}")
+
+
+def _check_conflict_options(request: StartActivityExecutionRequest) -> None:
+    options = request.on_conflict_options
+    if options.attach_completion_callbacks and not options.attach_request_id:
+        raise InvalidArgument(
+            "on_conflict_options: attach_completion_callbacks requires attach_request_id to be set"
+        )
+    if options.attach_request_id and not request.completion_callbacks and not request.links:
+        raise InvalidArgument(
+            "on_conflict_options: attach_request_id requires at least one completion callback or link"
+        )
+
+
+def _resolve(newest: HotActivity, request: StartActivityExecutionRequest) -> HotActivity | None:
+    """What the policies say of an id that has an activity: the one to use, or None to start anew.
+
+    Raises:
+        AlreadyExists: they forbid a new one.
+    """
+    activity = newest.activity
+    if activity.state.start_request_id == request.request_id:
+        return newest
+    if not activity.closed:
+        if request.id_conflict_policy == _Conflict.ACTIVITY_ID_CONFLICT_POLICY_USE_EXISTING:
+            return newest
+    elif request.id_reuse_policy == _Reuse.ACTIVITY_ID_REUSE_POLICY_ALLOW_DUPLICATE or (
+        request.id_reuse_policy == _Reuse.ACTIVITY_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
+        and activity.status != _S.ACTIVITY_EXECUTION_STATUS_COMPLETED
+    ):
+        return None
+    raise AlreadyExists(
+        "activity execution already started",
+        ActivityExecutionAlreadyStartedFailure(
+            start_request_id=activity.state.start_request_id, run_id=newest.run_id
+        ),
+    )
+
+
+def outcome(hot: HotActivity) -> ActivityExecutionOutcome:
+    """How a closed activity ended."""
+    state = hot.activity.state
+    if state.has_result:
+        return ActivityExecutionOutcome(result=Payloads.FromString(state.result))
+    return ActivityExecutionOutcome(
+        failure=Failure.FromString(hot.activity.outcome_failure),
+        retry_state=RetryState.ValueType(state.retry_state),
+    )
+
+
+def activity_info(hot: HotActivity, now: int) -> ActivityExecutionInfo:
+    """What descriptions tell of an activity, beside what they tell only on request."""
+    activity, request, options = hot.activity, hot.activity.request, hot.activity.options
+    state, progress = activity.state, activity.state.progress
+    run_state = _RUN_STATES.get(state.phase, _P.PENDING_ACTIVITY_STATE_UNSPECIFIED)
+    if state.phase == Phase.RESET_REQUESTED and state.pause_after_reset:
+        run_state = _P.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED
+    info = ActivityExecutionInfo(
+        activity_id=hot.activity_id,
+        run_id=hot.run_id,
+        activity_type=request.activity_type,
+        status=activity.status,
+        run_state=run_state,
+        task_queue=options.task_queue.name,
+        schedule_to_close_timeout=options.schedule_to_close_timeout,
+        schedule_to_start_timeout=options.schedule_to_start_timeout,
+        start_to_close_timeout=options.start_to_close_timeout,
+        heartbeat_timeout=options.heartbeat_timeout,
+        retry_policy=options.retry_policy,
+        attempt=progress.attempt,
+        schedule_time=timestamp(state.scheduled_time),
+        execution_time=timestamp(activity.first_dispatch),
+        last_worker_identity=progress.identity,
+        state_transition_count=state.transitions,
+        state_size_bytes=hot.measure(),
+        total_heartbeat_count=state.heartbeats,
+        search_attributes=described(request.search_attributes, hot.types),
+        canceled_reason=state.cancel.reason if state.cancel is not None else "",
+    )
+    info.search_attributes.SetInParent()
+    for name in ("header", "user_metadata", "start_delay", "propagated_nexus_serialization_context"):
+        source = options if name == "start_delay" else request
+        if source.HasField(name):  # type: ignore[arg-type]
+            getattr(info, name).CopyFrom(getattr(source, name))
+    if options.HasField("priority"):
+        info.priority.CopyFrom(options.priority)
+    info.links.extend(request.links)
+    info.links.extend(Link.FromString(link) for link in state.links)
+    for name, moment in (
+        ("last_heartbeat_time", progress.last_heartbeat_time),
+        ("last_started_time", progress.last_started_time),
+        ("last_attempt_complete_time", progress.last_attempt_complete_time),
+        ("expiration_time", activity.expires_at),
+        ("close_time", state.close_time),
+    ):
+        if moment:
+            getattr(info, name).CopyFrom(timestamp(moment))
+    if state.close_time:
+        info.execution_duration.CopyFrom(duration(max(state.close_time - state.scheduled_time, 0)))
+    if state.phase == Phase.SCHEDULED and progress.scheduled_time > now:
+        info.next_attempt_schedule_time.CopyFrom(timestamp(progress.scheduled_time))
+        if state.retry_interval:
+            info.current_retry_interval.CopyFrom(duration(state.retry_interval))
+    return info
