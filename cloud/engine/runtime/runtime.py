@@ -56,6 +56,7 @@ from cloud.engine.store.database import Database, StoreUnavailable
 from cloud.engine.store.deleting import delete_dead_tasks
 from cloud.engine.store.reading import read_fact
 from cloud.engine.store.rows import WORKFLOW_TASK, CurrentRun, Rows, UsageRow
+from cloud.engine.store.visibility_filling import fill_page, is_filled
 from cloud.engine.store.writing import check_epoch
 
 log = structlog.get_logger(__name__)
@@ -161,6 +162,7 @@ class Runtime:
         self._serial = epoch << _SERIALS_PER_EPOCH_BITS
         self.tokens = Tokens(await self._fact("token_key", lambda: secrets.token_bytes(32)))
         self.cell_id = (await self._fact("cell_id", lambda: self.ids.request_id().encode())).decode()
+        await self._fill_visibility()
         await self.namespaces.load()
         await self.queues.settings.load()
         await self.nexus_endpoints.load()
@@ -206,6 +208,18 @@ class Runtime:
             return found
 
         return await self.database.write(get_or_make)
+
+    async def _fill_visibility(self) -> None:
+        """Index what an older release wrote, once."""
+        if await self.database.scan(is_filled):
+            return
+        after = ""
+        while True:
+            after = await self.database.write(
+                lambda c, after=after: fill_page(c, after, self.lease.epoch)  # type: ignore[misc]
+            )
+            if not after:
+                return
 
     async def _housekeeping(self) -> None:
         dead_tasks_at = time.monotonic() + DEAD_TASKS_INTERVAL_S

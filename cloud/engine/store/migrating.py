@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, inspect, select, text
 
 from cloud.engine.store.database import Database, StoreUnavailable
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration; a test holds it against the files."""
 
 _LOCK = 0x7461636974

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 
 from cloud.engine.store.visibility import Visibility
-from cloud.engine.store.visibility_schema import visibility_table
+from cloud.engine.store.visibility_schema import values_table, visibility_table
 
 metadata = MetaData()
 
@@ -275,4 +275,4 @@ standalone_activity_requests = Table(
     Column("request", LargeBinary, nullable=False),
 )
 
-visibility = Visibility(visibility_table(metadata))
+visibility = Visibility(visibility_table(metadata), values_table(metadata))

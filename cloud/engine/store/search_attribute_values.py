@@ -34,6 +34,13 @@ from cloud.engine.store.visibility_attributes import (
 )
 from cloud.engine.store.visibility_values import INT64_MAX, INT64_MIN, storable, time_ns, well_formed, words
 
+
+class Words(str):
+    """The folded words of a text: searched for phrases, never compared as a whole."""
+
+    __slots__ = ()
+
+
 IndexedValue: TypeAlias = str | int | float | bool | list[str]
 
 _JSON: Final = b"json/plain"
@@ -248,7 +255,7 @@ _FITS: Final[dict[int, Callable[[object], bool]]] = {
 _INDEX: Final[dict[int, Callable[[Any], IndexedValue]]] = {
     KEYWORD: storable,
     KEYWORD_LIST: lambda value: [storable(each) for each in value],
-    TEXT: words,
+    TEXT: lambda value: Words(words(value)),
     INT: int,
     DOUBLE: float,
     BOOL: bool,

@@ -15,9 +15,11 @@ from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     CursorResult,
     Executable,
+    FromClause,
     Row,
     Select,
     Table,
@@ -34,6 +36,7 @@ from cloud.engine.store.search_attribute_values import IndexedValue
 from cloud.engine.store.statements import Statement
 from cloud.engine.store.visibility_attributes import ACTIVITY_STATUS
 from cloud.engine.store.visibility_conditions import All, Compare, Condition, ListFilter, Within
+from cloud.engine.store.visibility_index import RANGE_RUNS_MAX, keys_for, value_rows
 from cloud.engine.store.visibility_schema import close_order
 from cloud.engine.store.visibility_sql import Lowering
 from cloud.engine.store.visibility_values import ACTIVITY_STATUS_NAMES, INT64_MAX, STATUS_NAMES
@@ -108,14 +111,20 @@ _values = attrgetter(*_NAMES)
 
 
 class Visibility:
-    """Reads and writes the table `table` (:func:`cloud.engine.store.visibility_schema.visibility_table`)."""
+    """Reads and writes the table `table` (:func:`cloud.engine.store.visibility_schema.visibility_table`) and its index of search
+    attributes, `values` (:func:`cloud.engine.store.visibility_schema.values_table`)."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, values: Table) -> None:
         if tuple(table.c.keys()) != _NAMES:
             raise ValueError(
                 f"the columns of {table.name} are not the fields of VisibilityRow, in their order"
             )
         self._table = table
+        self._values = values
+        self._add_values = Statement(lambda _: values.insert())
+        self._delete_values = Statement(
+            lambda _: delete(values).where(values.c.run_id == bindparam("run_id"))
+        )
         self._columns = [table.c[name] for name in _NAMES]
         self._upsert = Statement(lambda dialect: _upsert(table, dialect))
         self._delete = Statement(lambda _: delete(table).where(table.c.run_id == bindparam("run_id")))
@@ -126,10 +135,31 @@ class Visibility:
         counts."""
         latest = {row.run_id: row for row in rows}
         self._upsert.execute_many(conn, [_parameters(row) for row in latest.values()])
+        self.index(conn, [row for row in latest.values() if row.attributes])
+
+    def index(self, conn: Connection, rows: Sequence[VisibilityRow]) -> None:
+        """Write what the index has of `rows`, in place of what it had of these runs.
+
+        A run that lost all its attributes keeps its entries until it is deleted: what they find is looked at again.
+        """
+        entries = [
+            entry
+            for row in rows
+            for entry in value_rows(
+                row.namespace_id, row.run_id, row.start_time, row.close_time, row.attributes or {}
+            )
+        ]
+        if not entries:
+            return
+        indexed = {entry[-1] for entry in entries}
+        self._delete_values.execute_many(conn, [(run_id,) for run_id in indexed])
+        self._add_values.execute_many(conn, entries)
 
     def delete(self, conn: Connection, run_ids: Iterable[str]) -> None:
         """Delete the rows of `run_ids`; unknown ones are passed over."""
-        self._delete.execute_many(conn, [(run_id,) for run_id in run_ids])
+        ids = [(run_id,) for run_id in run_ids]
+        self._delete.execute_many(conn, ids)
+        self._delete_values.execute_many(conn, ids)
 
     def list_page(
         self,
@@ -150,14 +180,15 @@ class Visibility:
         """
         if not 1 <= page_size <= PAGE_SIZE_MAX:
             raise ValueError(f"a page has 1 to {PAGE_SIZE_MAX} rows, not {page_size}")
-        closed, started, run = self._order
-        query = select(*self._columns).where(self._table.c.namespace_id == namespace_id)
+        source = self._source(conn, namespace_id, list_filter.condition)
+        order = closed, started, run = source.order or self._order
+        query = select(*self._columns).select_from(source.tables).where(*source.conditions)
         if list_filter.condition is not None:
             query = query.where(Lowering(self._table, conn.dialect.name).clause(list_filter.condition))
-        narrow = _is_narrow(list_filter.condition)
+        narrow = source.few
         if cursor is not None:
             after = _read_cursor(cursor)
-            query = query.where(tuple_(*self._order) < tuple_(*after))
+            query = query.where(tuple_(*order) < tuple_(*after))
             if not narrow:  # implied by the former; SQLite seeks in its index by this one only
                 query = query.where(closed <= after[0])
         # Few rows to sort: a sum, which no index has, keeps SQLite from walking all of them in order instead.
@@ -188,22 +219,63 @@ class Visibility:
     def count(self, conn: Connection, namespace_id: str, list_filter: ListFilter) -> Count:
         """Count the runs that `list_filter` finds, in groups if it says GROUP BY."""
         lowering = Lowering(self._table, conn.dialect.name)
-        conditions = [self._table.c.namespace_id == namespace_id]
+        source = self._source(conn, namespace_id, list_filter.condition)
+        conditions = list(source.conditions)
         if list_filter.condition is not None:
             conditions.append(lowering.clause(list_filter.condition))
         if list_filter.group_by is None:
             total = conn.execute(
-                select(func.count()).select_from(self._table).where(*conditions)
+                select(func.count()).select_from(source.tables).where(*conditions)
             ).scalar_one()
             return Count(total=total)
         by = lowering.scalar(list_filter.group_by).label("value")
-        counted = select(by, func.count().label("count")).where(*conditions).group_by(by).order_by(by)
+        counted = (
+            select(by, func.count().label("count"))
+            .select_from(source.tables)
+            .where(*conditions)
+            .group_by(by)
+            .order_by(by)
+        )
         names = _STATUS_NAMES.get(list_filter.group_by.field)
         groups = tuple(
             Group(value=value if names is None else names[value], count=count)
             for value, count in _execute(conn, counted, list_filter)
         )
         return Count(total=sum(group.count for group in groups), groups=groups)
+
+    def _source(self, conn: Connection, namespace_id: str, condition: Condition | None) -> _Source:
+        """Where the rows come from that may fulfil `condition`."""
+        table, values = self._table, self._values.c
+        of_namespace = table.c.namespace_id == namespace_id
+        if _is_narrow(condition):
+            return _Source(table, (of_namespace,), few=True)
+        keys = keys_for(condition)
+        if keys is None:
+            return _Source(table, (of_namespace,))
+        found = [values.namespace_id == namespace_id, values.attribute == keys.attribute]
+        if keys.single:
+            joined = self._values.join(table, table.c.run_id == values.run_id)
+            order = (values.close_order, values.start_time, values.run_id)
+            return _Source(joined, (*found, values.value == keys.equal[0]), order)
+        if keys.equal:
+            found.append(values.value.in_(keys.equal))
+        else:
+            found += (values.value >= keys.low, values.value <= keys.high)
+        some = select(values.run_id).where(*found).limit(RANGE_RUNS_MAX + 1).subquery()
+        if conn.execute(select(func.count()).select_from(some)).scalar_one() > RANGE_RUNS_MAX:
+            return _Source(table, (of_namespace,))
+        return _Source(table, (table.c.run_id.in_(select(values.run_id).where(*found)),), few=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Tables and conditions that give a superset of the rows of a list. `order`: columns that stand in its order there;
+    `few`: so few that sorting them costs less than any order."""
+
+    tables: FromClause
+    conditions: tuple[ColumnElement[bool], ...]
+    order: tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]] | None = None
+    few: bool = False
 
 
 _STATUS_NAMES: Final = {"ExecutionStatus": STATUS_NAMES, ACTIVITY_STATUS: ACTIVITY_STATUS_NAMES}

@@ -7,6 +7,9 @@ A row is inserted when its run starts and, as a rule, updated once, when it clos
   of 1.32 sorts). It is an index on an expression, because SQLite can't index "nulls first";
 * ``visibility_workflow_id``, for the filter that people and tools use most.
 
+What runs have of search attributes is found by a table of its own, ``visibility_values``
+(:mod:`cloud.engine.store.visibility_index`): a run without any costs nothing more.
+
 Text compares by code point (Postgres: collation "C"), so that both databases agree on ranges and on order.
 """
 
@@ -75,6 +78,27 @@ def visibility_table(metadata: MetaData) -> Table:
         table.c.run_id.desc(),
     )
     Index("visibility_workflow_id", table.c.namespace_id, table.c.workflow_id)
+    return table
+
+
+def values_table(metadata: MetaData) -> Table:
+    """Define the table ``visibility_values`` in `metadata`: a row per run and value of an indexed attribute.
+
+    ``value`` is the value's key (:func:`cloud.engine.store.visibility_index.key_of`); behind it stands what lists sort
+    by, so that the runs that have a value are read in a list's order. The second index is for those who replace a run's.
+    """
+    table = Table(
+        "visibility_values",
+        metadata,
+        Column("namespace_id", _text(), primary_key=True),
+        Column("attribute", _text(), primary_key=True),
+        Column("value", _text(), primary_key=True),
+        Column("close_order", BigInteger, primary_key=True),
+        Column("start_time", BigInteger, primary_key=True),
+        Column("run_id", _text(), primary_key=True),
+        sqlite_with_rowid=False,
+    )
+    Index("visibility_values_run_id", table.c.run_id)
     return table
 
 

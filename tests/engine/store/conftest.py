@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, ev
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cloud.engine.store.visibility import Visibility
-from cloud.engine.store.visibility_schema import visibility_table
+from cloud.engine.store.visibility_schema import values_table, visibility_table
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Any]
@@ -26,7 +26,7 @@ class VisibilityDatabase:
         self.sent: list[tuple[str, Any]] = []
         self.metadata = MetaData()
         self.table = visibility_table(self.metadata)
-        self.visibility = Visibility(self.table)
+        self.visibility = Visibility(self.table, values_table(self.metadata))
         self._run = run
         event.listen(engine, "before_cursor_execute", self._record)
 

@@ -88,7 +88,8 @@ def test_values_are_taken(name: str, data: bytes, value: Any, shown: bytes) -> N
     found = indexed(attributes, TYPES)
     assert found == {name: value}
     assert found is not None
-    assert type(found[name]) is type(value)
+    assert isinstance(found[name], type(value))
+    assert isinstance(found[name], bool) is isinstance(value, bool)
     in_list = listed(attributes, TYPES)
     assert in_list is not None
     assert in_list.indexed_fields[name].data == shown
