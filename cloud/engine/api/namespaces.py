@@ -194,6 +194,7 @@ class NamespaceMethods:
                     async_update=True,
                     poller_autoscaling=True,
                     workflow_pause=self._runtime.dynamic_config.on(WORKFLOW_PAUSE),
+                    reported_problems_search_attribute=True,
                     standalone_activities=standalone,
                     standalone_activity_start_delay=standalone,
                     standalone_activity_operator_commands=(

@@ -50,6 +50,9 @@ ATTRIBUTES_MAX: dict[int, int] = {**dict.fromkeys(TYPE_NAMES, 20), KEYWORD: 40, 
 
 DELETE_RETRY_S = 1.0
 
+RESERVED = frozenset({"NamespaceId", "Memo", "MemoEncoding", "VisibilityTaskKey"})
+"""Names that the real server keeps for itself, though no filter has them."""
+
 _ATTRIBUTE_NAME = re.compile(r"[a-zA-Z0-9.,:_/@ \-]{1,64}")
 _NAMESPACE_NOT_SET = "Namespace is not set on request."
 _ATTRIBUTES_NOT_SET = "SearchAttributes are not set on request."
@@ -238,7 +241,7 @@ class Operator:
 
 
 def _check_attribute(name: str, kind: int) -> None:
-    if name in SYSTEM or name in PREDEFINED or name.startswith("Temporal"):
+    if name in SYSTEM or name in PREDEFINED or name in RESERVED or name.startswith("Temporal"):
         raise InvalidArgument(f"Search attribute {name} is reserved by system.")
     if kind == IndexedValueType.INDEXED_VALUE_TYPE_UNSPECIFIED:
         raise _too_many(kind, 0)

@@ -51,6 +51,7 @@ class Limits:
     upstream_build_ids: int = 50
     batch_operations: int = 1
     batch_operations_per_second: int = 50
+    workflow_task_problems_reported: int = 5  # in a row, before lists show them
     workflow_task_timeout_default: int = 10 * SECOND
     workflow_task_timeout: int = 120 * SECOND
     retry_initial_interval: int = SECOND

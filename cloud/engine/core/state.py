@@ -117,6 +117,9 @@ class Volatile:
     rejected_updates: list[str] = field(default_factory=list)  # of those that its history admits
     settled_updates: int = 0  # all that events up to this one admit are answered
     version_progress: VersionProgress | None = None
+    failed_workflow_tasks: int = 0  # in a row
+    problem: list[str] = field(default_factory=list)  # why the last one that is in the history did
+    reported_problem: list[str] = field(default_factory=list)  # what lists show, once there were many
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core import reset, versioning
 from cloud.engine.core.clock import SECOND, duration, to_ns
 from cloud.engine.core.deadlines import push
-from cloud.engine.core.effects import DispatchWorkflowTask
+from cloud.engine.core.effects import DispatchWorkflowTask, UpdateVisibility
 from cloud.engine.core.errors import NoSuchTask, RunClosed
 from cloud.engine.core.state import Execution, Sticky, WorkflowTask
 from cloud.engine.core.turn import Turn
@@ -400,6 +400,7 @@ def write_completed(turn: Turn, attributes: WorkflowTaskCompletedEventAttributes
         write_unwritten(turn)
     attributes.scheduled_event_id = execution.workflow_task.scheduled_event_id
     attributes.started_event_id = execution.workflow_task.started_event_id
+    _report_success(turn)
     return turn.append(
         turn.event(_E.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, workflow_task_completed_event_attributes=attributes)
     )
@@ -454,7 +455,34 @@ def fail(
         )
     if failure is not None:
         execution.volatile.last_workflow_task_failure = failure.SerializeToString()
+    name = WorkflowTaskFailedCause.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_")
+    _report(turn, attempt, "WorkflowTaskFailed", f"Cause{name.title().replace('_', '')}")
     _end_attempt(turn, attempt, reschedule)
+
+
+def _report(turn: Turn, attempt: int, category: str, cause: str) -> None:
+    """Count that a task failed; once many have in a row, lists show why (the attribute TemporalReportedProblems).
+
+    The reason is that of the last one that the history tells of, as on the real server.
+    """
+    volatile = turn.execution.volatile
+    volatile.failed_workflow_tasks += 1
+    turn.dirty = True
+    if attempt == 1:
+        volatile.problem = [f"category={category}", f"cause={category}{cause}"]
+    enough = volatile.failed_workflow_tasks >= turn.around.limits.workflow_task_problems_reported
+    if enough and volatile.reported_problem != volatile.problem:
+        volatile.reported_problem = volatile.problem
+        turn.ask(UpdateVisibility())
+
+
+def _report_success(turn: Turn) -> None:
+    volatile = turn.execution.volatile
+    if volatile.failed_workflow_tasks:
+        volatile.failed_workflow_tasks = 0
+    if volatile.reported_problem:
+        volatile.reported_problem = []
+        turn.ask(UpdateVisibility())
 
 
 def _end_attempt(turn: Turn, attempt: int, reschedule: bool) -> None:
@@ -477,6 +505,7 @@ def time_out_started(turn: Turn) -> None:
         write_unwritten(turn)
     if attempt == 1:
         turn.append(_timed_out_event(turn, TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE))
+    _report(turn, attempt, "WorkflowTaskTimedOut", "CauseStartToClose")
     _end_attempt(turn, attempt, reschedule=True)
 
 

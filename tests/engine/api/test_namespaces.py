@@ -70,6 +70,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "sync_update",
         "async_update",
         "worker_heartbeats",
+        "reported_problems_search_attribute",
         "workflow_pause",
         "standalone_activities",
         "poller_autoscaling",
