@@ -125,7 +125,7 @@ class Lists:
         self, name: str, query: str, page_size: int, page_token: bytes
     ) -> tuple[list[VisibilityRow], bytes]:
         namespace = checks.namespace_of(self._runtime, name)
-        list_filter = _parsed(namespace, query)
+        list_filter = _parsed(namespace, query, may_order=True)
         namespace_id = namespace.namespace_id
         return await page_of(
             self._runtime, namespace_id, namespace_id, list_filter, query, page_size, page_token
@@ -168,9 +168,10 @@ async def page_of(
     return rows, runtime.tokens.make(LIST_PAGE, listed_as, ListPageToken(fingerprint, following))
 
 
-def _parsed(namespace: Namespace, query: str) -> ListFilter:
+def _parsed(namespace: Namespace, query: str, *, may_order: bool = False) -> ListFilter:
     try:
-        return parse_filter(query, cast("AttributeTypes", namespace.search_attributes))
+        types = cast("AttributeTypes", namespace.search_attributes)
+        return parse_filter(query, types, may_order=may_order)
     except FilterError as error:
         raise InvalidArgument(str(error)) from None
 

@@ -38,7 +38,7 @@ class StandaloneLists:
         self, request: ListActivityExecutionsRequest, context: CallContext
     ) -> ListActivityExecutionsResponse:
         """A page of the activities that a filter finds."""
-        namespace, list_filter = self._parsed(request.namespace, request.query)
+        namespace, list_filter = self._parsed(request.namespace, request.query, may_order=True)
         rows, token = await page_of(
             self._runtime,
             namespace.namespace_id,
@@ -66,12 +66,12 @@ class StandaloneLists:
             response.groups.add(count=group.count, group_values=[keyword_payload(group.value)])
         return response
 
-    def _parsed(self, name: str, query: str) -> tuple[Namespace, ListFilter]:
+    def _parsed(self, name: str, query: str, *, may_order: bool = False) -> tuple[Namespace, ListFilter]:
         namespace = checks.namespace_of(self._runtime, name)
         require_enabled(self._runtime)
         try:
             types = cast("AttributeTypes", namespace.search_attributes)
-            return namespace, parse_activity_filter(query, types)
+            return namespace, parse_activity_filter(query, types, may_order=may_order)
         except FilterError as error:
             raise InvalidArgument(str(error)) from None
 

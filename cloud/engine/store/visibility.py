@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
@@ -20,13 +21,15 @@ from sqlalchemy import (
     CursorResult,
     Executable,
     FromClause,
-    Row,
     Select,
     Table,
+    and_,
     bindparam,
     delete,
     func,
     literal_column,
+    literal,
+    or_,
     select,
     tuple_,
 )
@@ -35,7 +38,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from cloud.engine.store.search_attribute_values import IndexedValue
 from cloud.engine.store.statements import Statement
 from cloud.engine.store.visibility_attributes import ACTIVITY_STATUS
-from cloud.engine.store.visibility_conditions import All, Compare, Condition, ListFilter, Within
+from cloud.engine.store.visibility_conditions import All, Compare, Condition, ListFilter, Order, Within
 from cloud.engine.store.visibility_index import RANGE_RUNS_MAX, keys_for, value_rows
 from cloud.engine.store.visibility_schema import close_order
 from cloud.engine.store.visibility_sql import Lowering
@@ -48,6 +51,7 @@ _CACHED_CONDITIONS_MAX: Final = 8
 """Statements of larger filters are not kept compiled: their number is the caller's to choose, the memory
 ours."""
 _CURSOR_VERSION: Final = 1
+_ORDERED_CURSOR_VERSION: Final = 2
 _CURSOR: Final = struct.Struct(">Bqq")
 """Version, close order and start time of the last row, then its run id. Grows by a new version only."""
 
@@ -180,6 +184,10 @@ class Visibility:
         """
         if not 1 <= page_size <= PAGE_SIZE_MAX:
             raise ValueError(f"a page has 1 to {PAGE_SIZE_MAX} rows, not {page_size}")
+        if list_filter.order_by is not None:
+            return self._ordered_page(
+                conn, namespace_id, list_filter, list_filter.order_by, page_size, cursor
+            )
         source = self._source(conn, namespace_id, list_filter.condition)
         order = closed, started, run = source.order or self._order
         query = select(*self._columns).select_from(source.tables).where(*source.conditions)
@@ -215,6 +223,41 @@ class Visibility:
         if run_id:
             query = query.where(c.run_id == run_id)
         return conn.execute(query.limit(1)).scalar_one_or_none() or ""
+    def _ordered_page(
+        self,
+        conn: Connection,
+        namespace_id: str,
+        list_filter: ListFilter,
+        by: Order,
+        page_size: int,
+        cursor: bytes | None,
+    ) -> tuple[list[VisibilityRow], bytes | None]:
+        """The same in the order that the filter asks for, by run ids where that leaves it open."""
+        lowering = Lowering(self._table, conn.dialect.name)
+        value, run = lowering.scalar(by.attribute), self._table.c.run_id
+        source = self._source(conn, namespace_id, list_filter.condition)
+        query = (
+            select(*self._columns, value.label("order_value"))
+            .select_from(source.tables)
+            .where(*source.conditions)
+        )
+        if list_filter.condition is not None:
+            query = query.where(lowering.clause(list_filter.condition))
+        if cursor is not None:
+            last, run_id = _read_ordered_cursor(cursor)
+            if last is None:
+                query = query.where(value.is_(None), run > run_id)
+            else:
+                at = literal(last)
+                further = value < at if by.descending else value > at
+                query = query.where(or_(further, and_(value == at, run > run_id), value.is_(None)))
+        direction = value.desc() if by.descending else value.asc()
+        query = query.order_by(value.is_(None), direction, run).limit(page_size + 1)
+        found = [(_row(each[:-1]), each[-1]) for each in _execute(conn, query, list_filter)]
+        rows = [row for row, _ in found[:page_size]]
+        if len(found) <= page_size:
+            return rows, None
+        return rows, _ordered_cursor(found[page_size - 1][1], rows[-1].run_id)
 
     def count(self, conn: Connection, namespace_id: str, list_filter: ListFilter) -> Count:
         """Count the runs that `list_filter` finds, in groups if it says GROUP BY."""
@@ -316,7 +359,7 @@ def _parameters(row: VisibilityRow) -> tuple[Any, ...]:
     return (*plain, None if attributes is None else json.dumps(attributes, allow_nan=False))
 
 
-def _row(found: Row[Any]) -> VisibilityRow:
+def _row(found: Sequence[Any]) -> VisibilityRow:
     return VisibilityRow(**dict(zip(_NAMES, found, strict=True)))
 
 
@@ -335,3 +378,20 @@ def _read_cursor(cursor: bytes) -> tuple[int, int, str]:
     if version != _CURSOR_VERSION or not run_id or "\0" in run_id:
         raise CursorError("the page's cursor is not of this version; list again from the first page")
     return closed, started, run_id
+
+
+def _ordered_cursor(value: object, run_id: str) -> bytes:
+    """The cursor of an ordered list behind a row: its value by which it is sorted, and its run id."""
+    if isinstance(value, Decimal):
+        value = {"decimal": str(value)}
+    return bytes([_ORDERED_CURSOR_VERSION]) + json.dumps([value, run_id]).encode()
+
+
+def _read_ordered_cursor(cursor: bytes) -> tuple[Any, str]:
+    if cursor[:1] != bytes([_ORDERED_CURSOR_VERSION]):
+        raise CursorError("the page's cursor is of another order; list again from the first page")
+    try:
+        value, run_id = json.loads(cursor[1:])
+    except ValueError:
+        raise CursorError("the page's cursor is malformed; list again from the first page") from None
+    return Decimal(value["decimal"]) if isinstance(value, dict) else value, run_id

@@ -104,6 +104,14 @@ def attributes_of(condition: Condition) -> Iterator[Attribute]:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """By what a list is sorted; what has no value of it comes last, either way."""
+
+    attribute: Attribute
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ListFilter:
     """What a list or a count is asked for."""
 
@@ -113,3 +121,5 @@ class ListFilter:
     """Counts only."""
     size: int
     """Number of conditions."""
+    order_by: Order | None = None
+    """Lists only; None for the order of all lists."""

@@ -46,6 +46,7 @@ from cloud.engine.store.visibility_conditions import (
     IsNull,
     ListFilter,
     Not,
+    Order,
     StartsWith,
     Value,
     Within,
@@ -138,8 +139,8 @@ _CLAUSES: Final[dict[str, str]] = {"order": "ORDER BY", "limit": "LIMIT", "havin
 _PREFIX_OPERATORS: Final = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE})
 
 
-def parse_filter(query: str, types: AttributeTypes) -> ListFilter:
-    """Parse a list filter; `types` are the namespace's custom search attributes.
+def parse_filter(query: str, types: AttributeTypes, *, may_order: bool = False) -> ListFilter:
+    """Parse a list filter; `types` are the namespace's custom search attributes. `may_order`: whether ORDER BY is served.
 
     Runs of the namespace's divisions (schedules, batches) are left out unless the filter names the division.
 
@@ -148,28 +149,28 @@ def parse_filter(query: str, types: AttributeTypes) -> ListFilter:
             is too long or too deep.
     """
     reader = _Reader(lambda alias: resolve(alias, types))
-    select = _parse(query)
+    select = _parse(query, may_order=may_order)
     where = select.args.get("where")
     condition = reader.condition(where.this) if where is not None else None
     group_by = reader.group(select.args["group"]) if select.args.get("group") is not None else None
     if not reader.names_division:
         outside = IsNull(Attribute(NAMESPACE_DIVISION, NAMESPACE_DIVISION, KEYWORD))
         condition = outside if condition is None else All((condition, outside))
-    return ListFilter(condition, group_by, reader.conditions)
+    return ListFilter(condition, group_by, reader.conditions, reader.order(select))
 
 
-def parse_activity_filter(query: str, types: AttributeTypes) -> ListFilter:
+def parse_activity_filter(query: str, types: AttributeTypes, *, may_order: bool = False) -> ListFilter:
     """Parse a filter of standalone activities, which have attributes of their own beside the namespace's.
 
     Raises:
         FilterError: as of `parse_filter`.
     """
     reader = _Reader(lambda alias: resolve_of_activity(alias, types))
-    select = _parse(query)
+    select = _parse(query, may_order=may_order)
     where = select.args.get("where")
     condition = reader.condition(where.this) if where is not None else None
     group_by = reader.group(select.args["group"]) if select.args.get("group") is not None else None
-    return ListFilter(condition, group_by, reader.conditions)
+    return ListFilter(condition, group_by, reader.conditions, reader.order(select))
 
 
 def parse_condition(query: str, find: Callable[[str], Attribute | None]) -> Condition | None:
@@ -185,7 +186,7 @@ def parse_condition(query: str, find: Callable[[str], Attribute | None]) -> Cond
     return None if where is None else _Reader(find).condition(where.this)
 
 
-def _parse(text: str) -> exp.Select:
+def _parse(text: str, *, may_order: bool = False) -> exp.Select:
     if len(text) > LENGTH_MAX:
         raise FilterError(
             f"the filter has {len(text)} characters, at most {LENGTH_MAX} are read; ask in several parts"
@@ -211,9 +212,11 @@ def _parse(text: str) -> exp.Select:
         raise FilterError(_ONE_CONDITION)
     select = parsed[0]
     for name, clause_name in _CLAUSES.items():
+        if name == "order" and may_order and select.args.get("group") is None:
+            continue
         if select.args.get(name) is not None:
             raise FilterError(f"operation is not supported: '{clause_name}' clause")
-    known = {"expressions", "from_", "where", "group"}
+    known = {"expressions", "from_", "where", "group", "order"}
     if unknown := sorted(name for name, value in select.args.items() if value and name not in known):
         raise FilterError(f"operation is not supported: '{unknown[0].upper()}' clause")
     return select
@@ -302,6 +305,22 @@ class _Reader:
                 f"{attribute.alias}"
             )
         return attribute
+
+    def order(self, select: exp.Select) -> Order | None:
+        """By what a list is sorted, None if it does not say."""
+        node = select.args.get("order")
+        if node is None:
+            return None
+        by = node.expressions
+        if len(by) != 1 or not isinstance(by[0], exp.Ordered):
+            raise FilterError("operation is not supported: 'ORDER BY' clause supports only a single field")
+        attribute = self._attribute(by[0].this)
+        if attribute.type in {TEXT, KEYWORD_LIST}:
+            raise FilterError(
+                "operation is not supported: 'ORDER BY' clause is not supported for search attribute "
+                f"{attribute.alias} of type {attribute.type_name}"
+            )
+        return Order(attribute, bool(by[0].args.get("desc")))
 
     def _comparison(self, node: exp.Expr, operator: str) -> Condition:
         attribute = self._attribute(node.this)
