@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from google.protobuf.message import Message
-from temporalio.api.activity.v1 import ActivityExecutionInfo, ActivityExecutionOutcome
-from temporalio.api.common.v1 import Link, Payloads
+from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
     ActivityExecutionStatus,
     ActivityIdConflictPolicy,
     ActivityIdReusePolicy,
     NamespaceState,
-    PendingActivityState,
-    RetryState,
 )
 from temporalio.api.errordetails.v1 import (
     ActivityExecutionAlreadyStartedFailure,
     NamespaceInvalidStateFailure,
 )
-from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import (
     DeleteActivityExecutionRequest,
     DeleteActivityExecutionResponse,
@@ -38,10 +34,11 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.api.activity_operations import settle_timeouts
 from cloud.engine.api.search_attributes import check_search_attributes
+from cloud.engine.api.standalone_info import activity_info, outcome
 from cloud.engine.core import retry, standalone_activity
-from cloud.engine.core.clock import duration, fit, timestamp
+from cloud.engine.core.clock import fit
 from cloud.engine.core.errors import Invalid
-from cloud.engine.core.standalone_activity import Asked, Phase, original_options
+from cloud.engine.core.standalone_state import Asked, original_options
 from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITIES
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
@@ -49,7 +46,6 @@ from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.runtime.tokens import ACTIVITY_STATE, ActivityStateToken, BadToken
-from cloud.engine.store.search_attribute_values import described
 from cloud.rpc import AlreadyExists, CallContext, FailedPrecondition, InvalidArgument, Unimplemented
 
 LONG_POLL_S = 20.0
@@ -68,15 +64,6 @@ DISABLED = "Standalone activity is disabled"
 _Reuse = ActivityIdReusePolicy
 _Conflict = ActivityIdConflictPolicy
 _S = ActivityExecutionStatus
-_P = PendingActivityState
-_RUN_STATES = {
-    Phase.SCHEDULED: _P.PENDING_ACTIVITY_STATE_SCHEDULED,
-    Phase.STARTED: _P.PENDING_ACTIVITY_STATE_STARTED,
-    Phase.RESET_REQUESTED: _P.PENDING_ACTIVITY_STATE_STARTED,
-    Phase.CANCEL_REQUESTED: _P.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,
-    Phase.PAUSED: _P.PENDING_ACTIVITY_STATE_PAUSED,
-    Phase.PAUSE_REQUESTED: _P.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED,
-}
 
 
 class StandaloneActivityMethods:
@@ -404,70 +391,3 @@ def _resolve(newest: HotActivity, request: StartActivityExecutionRequest) -> Hot
             start_request_id=activity.state.start_request_id, run_id=newest.run_id
         ),
     )
-
-
-def outcome(hot: HotActivity) -> ActivityExecutionOutcome:
-    """How a closed activity ended."""
-    state = hot.activity.state
-    if state.has_result:
-        return ActivityExecutionOutcome(result=Payloads.FromString(state.result))
-    return ActivityExecutionOutcome(
-        failure=Failure.FromString(hot.activity.outcome_failure),
-        retry_state=RetryState.ValueType(state.retry_state),
-    )
-
-
-def activity_info(hot: HotActivity, now: int) -> ActivityExecutionInfo:
-    """What descriptions tell of an activity, beside what they tell only on request."""
-    activity, request, options = hot.activity, hot.activity.request, hot.activity.options
-    state, progress = activity.state, activity.state.progress
-    run_state = _RUN_STATES.get(state.phase, _P.PENDING_ACTIVITY_STATE_UNSPECIFIED)
-    if state.phase == Phase.RESET_REQUESTED and state.pause_after_reset:
-        run_state = _P.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED
-    info = ActivityExecutionInfo(
-        activity_id=hot.activity_id,
-        run_id=hot.run_id,
-        activity_type=request.activity_type,
-        status=activity.status,
-        run_state=run_state,
-        task_queue=options.task_queue.name,
-        schedule_to_close_timeout=options.schedule_to_close_timeout,
-        schedule_to_start_timeout=options.schedule_to_start_timeout,
-        start_to_close_timeout=options.start_to_close_timeout,
-        heartbeat_timeout=options.heartbeat_timeout,
-        retry_policy=options.retry_policy,
-        attempt=progress.attempt,
-        schedule_time=timestamp(state.scheduled_time),
-        execution_time=timestamp(activity.first_dispatch),
-        last_worker_identity=progress.identity,
-        state_transition_count=state.transitions,
-        state_size_bytes=hot.measure(),
-        total_heartbeat_count=state.heartbeats,
-        search_attributes=described(request.search_attributes, hot.types),
-        canceled_reason=state.cancel.reason if state.cancel is not None else "",
-    )
-    info.search_attributes.SetInParent()
-    for name in ("header", "user_metadata", "start_delay", "propagated_nexus_serialization_context"):
-        source = options if name == "start_delay" else request
-        if source.HasField(name):  # type: ignore[arg-type]
-            getattr(info, name).CopyFrom(getattr(source, name))
-    if options.HasField("priority"):
-        info.priority.CopyFrom(options.priority)
-    info.links.extend(request.links)
-    info.links.extend(Link.FromString(link) for link in state.links)
-    for name, moment in (
-        ("last_heartbeat_time", progress.last_heartbeat_time),
-        ("last_started_time", progress.last_started_time),
-        ("last_attempt_complete_time", progress.last_attempt_complete_time),
-        ("expiration_time", activity.expires_at),
-        ("close_time", state.close_time),
-    ):
-        if moment:
-            getattr(info, name).CopyFrom(timestamp(moment))
-    if state.close_time:
-        info.execution_duration.CopyFrom(duration(max(state.close_time - state.scheduled_time, 0)))
-    if state.phase == Phase.SCHEDULED and progress.scheduled_time > now:
-        info.next_attempt_schedule_time.CopyFrom(timestamp(progress.scheduled_time))
-        if state.retry_interval:
-            info.current_retry_interval.CopyFrom(duration(state.retry_interval))
-    return info

@@ -19,7 +19,7 @@ from cloud.engine.api.standalone_activities import check_activity_ids, require_e
 from cloud.engine.core import retry, standalone_operations
 from cloud.engine.core.clock import fit
 from cloud.engine.core.errors import Invalid
-from cloud.engine.core.standalone_activity import Asked, StandaloneActivity
+from cloud.engine.core.standalone_state import Asked, StandaloneActivity
 from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITY_OPERATOR_COMMANDS
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.runtime import Runtime

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from cloud.engine.core.clock import LATEST
-from cloud.engine.core.standalone_activity import StandaloneActivity, due_at
+from cloud.engine.core.standalone_activity import due_at
+from cloud.engine.core.standalone_state import StandaloneActivity
 from cloud.engine.core.state import RUNNING
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.store.rows import StandaloneActivityRow, encode

@@ -16,7 +16,8 @@ from temporalio.api.workflowservice.v1 import StartActivityExecutionRequest
 
 from cloud.engine.core import standalone_activity
 from cloud.engine.core.errors import CoreDefect, CoreRefusal
-from cloud.engine.core.standalone_activity import Asked, StandaloneActivity, Step
+from cloud.engine.core.standalone_activity import Step
+from cloud.engine.core.standalone_state import Asked, StandaloneActivity
 from cloud.engine.runtime.commits import Batch, Unflushed
 from cloud.engine.runtime.errors import NoSuchActivity
 from cloud.engine.runtime.hot_activity import HotActivity

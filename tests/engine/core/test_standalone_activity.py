@@ -17,7 +17,8 @@ from cloud.engine.core import standalone_activity as core
 from cloud.engine.core import standalone_operations as operations
 from cloud.engine.core.clock import SECOND
 from cloud.engine.core.errors import CoreRefusal, NoSuchTask
-from cloud.engine.core.standalone_activity import Asked, Phase, StandaloneActivity, Step
+from cloud.engine.core.standalone_activity import Step
+from cloud.engine.core.standalone_state import Asked, Phase, StandaloneActivity
 from cloud.engine.store.rows import decode_standalone, encode
 
 DETAILS = Payloads(payloads=[Payload(data=b"d")])
