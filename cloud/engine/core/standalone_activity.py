@@ -19,6 +19,8 @@ from temporalio.api.workflowservice.v1 import StartActivityExecutionRequest
 from cloud.engine.core import attempts, retry
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.errors import Invalid, NoSuchTask, NotNow
+from cloud.engine.core.failures import shortened
+from cloud.engine.core.limits import Limits
 from cloud.engine.core.payloads import json_payloads
 from cloud.engine.core.standalone_state import (
     Asked,
@@ -30,6 +32,7 @@ from cloud.engine.core.standalone_state import (
 from cloud.engine.core.state import ActivityProgress
 
 _T = TimeoutType
+_FAILURE_BYTES = Limits().activity_failure_size
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +41,7 @@ class Step:
 
     activity: StandaloneActivity
     now: int
+    failure_size: int = _FAILURE_BYTES  # of a failure that is kept while it is tried again, at most
     dirty: bool = False
     offer: bool = False  # the attempt that waits, to workers
     relist: bool = False  # what lists show changed
@@ -242,7 +246,7 @@ def _try_again(step: Step, failure: Failure) -> RetryState.ValueType | None:
     )
     if delay < 0:
         return refused
-    attempts.end(progress, step.now, failure)
+    attempts.end(progress, step.now, shortened(failure, step.failure_size))
     state.retry_interval = delay
     info = failure.application_failure_info
     state.retry_interval_given = to_ns(info.next_retry_delay) > 0
@@ -257,7 +261,7 @@ def _try_again(step: Step, failure: Failure) -> RetryState.ValueType | None:
 def _begin_anew(step: Step, failure: Failure) -> None:
     """The attempt that was held while a reset was asked for has failed: attempt 1 follows, without a pause."""
     state, progress = step.state, step.progress
-    attempts.end(progress, step.now, failure)
+    attempts.end(progress, step.now, shortened(failure, step.failure_size))
     progress.attempt = 1
     attempts.forget_reset(progress)
     state.retry_interval = 0

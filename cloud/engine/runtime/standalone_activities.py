@@ -226,7 +226,7 @@ class StandaloneActivities:
         if hot.dropped:
             raise Unflushed("the activity was dropped from memory; try again")
         runtime.check_held_up(hot.run_id)
-        step = Step(hot.activity, runtime.clock.now())
+        step = Step(hot.activity, runtime.clock.now(), runtime.limits.activity_failure_size)
         try:
             yield step
         except BaseException as error:

@@ -184,3 +184,13 @@ def test_walks_end_in_every_way() -> None:
             if walk.activity.closed:
                 break
     assert phases == set(Phase)
+
+
+def test_a_failure_that_is_tried_again_is_kept_short() -> None:
+    walk = Walk(0)
+    walk.activity.options.retry_policy.maximum_attempts = 0
+    step = Step(walk.activity, walk.now, failure_size=100)
+    core.start(step, stamp=walk.activity.state.progress.stamp, request_id="p", identity="w", build_id="")
+    core.fail(step, Failure(message="x" * 10_000), "w")
+    assert walk.activity.state.phase == Phase.SCHEDULED
+    assert len(walk.activity.state.progress.last_failure) < 300
