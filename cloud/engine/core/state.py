@@ -98,6 +98,12 @@ class VersionProgress:
     notified_revision: int = 0
     declined: str | None = None
     declined_revision: int = 0
+class Problems:
+    """How many workflow tasks have failed in a row, why the last one that is in the history did, and what lists show of it."""
+
+    count: int = 0
+    last: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -117,9 +123,7 @@ class Volatile:
     rejected_updates: list[str] = field(default_factory=list)  # of those that its history admits
     settled_updates: int = 0  # all that events up to this one admit are answered
     version_progress: VersionProgress | None = None
-    failed_workflow_tasks: int = 0  # in a row
-    problem: list[str] = field(default_factory=list)  # why the last one that is in the history did
-    reported_problem: list[str] = field(default_factory=list)  # what lists show, once there were many
+    problems: Problems | None = None  # while workflow tasks fail
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from cloud.engine.core.clock import SECOND, duration, to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import DispatchWorkflowTask, UpdateVisibility
 from cloud.engine.core.errors import NoSuchTask, RunClosed
-from cloud.engine.core.state import Execution, Sticky, WorkflowTask
+from cloud.engine.core.state import Execution, Problems, Sticky, WorkflowTask
 from cloud.engine.core.turn import Turn
 from cloud.engine.core.versioning import Taker
 
@@ -466,23 +466,23 @@ def _report(turn: Turn, attempt: int, category: str, cause: str) -> None:
     The reason is that of the last one that the history tells of, as on the real server.
     """
     volatile = turn.execution.volatile
-    volatile.failed_workflow_tasks += 1
+    problems = volatile.problems = volatile.problems or Problems()
+    problems.count += 1
     turn.dirty = True
     if attempt == 1:
-        volatile.problem = [f"category={category}", f"cause={category}{cause}"]
-    enough = volatile.failed_workflow_tasks >= turn.around.limits.workflow_task_problems_reported
-    if enough and volatile.reported_problem != volatile.problem:
-        volatile.reported_problem = volatile.problem
+        problems.last = [f"category={category}", f"cause={category}{cause}"]
+    enough = problems.count >= turn.around.limits.workflow_task_problems_reported
+    if enough and problems.reported != problems.last:
+        problems.reported = problems.last
         turn.ask(UpdateVisibility())
 
 
 def _report_success(turn: Turn) -> None:
-    volatile = turn.execution.volatile
-    if volatile.failed_workflow_tasks:
-        volatile.failed_workflow_tasks = 0
-    if volatile.reported_problem:
-        volatile.reported_problem = []
-        turn.ask(UpdateVisibility())
+    problems = turn.execution.volatile.problems
+    if problems is not None:
+        turn.execution.volatile.problems = None
+        if problems.reported:
+            turn.ask(UpdateVisibility())
 
 
 def _end_attempt(turn: Turn, attempt: int, reschedule: bool) -> None:

@@ -67,9 +67,10 @@ def search_attributes(execution: Execution) -> SearchAttributes:
         attributes.indexed_fields["BinaryChecksums"].CopyFrom(
             encode(checksums, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
         )
-    if execution.volatile.reported_problem:
+    problems = execution.volatile.problems
+    if problems is not None and problems.reported:
         attributes.indexed_fields["TemporalReportedProblems"].CopyFrom(
-            encode(execution.volatile.reported_problem, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
+            encode(problems.reported, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST)
         )
     paused = {
         pending.scheduled.activity_type.name
