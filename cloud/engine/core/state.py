@@ -98,6 +98,9 @@ class VersionProgress:
     notified_revision: int = 0
     declined: str | None = None
     declined_revision: int = 0
+
+
+@dataclass(slots=True)
 class Problems:
     """How many workflow tasks have failed in a row, why the last one that is in the history did, and what lists show of it."""
 

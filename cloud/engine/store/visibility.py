@@ -27,8 +27,8 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    literal_column,
     literal,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -223,6 +223,7 @@ class Visibility:
         if run_id:
             query = query.where(c.run_id == run_id)
         return conn.execute(query.limit(1)).scalar_one_or_none() or ""
+
     def _ordered_page(
         self,
         conn: Connection,
