@@ -91,12 +91,12 @@ def unpause(
         progress = pending.progress
         if progress.pause is None:
             continue
-        _end_pause(turn, pending)
         if reset_attempts:
             progress.attempt = 1
         if reset_heartbeat:
             progress.heartbeat_details = b""
-            progress.last_heartbeat_time = 0
+            progress.last_heartbeat_time = 0  # before the deadlines are looked at anew: one may come earlier
+        _end_pause(turn, pending)
         if not progress.started_time:
             _offer_anew(turn, pending, turn.now + delay())
 

@@ -32,7 +32,7 @@ def test_rebuilt_equals_live(seed: int) -> None:
     walk(seed)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", [*range(25), 6_433_994])
 def test_known_seeds(seed: int) -> None:
     """Seeds that every run of the tests walks, so that a change is held against the same histories."""
     walk(seed)
