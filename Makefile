@@ -36,6 +36,9 @@ format: $(STAMP) ## write the format that lint checks
 bench: $(STAMP) ## figures beside the real server's, in one run, into benchmarks/latest.json
 	@$(BIN)/python -m tests.benchmarks
 
+conformance: $(STAMP) ## scenarios, bad and random requests against the real server and ours; writes docs/conformance.md
+	@$(BIN)/python -m tests.conformance
+
 chaos: $(STAMP) ## kill -9 under load: 50 times on SQLite, 20 times on Postgres
 	@$(BIN)/python -m tests.chaos --kills 50
 	@$(BIN)/python -m tests.chaos --postgres --kills 20
@@ -46,4 +49,4 @@ sdks: $(STAMP) ## the Go, TypeScript and Java SDKs against tacit dev and tacit u
 ui-check: $(STAMP) ## the stock Temporal web UI against tacit dev, page by page, where Go, Node and Chromium are found
 	@$(BIN)/python -m tests.ui
 
-.PHONY: ui-check sdks help setup demo test lint format bench chaos
+.PHONY: help setup demo test lint format bench conformance chaos sdks ui-check

@@ -23,6 +23,8 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from tests.conformance.coverage import COVERAGE_FOLDER, Recorder
+
 from .raw import Scenario
 from .rendering import IDENTITY
 from .snapshots import UPDATING, rewrite_sources
@@ -39,6 +41,9 @@ DYNAMIC_CONFIG = {
     "frontend.workerVersioningRuleAPIs": "true",
 }
 """What the server under test is started with, so that limits and waits are within reach of a test."""
+
+RECORDER = Recorder() if COVERAGE_FOLDER else None
+"""Takes down what each scenario touches of the protocol, where `TACIT_CONFORMANCE_COVERAGE` names a folder to keep it in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +137,11 @@ async def _connected(address: str, within: float, process: "subprocess.Popen[byt
 
 
 @pytest.fixture
-async def client(server: Server) -> Client:
-    return await Client.connect(server.address, namespace=server.namespace, identity=IDENTITY)
+async def client(server: Server, request: pytest.FixtureRequest) -> Client:
+    client = await Client.connect(server.address, namespace=server.namespace, identity=IDENTITY)
+    if RECORDER is not None:
+        RECORDER.listen(client, request.node.nodeid)
+    return client
 
 
 @pytest.fixture
@@ -144,6 +152,15 @@ async def s(client: Client, request: pytest.FixtureRequest) -> AsyncIterator[Sce
     await scenario.clean_up()
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # Where several processes test, it is the one that ran the test which keeps it: what it told the first one has its name.
+    ours = not hasattr(report, "worker_id")
+    if RECORDER is not None and ours and (report.when == "call" or report.outcome != "passed"):
+        RECORDER.outcomes[report.nodeid] = report.outcome
+
+
 def pytest_sessionfinish() -> None:
     if UPDATING:
         rewrite_sources()
+    if RECORDER is not None and RECORDER.outcomes:
+        RECORDER.write(Path(COVERAGE_FOLDER))

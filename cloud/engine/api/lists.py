@@ -26,7 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
-from cloud.engine.core.clock import duration, timestamp
+from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.tokens import LIST_PAGE, BadToken, ListPageToken
@@ -187,13 +187,13 @@ def _old_query(
     if (
         times.HasField("earliest_time")
         and times.HasField("latest_time")
-        and times.earliest_time.ToNanoseconds() > times.latest_time.ToNanoseconds()
+        and to_ns(times.earliest_time) > to_ns(times.latest_time)
     ):
         raise InvalidArgument("EarliestTime in StartTimeFilter should not be larger than LatestTime.")
     if times.HasField("earliest_time"):
-        parts.append(f"{time_attribute} >= {times.earliest_time.ToNanoseconds()}")
+        parts.append(f"{time_attribute} >= {to_ns(times.earliest_time)}")
     if times.HasField("latest_time"):
-        parts.append(f"{time_attribute} <= {times.latest_time.ToNanoseconds()}")
+        parts.append(f"{time_attribute} <= {to_ns(times.latest_time)}")
     if request.HasField("execution_filter"):
         parts.append(f"WorkflowId = {_quoted(request.execution_filter.workflow_id)}")
     if request.HasField("type_filter"):

@@ -206,8 +206,8 @@ class BatchOperations:
             )
             batch = runtime.commits.touch()
             batch.batch_operations.append(row)
+            self._run((row.namespace_id, row.job_id), after=batch)  # whatever becomes of the caller
             await asyncio.shield(batch.durable)
-            self._run((row.namespace_id, row.job_id))
 
     async def end(self, namespace: Namespace, job_id: str) -> None:
         """Stop a job: what is done stays done.
@@ -225,11 +225,8 @@ class BatchOperations:
             raise Unflushed("the batch operation begins anew; try again")
         batch = self._close(job, FAILED)
         runner.task.cancel()
-        try:
-            await asyncio.shield(batch.durable)
-        except Unflushed:
-            self._run(key)
-            raise
+        self._run(key, after=batch)  # goes on if the end did not become durable
+        await asyncio.shield(batch.durable)
 
     async def find(self, namespace: Namespace, job_id: str) -> Job:
         """A job as it is now.
@@ -260,8 +257,10 @@ class BatchOperations:
 
     # --- running ---
 
-    def _run(self, key: Key) -> None:
-        runner = _Runner(self.runtime.spawn(self._run_to_its_end(key), f"batch-operation {key[1]}"))
+    def _run(self, key: Key, *, after: Batch | None = None) -> None:
+        """Work on a job as the store has it, once `after` is flushed or has failed."""
+        work = self._run_to_its_end(key, after)
+        runner = _Runner(self.runtime.spawn(work, f"batch-operation {key[1]}"))
         self._runners[key] = runner
 
         def ended(_: asyncio.Task[None]) -> None:
@@ -270,7 +269,9 @@ class BatchOperations:
 
         runner.task.add_done_callback(ended)
 
-    async def _run_to_its_end(self, key: Key) -> None:
+    async def _run_to_its_end(self, key: Key, after: Batch | None) -> None:
+        if after is not None:
+            await asyncio.wait([after.durable])
         broken = False
         while True:
             try:
