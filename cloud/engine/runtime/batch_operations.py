@@ -225,7 +225,7 @@ class BatchOperations:
             raise Unflushed("the batch operation begins anew; try again")
         batch = self._close(job, FAILED)
         runner.task.cancel()
-        self._run(key, after=batch)  # goes on if the end did not become durable
+        self._run(key, after=batch).job = job  # goes on if the end does not become durable
         await asyncio.shield(batch.durable)
 
     async def find(self, namespace: Namespace, job_id: str) -> Job:
@@ -257,7 +257,7 @@ class BatchOperations:
 
     # --- running ---
 
-    def _run(self, key: Key, *, after: Batch | None = None) -> None:
+    def _run(self, key: Key, *, after: Batch | None = None) -> _Runner:
         """Work on a job as the store has it, once `after` is flushed or has failed."""
         work = self._run_to_its_end(key, after)
         runner = _Runner(self.runtime.spawn(work, f"batch-operation {key[1]}"))
@@ -268,6 +268,7 @@ class BatchOperations:
                 del self._runners[key]
 
         runner.task.add_done_callback(ended)
+        return runner
 
     async def _run_to_its_end(self, key: Key, after: Batch | None) -> None:
         if after is not None:
