@@ -206,8 +206,13 @@ class BatchOperations:
             )
             batch = runtime.commits.touch()
             batch.batch_operations.append(row)
-            self._run((row.namespace_id, row.job_id), after=batch)  # whatever becomes of the caller
-            await asyncio.shield(batch.durable)
+            key = (row.namespace_id, row.job_id)
+            self._run(key, after=batch)  # whatever becomes of the caller
+            try:
+                await asyncio.shield(batch.durable)
+            except Unflushed:
+                self._runners.pop(key, None)  # it finds nothing to work on
+                raise
 
     async def end(self, namespace: Namespace, job_id: str) -> None:
         """Stop a job: what is done stays done.
@@ -236,7 +241,9 @@ class BatchOperations:
         """
         key = (namespace.namespace_id, job_id)
         runner = self._runners.get(key)
-        found = runner.job if runner is not None and runner.job is not None else await self._read(key)
+        found = None if runner is None else runner.job
+        if found is None or found.unflushed_failed:
+            found = await self._read(key)
         if found is None:
             raise NoSuchJob(f"workflow not found for ID: {job_id}")
         if found.state != RUNNING and found.unflushed is not None:
