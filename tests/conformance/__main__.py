@@ -46,7 +46,9 @@ def main() -> int:
 
 def _compare(folder: Path) -> int:
     values = {**dict.fromkeys(SWITCHED_ON, "true"), **DYNAMIC_CONFIG}
-    switches = [part for name, value in values.items() for part in ("--dynamic-config-value", f"{name}={value}")]
+    switches = [
+        part for name, value in values.items() for part in ("--dynamic-config-value", f"{name}={value}")
+    ]
     problems: list[str] = []
     bad: dict[str, Outcomes] = {}
     for server in (temporal_dev(folder), tacit_dev(folder)):

@@ -172,6 +172,7 @@ def continue_as_new(
     for name in ("workflow_run_timeout", "workflow_task_timeout"):
         if to_ns(getattr(command, name)):
             getattr(attributes, name).CopyFrom(getattr(command, name))
+    attributes.workflow_run_timeout.SetInParent()
     attributes.ClearField("retry_policy")
     if command.HasField("retry_policy"):
         attributes.retry_policy.CopyFrom(retry.with_defaults(command.retry_policy, turn.around.limits))

@@ -255,7 +255,9 @@ def _start_child(turn: Turn, command: Command, outcome: Outcome, eager: Eager) -
         task_queue=TaskQueue(
             name=wanted.task_queue.name or started.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL
         ),
-        workflow_execution_timeout=duration(execution_timeout),
+        workflow_execution_timeout=(
+            duration(execution_timeout) if wanted.HasField("workflow_execution_timeout") else None
+        ),
         workflow_run_timeout=duration(
             min(run_timeout, execution_timeout) if execution_timeout else run_timeout
         ),

@@ -104,14 +104,17 @@ def started_attributes(
     attributes = WorkflowExecutionStartedEventAttributes(
         workflow_type=request.workflow_type,
         task_queue=TaskQueue(name=request.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
-        workflow_execution_timeout=duration(execution_timeout) if execution_timeout else None,
-        workflow_run_timeout=duration(run_timeout) if run_timeout else None,
         workflow_task_timeout=duration(task_timeout),
         identity=request.identity,
         attempt=1,
         cron_schedule=request.cron_schedule,
         first_workflow_task_backoff=duration(backoff),
     )
+    # SDKs tell "none" from "zero": what the caller left out stays out.
+    if request.HasField("workflow_execution_timeout"):
+        attributes.workflow_execution_timeout.CopyFrom(duration(execution_timeout))
+    if run_timeout or request.HasField("workflow_run_timeout"):
+        attributes.workflow_run_timeout.CopyFrom(duration(run_timeout))
     for name in ("input", "header", "memo", "search_attributes", "priority", "versioning_override"):
         value = _optional(request, name)
         if value is not None:

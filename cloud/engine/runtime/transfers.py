@@ -363,13 +363,20 @@ def _child_attributes(parent: Execution, pending: Child, now: int) -> WorkflowEx
             else WorkflowExecution(workflow_id=parent.key.workflow_id, run_id=parent.key.run_id)
         ),
         task_queue=intent.task_queue,
-        workflow_execution_timeout=intent.workflow_execution_timeout,
         workflow_run_timeout=intent.workflow_run_timeout,
         workflow_task_timeout=intent.workflow_task_timeout,
         cron_schedule=intent.cron_schedule,
         attempt=1,
     )
-    for name in ("input", "header", "memo", "search_attributes", "retry_policy", "versioning_override"):
+    for name in (
+        "workflow_execution_timeout",
+        "input",
+        "header",
+        "memo",
+        "search_attributes",
+        "retry_policy",
+        "versioning_override",
+    ):
         if intent.HasField(name):
             getattr(attributes, name).CopyFrom(getattr(intent, name))
     if intent.HasField("priority") or parent.options.HasField("priority"):
