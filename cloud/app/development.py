@@ -10,7 +10,7 @@ import structlog
 from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.app.ended import Ended
-from cloud.cells.native import NativeCell
+from cloud.cells.native import NativeCell, OutboundPolicy
 from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.gateway.development import DevelopmentDirectory
@@ -67,6 +67,7 @@ class Development:
             options.database,
             clock=SkippableClock() if options.time_skipping else None,
             dynamic_config=options.dynamic_config,
+            outbound=OutboundPolicy(private_addresses=True, plaintext=True),
             on_ended=self.ended.because,
         )
         gateway = Gateway(DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
+from cloud.engine.api.nexus_callback_http import NexusReply
 from cloud.engine.api.service import EngineService
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.turn import Ids
@@ -15,6 +16,7 @@ from cloud.engine.runtime.clock import Clock, SystemClock, SystemIds
 from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import Namespace, NoSuchNamespace
+from cloud.engine.runtime.outbound import Outbound, OutboundPolicy
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.database import open_database
 from cloud.engine.store.migrating import prepare
@@ -23,7 +25,7 @@ from cloud.rpc import CallContext, Method
 
 _SECOND = 1_000_000_000
 
-__all__ = ["CellUsage", "NativeCell", "NoSuchNamespace", "NoSuchRun"]
+__all__ = ["CellUsage", "NativeCell", "NexusReply", "NoSuchNamespace", "NoSuchRun", "OutboundPolicy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class NativeCell:
         ids: Ids | None = None,
         limits: Limits | None = None,
         dynamic_config: DynamicConfig | None = None,
+        outbound: OutboundPolicy | None = None,
         on_ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._name = name
@@ -57,6 +60,8 @@ class NativeCell:
         self._ids = ids or SystemIds(self._clock)
         self._limits = limits
         self._dynamic_config = dynamic_config
+        self._outbound_policy = outbound or OutboundPolicy()
+        self._outbound: Outbound | None = None
         self._on_ended = on_ended
         self._runtime: Runtime | None = None
         self._service: EngineService | None = None
@@ -94,7 +99,8 @@ class NativeCell:
                 dynamic_config=self._dynamic_config,
                 on_ended=self._on_ended,
             )
-            self._service = EngineService(runtime)
+            self._outbound = Outbound(self._outbound_policy)
+            self._service = EngineService(runtime, self._outbound)
             await runtime.start()
         except BaseException:
             await database.close()
@@ -107,12 +113,29 @@ class NativeCell:
         if runtime is not None:
             await runtime.stop()
             await runtime.database.close()
+        if self._outbound is not None:
+            await self._outbound.close()
 
     async def call(self, method: Method, request: Message, context: CallContext) -> Message:
         """See :class:`cloud.cells.base.Cell`."""
         if self._service is None:
             raise RuntimeError(f"cell {self._name!r} is not started")
         return await self._service.call(method, request, context)
+
+    async def nexus_completion(
+        self, namespace: str | None, header: Mapping[str, str], body: bytes
+    ) -> NexusReply:
+        """Take what a service outside tells of an operation (the POST of a Nexus callback, its header's names in lower case).
+
+        `namespace` is the one that the request's path names, if any.
+        """
+        if self._service is None:
+            raise RuntimeError(f"cell {self._name!r} is not started")
+        return await self._service.nexus_callbacks.answer(namespace, header, body)
+
+    def take_nexus_callbacks_at(self, url: str) -> None:
+        """Services outside reach `nexus_completion` by `url`, with ``{namespace}`` for a namespace's name."""
+        self.runtime.nexus_callback_url = url
 
     async def ensure_namespace(self, name: str, *, retention_s: int) -> None:
         """Make namespace `name` unless it is there."""

@@ -24,6 +24,7 @@ from cloud.engine.api.histories import Histories
 from cloud.engine.api.lists import Lists
 from cloud.engine.api.multi_operation import MultiOperations
 from cloud.engine.api.namespaces import NamespaceMethods
+from cloud.engine.api.nexus_callback_http import NexusCallbackHttp
 from cloud.engine.api.nexus_endpoints import NexusEndpointMethods
 from cloud.engine.api.nexus_tasks import NexusTaskMethods
 from cloud.engine.api.operator import Operator
@@ -55,6 +56,8 @@ from cloud.engine.runtime.nexus_callbacks import Callbacks
 from cloud.engine.runtime.nexus_calls import NexusCalls
 from cloud.engine.runtime.nexus_completions import NexusCompletions
 from cloud.engine.runtime.resetting import Resetting
+from cloud.engine.runtime.nexus_services import NexusServices
+from cloud.engine.runtime.outbound import Outbound, OutboundPolicy
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
@@ -73,17 +76,19 @@ SERVICES = (
 class EngineService:
     """Answers calls with the runtime. Composes the API groups; knows each method by its path."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, outbound: Outbound | None = None) -> None:
         starting = Starting(runtime)
         standalone = StandaloneActivities(runtime)
         matching = Matching(runtime, standalone)
         schedules = Schedules(runtime, starting)
         deployments = Deployments(runtime)
         Transfers(runtime, starting, schedules)
-        NexusCalls(runtime)
+        services = NexusServices(outbound or Outbound(OutboundPolicy()), runtime.limits)
+        NexusCalls(runtime, services)
         completions = NexusCompletions(runtime)
-        Callbacks(runtime, completions, None)
         resetting = Resetting(runtime)
+        Callbacks(runtime, completions, services)
+        self.nexus_callbacks = NexusCallbackHttp(runtime, completions)
         histories = Histories(runtime)
         workers = VersionedWorkers(runtime, deployments)
         activity_tasks = ActivityTasks(runtime, matching, workers, StandaloneTasks(runtime, standalone))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from temporalio.api.common.v1 import Link
@@ -36,6 +37,7 @@ from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.nexus_callbacks import SYSTEM_CALLBACK
 from cloud.engine.runtime.nexus_completions import CALLBACK_TOKEN_HEADER, callback_token
 from cloud.engine.runtime.nexus_endpoints import NexusEndpoint
+from cloud.engine.runtime.nexus_services import NexusServices
 from cloud.engine.runtime.nexus_tasks import NEXUS_TASK, NobodyAnswered, WorkerAnswer
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
@@ -52,8 +54,9 @@ RETRY_S_MAX = 10.0
 class NexusCalls:
     """Makes the calls that the core asks for."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, services: NexusServices) -> None:
         self._runtime = runtime
+        self._services = services
         runtime.carry_out_with(StartNexusOperation, self._begin(self._start))
         runtime.carry_out_with(CancelNexusOperation, self._begin(self._cancel))
 
@@ -152,19 +155,27 @@ class NexusCalls:
             service=scheduled.service,
             operation=scheduled.operation,
             request_id=scheduled.request_id,
-            callback=SYSTEM_CALLBACK,
-            callback_header={
-                CALLBACK_TOKEN_HEADER: callback_token(self._runtime, hot.execution.key, operation)
-            },
+            callback=self._callback(hot, endpoint),
             links=[_link_to(hot, operation)],
         )
+        if request.callback:
+            token = callback_token(self._runtime, hot.execution.key, operation)
+            request.callback_header[CALLBACK_TOKEN_HEADER] = token
         if scheduled.HasField("input"):
             request.payload.CopyFrom(scheduled.input)
         header = dict(scheduled.nexus_header)
         timeout = self._operation_timeout(operation)
         if timeout:
             header.setdefault(OPERATION_TIMEOUT_HEADER, f"{timeout // MILLISECOND}ms")
+        if endpoint.url:
+            return await self._services.start(endpoint.url, request, header, time_left)
         return _started(await self._ask_worker(endpoint, Request(start_operation=request), header, time_left))
+
+    def _callback(self, hot: HotRun, endpoint: NexusEndpoint) -> str:
+        """Where the handler tells how what it started ended."""
+        if not endpoint.url:
+            return SYSTEM_CALLBACK
+        return self._runtime.nexus_callback_url.replace("{namespace}", quote(hot.namespace.name, safe=""))
 
     async def _ask_to_cancel(self, hot: HotRun, operation: NexusOperation) -> Answer:
         scheduled = operation.scheduled
@@ -181,6 +192,8 @@ class NexusCalls:
             operation_id=operation.token,
         )
         header = dict(scheduled.nexus_header)
+        if endpoint.url:
+            return await self._services.cancel(endpoint.url, request, header, time_left)
         return _cancelled(
             await self._ask_worker(endpoint, Request(cancel_operation=request), header, time_left)
         )

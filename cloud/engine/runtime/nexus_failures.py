@@ -26,6 +26,9 @@ DEPTH_MAX = 20
 _TEMPORAL = Failure.DESCRIPTOR.full_name
 _B = NexusHandlerErrorRetryBehavior
 
+RETRYABLE = _B.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_RETRYABLE
+NON_RETRYABLE = _B.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_NON_RETRYABLE
+
 NOT_RETRIED = frozenset(
     {"BAD_REQUEST", "UNAUTHENTICATED", "UNAUTHORIZED", "NOT_FOUND", "CONFLICT", "NOT_IMPLEMENTED"}
 )
@@ -46,9 +49,9 @@ def handler_failure(kind: str, message: str) -> Failure:
 def is_retryable(failure: Failure) -> bool:
     """Whether the call that a handler failed may be made again."""
     info = failure.nexus_handler_failure_info
-    if info.retry_behavior == _B.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_RETRYABLE:
+    if info.retry_behavior == RETRYABLE:
         return True
-    if info.retry_behavior == _B.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_NON_RETRYABLE:
+    if info.retry_behavior == NON_RETRYABLE:
         return False
     return info.type not in NOT_RETRIED
 
@@ -159,9 +162,9 @@ def _read_handler_error(made: Failure, details: dict[str, Any]) -> None:
     info.type = str(details.get("type", ""))
     retryable = details.get("retryableOverride")
     if retryable is True:
-        info.retry_behavior = _B.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_RETRYABLE
+        info.retry_behavior = RETRYABLE
     elif retryable is False:
-        info.retry_behavior = _B.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_NON_RETRYABLE
+        info.retry_behavior = NON_RETRYABLE
     encoded = details.get("encodedAttributes")
     if encoded:
         try:
@@ -193,9 +196,9 @@ def as_nexus(failure: Failure, depth: int = 0) -> NexusFailure:
     if failure.HasField("nexus_handler_failure_info"):
         info = failure.nexus_handler_failure_info
         details: dict[str, Any] = {"type": info.type}
-        if info.retry_behavior == _B.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_RETRYABLE:
+        if info.retry_behavior == RETRYABLE:
             details["retryableOverride"] = True
-        elif info.retry_behavior == _B.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_NON_RETRYABLE:
+        elif info.retry_behavior == NON_RETRYABLE:
             details["retryableOverride"] = False
         if failure.HasField("encoded_attributes"):
             data = json_format.MessageToJson(failure.encoded_attributes, indent=None).encode()

@@ -88,30 +88,43 @@ class NexusTasks:
     async def poll(self, key: QueueKey, identity: str, build_id: str, timeout_s: float) -> NexusTask | None:
         """Wait for a task of queue `key`; None when the time is over."""
         loop = asyncio.get_running_loop()
+        ends_at = loop.time() + timeout_s
         queue = self._queues.get(key)
         self._queues.note_poll(queue, identity)
         began_at = loop.time()
+        while True:
+            found = self._take_waiting(key)
+            if found is None:
+                found = await self._wait(queue, Poller(identity, build_id, loop.create_future()), ends_at)
+            if found is not None:
+                return self._dispatched(queue, found, began_at)
+            if loop.time() >= ends_at:
+                return None  # before it, it was only to look again
+
+    def _take_waiting(self, key: QueueKey) -> NexusTask | None:
         waiting = self._waiting.get(key)
         while waiting:
             task = waiting.popleft()
             if not task.answer.done():
                 self._held[task.task_id] = task
-                return self._dispatched(queue, task, began_at)
-        poller = Poller(identity, build_id, loop.create_future())
+                return task
+        return None
+
+    async def _wait(self, queue: TaskQueue, poller: Poller, ends_at: float) -> NexusTask | None:
         queue.pollers.append(poller)
-        timer = loop.call_later(timeout_s, _give_up, poller)
+        timer = asyncio.get_running_loop().call_at(ends_at, _give_up, poller)
         try:
             found: NexusTask | None = await asyncio.shield(poller.matched)
         except asyncio.CancelledError:
             if poller.matched.done() and poller.matched.result() is not None:
-                self._offer_again(key, poller.matched.result())
+                self._offer_again(queue.key, poller.matched.result())
             raise
         finally:
             timer.cancel()
             poller.matched.cancel()  # nothing if it was matched
             if poller in queue.pollers:
                 queue.pollers.remove(poller)
-        return None if found is None else self._dispatched(queue, found, began_at)
+        return found
 
     def _dispatched(self, queue: TaskQueue, task: NexusTask, began_at: float) -> NexusTask:
         """Count a task that a worker is given, and tell that worker whether to poll more or less."""

@@ -111,6 +111,8 @@ class Runtime:
         self.dynamic_config = dynamic_config or DynamicConfig()
         self.namespaces = Namespaces(database, self.limits)
         self.nexus_endpoints = NexusEndpoints(database)
+        self.nexus_callback_url = ""
+        """Where services outside the cell tell how operations ended, ``{namespace}`` for the name; empty if they can't."""
         self._on_ended = on_ended
         self.lease = Lease(database, clock.real, self._end)
         self.queues = TaskQueues(database, clock.real, lambda key: self.commits.unflushed_tasks(key))
