@@ -21,6 +21,7 @@ from cloud.gateway.listeners import (
     development_http_listener,
     development_listener,
 )
+from cloud.gateway.nexus_callbacks import OF_NAMESPACE, NexusCallbacks
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,11 @@ class Development:
         self._http_listener: HttpListener | None = None
         if options.http_port is not None:
             self._http_listener = development_http_listener(
-                gateway, host=options.host, port=options.http_port, or_any=options.http_port_or_any
+                gateway,
+                host=options.host,
+                port=options.http_port,
+                or_any=options.http_port_or_any,
+                handlers=lambda: (NexusCallbacks(self.cell),),
             )
         self.port = options.port
         self.http_port = options.http_port
@@ -97,6 +102,8 @@ class Development:
                     await self.cell.ensure_search_attributes(name, self._options.search_attributes)
             if self._http_listener is not None:
                 self.http_port = await self._http_listener.start()
+                host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+                self.cell.take_nexus_callbacks_at(f"http://{host}:{self.http_port}{OF_NAMESPACE}")
             self.port = await self._listener.start()
         except BaseException:
             await self.stop()

@@ -1,7 +1,9 @@
 """Endpoints whose target is a URL: operations of other services, by the Nexus protocol over HTTP."""
 
 import asyncio
+import json
 
+import aiohttp
 from temporalio.api.common.v1 import Callback
 
 from . import commands as c
@@ -325,3 +327,170 @@ async def test_started_and_cancelled(s: Scenario) -> None:
                       worker_may_ignore=true
             """,
         )
+
+
+async def call_back(sent: Sent, body: bytes, *, url: str = "", **header: str) -> str:
+    """What a service hears that tells how the operation ended which `sent` asked it to start."""
+    prefix = "nexus-callback-"
+    named = {key.removeprefix(prefix): text for key, text in sent.header.items() if key.startswith(prefix)}
+    named |= {key.replace("_", "-"): text for key, text in header.items()}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url or sent.query["callback"], data=body, headers=named) as response,
+    ):
+        text = await response.text()
+        return f"{response.status} {json.loads(text)['message'] if text else ''}".strip()
+
+
+async def test_started_and_completed_by_callback(s: Scenario) -> None:
+    async with service(reply(201, {"token": "the token", "state": "running"})) as outside:
+        await called(s, outside)
+        sent = await outside.next()
+        assert sent.query["callback"].endswith(f"/namespaces/{s.namespace}/nexus/callback")
+        await s.step()
+        succeeded = {"nexus_operation_state": "succeeded", "content_type": "application/json"}
+        expect(
+            await call_back(sent, b'"out"', **succeeded),
+            """
+                200
+            """,
+        )
+        task = await s.poll()
+        s.expect_events(
+            task.history.events[5:10],
+            """
+                6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" operation_token="the
+                      token"
+                7 WorkflowTaskScheduled
+                8 WorkflowTaskStarted
+                9 WorkflowTaskCompleted
+                10 NexusOperationCompleted scheduled_event_id=5 result='out'
+            """,
+        )
+        assert (await call_back(sent, b'"again"', **succeeded)).startswith("404 ")
+        await s.complete(task, c.complete())
+        assert (await call_back(sent, b'"late"', **succeeded)).startswith("404 ")
+
+
+async def test_failed_and_canceled_by_callback(s: Scenario) -> None:
+    async with service(reply(201, {"token": "the token", "state": "running"})) as outside:
+        await called(s, outside)
+        sent = await outside.next()
+        await s.step()
+        json_failure = b'{"message":"no luck","metadata":{"k":"v"},"details":{"why":"x"}}'
+        failed = {"nexus_operation_state": "failed", "content_type": "application/json"}
+        await call_back(sent, json_failure, **failed)
+        task = await s.poll()
+        s.expect_events(
+            task.history.events[9:10],
+            """
+                10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                      unsuccessfully" failure.cause.message="no luck"
+                      failure.cause.application_failure_info.type=NexusFailure
+                      failure.cause.application_failure_info.details=[{'metadata': {'k': 'v'}, 'details':
+                      {'why': 'x'}}] failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                      failure.nexus_operation_execution_failure_info.endpoint=ep
+                      failure.nexus_operation_execution_failure_info.service=svc
+                      failure.nexus_operation_execution_failure_info.operation=op
+                      failure.nexus_operation_execution_failure_info.operation_id="the token"
+                      failure.nexus_operation_execution_failure_info.operation_token="the token"
+            """,
+        )
+        endpoint = task.history.events[4].nexus_operation_scheduled_event_attributes.endpoint
+        await s.complete(task, schedule(endpoint))
+        sent = await outside.next()
+        await s.step()
+        await call_back(sent, b'{"message":"stopped"}', **failed | {"nexus_operation_state": "canceled"})
+        task = await s.poll()
+        s.expect_events(
+            task.history.events[-3:-2],
+            """
+                19 NexusOperationCanceled scheduled_event_id=14 failure.message="nexus operation completed
+                      unsuccessfully" failure.cause.message=stopped failure.cause.canceled_failure_info={}
+                      failure.nexus_operation_execution_failure_info.scheduled_event_id=14
+                      failure.nexus_operation_execution_failure_info.endpoint=ep
+                      failure.nexus_operation_execution_failure_info.service=svc
+                      failure.nexus_operation_execution_failure_info.operation=op
+                      failure.nexus_operation_execution_failure_info.operation_id="the token"
+                      failure.nexus_operation_execution_failure_info.operation_token="the token"
+            """,
+        )
+
+
+async def test_completed_before_the_answer(s: Scenario) -> None:
+    """A service may be done before its answer is: then the completion tells of the start too."""
+    link = (
+        f"<temporal:///namespaces/{s.namespace}/workflows/there/run/history?eventID=1"
+        '&eventType=WorkflowExecutionStarted&referenceType=EventReference>; type="temporal.api.common.v1.Link.WorkflowEvent"'
+    )
+    async with service(reply(503, {"message": "not now"})) as outside:
+        await called(s, outside)
+        sent = await outside.next()
+        expect(
+            await call_back(
+                sent,
+                b"",
+                nexus_operation_state="succeeded",
+                nexus_operation_token="the token",
+                nexus_operation_start_time="Wed, 21 Oct 2015 07:28:00 GMT",
+                nexus_link=link,
+            ),
+            """
+                200
+            """,
+        )
+        task = await s.poll()
+        s.expect_events(
+            task.history.events[5:7],
+            """
+                6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" operation_token="the
+                      token"
+                7 NexusOperationCompleted scheduled_event_id=5 result=b''
+            """,
+        )
+        begun = task.history.events[5]
+        assert begun.event_time.seconds == 1445412480
+        expect(
+            links_text(begun.links, s.names),
+            """
+                workflow_event.workflow_id=there workflow_event.run_id=run workflow_event.event_ref={}
+            """,
+        )
+
+
+async def test_bad_completions(s: Scenario) -> None:
+    async with service(reply(201, {"token": "the token", "state": "running"})) as outside:
+        await called(s, outside)
+        sent = await outside.next()
+        await s.step()
+        here = sent.query["callback"]
+        elsewhere = here.replace(f"/namespaces/{s.namespace}/", "/namespaces/elsewhere/")
+        good = {"nexus_operation_state": "succeeded"}
+        outcomes = {
+            "no state": await call_back(sent, b""),
+            "running": await call_back(sent, b"", nexus_operation_state="running"),
+            "failed, no failure": await call_back(sent, b"", nexus_operation_state="failed"),
+            "failed, no JSON": await call_back(
+                sent, b"no", nexus_operation_state="failed", content_type="application/json"
+            ),
+            "bad start time": await call_back(sent, b"", nexus_operation_start_time="yesterday", **good),
+            "long token": await call_back(sent, b"", nexus_operation_token="t" * 4097, **good),
+            "forged": await call_back(sent, b"", temporal_callback_token="forged", **good),
+            "another namespace's path": await call_back(sent, b"", url=elsewhere, **good),
+        }
+        expect(
+            "\n".join(f"{case}: {outcome}" for case, outcome in outcomes.items()),
+            """
+                no state: 400 invalid request operation state: ""
+                running: 400 invalid request operation state: "running"
+                failed, no failure: 400 invalid request content type: "application/octet-stream"
+                failed, no JSON: 400 failed to decode Failure from request body
+                bad start time: 400 failed to parse operation start time header
+                long token: 400 operation token length exceeds allowed limit (4097/4096)
+                forged: 400 invalid callback token
+                another namespace's path: 400 invalid callback token
+            """,
+        )
+        shorter = here.replace(f"/namespaces/{s.namespace}/", "/")
+        assert await call_back(sent, b"", url=shorter, **good) == "200"
+        await s.poll()

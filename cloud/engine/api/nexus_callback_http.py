@@ -82,7 +82,10 @@ class NexusCallbackHttp:
         if not wire.is_json(header):
             kind = header.get("content-type", "")[:80]
             raise CompletionRefused("BAD_REQUEST", f'invalid request content type: "{kind}"')
-        outcome = wire.unsuccessful(wire.read_failure(body), state)
+        try:
+            outcome = wire.unsuccessful(wire.read_failure(body), state)
+        except (wire.MalformedMessage, failures.MalformedFailure):
+            raise CompletionRefused("BAD_REQUEST", "failed to decode Failure from request body") from None
         if outcome.failure.ByteSize() > self._runtime.limits.blob_size_error:
             raise CompletionRefused("BAD_REQUEST", "failure exceeds size limit")
         return outcome
