@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 
-from temporalio.api.common.v1 import Callback
+from temporalio.api.common.v1 import Callback, Link
 from temporalio.api.enums.v1 import WorkflowIdConflictPolicy
 from temporalio.api.workflow.v1 import OnConflictOptions
 
@@ -374,5 +374,29 @@ async def test_attaching_needs_a_request_id(s: Scenario) -> None:
         ),
         """
             INVALID_ARGUMENT: attaching request ID is required for attaching completion callbacks
+        """,
+    )
+
+
+async def test_links_are_told_once(s: Scenario) -> None:
+    """Those of a callback stand with it; the first event has the others."""
+    links = [
+        Link(
+            workflow_event=Link.WorkflowEvent(
+                namespace=s.namespace,
+                workflow_id=name,
+                run_id="run",
+                event_ref=Link.WorkflowEvent.EventReference(event_id=5, event_type="EVENT_TYPE_TIMER_FIRED"),
+            )
+        )
+        for name in ("a", "b")
+    ]
+    callback = Callback(nexus=Callback.Nexus(url="temporal://system"), links=links[:1])
+    await s.start(completion_callbacks=[callback], links=links)
+    first = (await s.history())[0]
+    expect(
+        links_text(first.links, s.names),
+        """
+            workflow_event.workflow_id=b workflow_event.run_id=run workflow_event.event_ref={}
         """,
     )

@@ -1,11 +1,14 @@
 """Nexus endpoints: making, changing, finding and removing them."""
 
+import asyncio
 import uuid
 
 import temporalio.api.nexus.v1 as nexus
 import temporalio.api.operatorservice.v1 as operator
+import temporalio.api.workflowservice.v1 as ws
+from temporalio.service import RPCError
 
-from .commands import payload
+from .commands import payload, seconds
 from .nexus import create_endpoint, delete_endpoint, endpoint_name, external_target, worker_target
 from .raw import Scenario
 
@@ -266,3 +269,26 @@ async def test_bad_ids(s: Scenario) -> None:
               NotFoundFailure
         """,
     )
+
+
+async def test_namespace_that_is_a_target_stays(s: Scenario) -> None:
+    name = f"ns-{uuid.uuid4().hex[:8]}"
+    s.names.aliases[name] = "target"
+    await s.service.register_namespace(
+        ws.RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=seconds(86400))
+    )
+    while True:
+        try:
+            endpoint = await create_endpoint(s, target=worker_target(s, namespace=name))
+            break
+        except RPCError:
+            await asyncio.sleep(0.1)  # the real server takes a while to know a new namespace
+    delete = operator.DeleteNamespaceRequest(namespace=name)
+    await s.expect_refusal(
+        s.client.operator_service.delete_namespace(delete),
+        """
+            FAILED_PRECONDITION: cannot delete a namespace that is a target of a Nexus endpoint ep
+        """,
+    )
+    await delete_endpoint(s, endpoint)
+    await s.client.operator_service.delete_namespace(delete)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from temporalio.api.common.v1 import Callback
+from temporalio.api.common.v1 import Callback, Link
 from temporalio.api.enums.v1 import CallbackState
 from temporalio.api.workflow.v1 import CallbackInfo, OnConflictOptions
 
@@ -61,6 +61,12 @@ def _check_url(url: str, limits: Limits) -> None:
         raise InvalidArgument(f"invalid url: unknown scheme: {url}")
     if not host:
         raise InvalidArgument("invalid url: missing host")
+
+
+def own_links(links: Sequence[Link], wanted: Sequence[Callback]) -> list[Link]:
+    """The links of a start without those that its callbacks have too: those are told with them."""
+    told = [link for callback in wanted for link in callback.links]
+    return [link for link in links if link not in told]
 
 
 def check_conflict_options(options: OnConflictOptions) -> None:

@@ -41,7 +41,7 @@ from cloud.engine.store.visibility_attributes import (
     TYPE_NAMES,
 )
 from cloud.engine.store.writing import LeaseLost
-from cloud.rpc import AlreadyExists, CallContext, InvalidArgument, Unimplemented
+from cloud.rpc import AlreadyExists, CallContext, FailedPrecondition, InvalidArgument, Unimplemented
 
 log = structlog.get_logger(__name__)
 
@@ -175,6 +175,7 @@ class Operator:
                 if found.state == DELETED:
                     raise NoSuchNamespace(request.namespace)
             if found.state != DELETED:
+                self._check_no_target(found)
                 deleted = replace(found, state=DELETED, name=self._name_of_deleted(found))
                 await registry.rename(found, deleted, runtime.lease.epoch)
                 runtime.refresh_namespace(deleted)
@@ -182,6 +183,13 @@ class Operator:
                 runtime.spawn(self._delete_all(deleted), "delete-namespace")
                 found = deleted
         return DeleteNamespaceResponse(deleted_namespace=found.name)
+
+    def _check_no_target(self, namespace: Namespace) -> None:
+        for endpoint in self._runtime.nexus_endpoints.all():
+            if endpoint.namespace_id == namespace.namespace_id:
+                raise FailedPrecondition(
+                    f"cannot delete a namespace that is a target of a Nexus endpoint {endpoint.name}"
+                )
 
     def _name_of_deleted(self, namespace: Namespace) -> str:
         """The name with as much of the id as makes it unique, five characters at least, as the real server has it."""

@@ -38,6 +38,7 @@ from cloud.engine.core.versions import UNVERSIONED, from_older, message_of, olde
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.nexus_tasks import NEXUS_TASK
 from cloud.engine.runtime.queue_settings import QueueSettings
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
@@ -55,6 +56,7 @@ _KINDS = {
     TaskQueueType.TASK_QUEUE_TYPE_UNSPECIFIED: WORKFLOW_TASK,
     TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW: WORKFLOW_TASK,
     TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY: ACTIVITY_TASK,
+    TaskQueueType.TASK_QUEUE_TYPE_NEXUS: NEXUS_TASK,
 }
 
 

@@ -37,7 +37,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
-from cloud.engine.api.callbacks import check_callbacks, check_conflict_options
+from cloud.engine.api.callbacks import check_callbacks, check_conflict_options, own_links
 from cloud.engine.api.search_attributes import check_search_attributes
 from cloud.engine.api.versioning_overrides import check_override
 from cloud.engine.api.workflow_tasks import WorkflowTasks
@@ -288,6 +288,9 @@ class Workflows:
                 raise InvalidArgument("invalid CronSchedule.") from None
         if isinstance(request, StartWorkflowExecutionRequest) and request.completion_callbacks:
             check_callbacks(request.completion_callbacks, limits)
+            links = own_links(request.links, request.completion_callbacks)
+            del request.links[:]
+            request.links.extend(links)
         if isinstance(request, StartWorkflowExecutionRequest) and request.HasField("on_conflict_options"):
             check_conflict_options(request.on_conflict_options)
         _check_policies(request)
