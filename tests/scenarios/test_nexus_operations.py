@@ -731,3 +731,26 @@ async def test_input_too_large(s: Scenario) -> None:
               ScheduleNexusOperationCommandAttributes.Input exceeds size limit" identity=history-service
     """,
     )
+
+
+async def test_an_endpoint_that_is_down_is_left_alone(s: Scenario) -> None:
+    endpoint = await create_endpoint(s)
+    await s.start()
+    await s.step(*(schedule(endpoint) for _ in range(6)))
+    for task in [await poll_nexus(s) for _ in range(6)]:
+        await fail_nexus(s, task, handler_failure("UNAVAILABLE"))
+    deadline = asyncio.get_running_loop().time() + 5
+    while asyncio.get_running_loop().time() < deadline:
+        found = (await s.describe()).pending_nexus_operations
+        if all(operation.blocked_reason for operation in found):
+            break
+        await asyncio.sleep(0.1)
+    s.expect_message(
+        found[0],
+        """
+            endpoint=ep service=svc operation=op state=BLOCKED attempt=1 last_attempt_failure.message="not
+                  now" last_attempt_failure.nexus_handler_failure_info.type=UNAVAILABLE blocked_reason="The
+                  circuit breaker is open."
+        """,
+        hide=["scheduled_event_id"],
+    )

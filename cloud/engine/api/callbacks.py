@@ -13,6 +13,7 @@ from cloud.engine.core import callback as callbacks
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import CompletionCallback, Execution
+from cloud.engine.runtime.nexus_breakers import OPEN, Breakers
 from cloud.engine.runtime.nexus_callbacks import SYSTEM_CALLBACK
 from cloud.rpc import InvalidArgument, Unimplemented
 
@@ -79,12 +80,16 @@ def check_conflict_options(options: OnConflictOptions) -> None:
         raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
 
 
-def described(execution: Execution) -> list[CallbackInfo]:
+def described(execution: Execution, breakers: Breakers) -> list[CallbackInfo]:
     """What Describe says of a run's callbacks."""
-    return [_described(execution, callback) for callback in execution.callbacks]
+    namespace_id = execution.key.namespace_id
+    return [
+        _described(execution, callback, breakers.is_open((namespace_id, callback.callback.nexus.url)))
+        for callback in execution.callbacks
+    ]
 
 
-def _described(execution: Execution, callback: CompletionCallback) -> CallbackInfo:
+def _described(execution: Execution, callback: CompletionCallback, blocked: bool) -> CallbackInfo:
     progress = callback.progress
     state = _S.CALLBACK_STATE_STANDBY
     if progress.succeeded:
@@ -94,7 +99,7 @@ def _described(execution: Execution, callback: CompletionCallback) -> CallbackIn
     elif progress.next_attempt_time:
         state = _S.CALLBACK_STATE_BACKING_OFF
     elif callbacks.triggered(execution):
-        state = _S.CALLBACK_STATE_SCHEDULED
+        state = _S.CALLBACK_STATE_BLOCKED if blocked else _S.CALLBACK_STATE_SCHEDULED
     info = CallbackInfo(
         callback=callback.callback,
         registration_time=timestamp(callback.registered_at),
@@ -102,6 +107,8 @@ def _described(execution: Execution, callback: CompletionCallback) -> CallbackIn
         attempt=progress.attempt,
     )
     info.trigger.workflow_closed.SetInParent()
+    if state == _S.CALLBACK_STATE_BLOCKED:
+        info.blocked_reason = OPEN
     if progress.last_attempt_complete_time:
         info.last_attempt_complete_time.CopyFrom(timestamp(progress.last_attempt_complete_time))
     if progress.last_failure:

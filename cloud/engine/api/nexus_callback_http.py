@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from temporalio.api.failure.v1 import Failure
 
-from cloud.engine.core.nexus_operation import Outcome, Succeeded
+from cloud.engine.core.nexus_answers import Outcome, Succeeded
 from cloud.engine.runtime import nexus_failures as failures
 from cloud.engine.runtime import nexus_wire as wire
 from cloud.engine.runtime.commits import Unflushed

@@ -7,19 +7,22 @@ from temporalio.api.workflow.v1 import NexusOperationCancellationInfo, PendingNe
 
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.state import NexusOperation
+from cloud.engine.runtime.nexus_breakers import OPEN
 
 _S = PendingNexusOperationState
 _C = NexusOperationCancellationState
 
 
-def pending_operation(operation: NexusOperation) -> PendingNexusOperationInfo:
-    """An operation that has not ended."""
+def pending_operation(operation: NexusOperation, *, blocked: bool) -> PendingNexusOperationInfo:
+    """An operation that has not ended; `blocked` if calls of its endpoint wait until that is back."""
     scheduled, progress = operation.scheduled, operation.progress
     state = _S.PENDING_NEXUS_OPERATION_STATE_SCHEDULED
     if operation.started_time:
         state = _S.PENDING_NEXUS_OPERATION_STATE_STARTED
     elif progress.next_attempt_time:
         state = _S.PENDING_NEXUS_OPERATION_STATE_BACKING_OFF
+    elif blocked:
+        state = _S.PENDING_NEXUS_OPERATION_STATE_BLOCKED
     info = PendingNexusOperationInfo(
         endpoint=scheduled.endpoint,
         service=scheduled.service,
@@ -34,6 +37,8 @@ def pending_operation(operation: NexusOperation) -> PendingNexusOperationInfo:
         attempt=progress.attempt,
         scheduled_event_id=operation.scheduled_event_id,
     )
+    if state == _S.PENDING_NEXUS_OPERATION_STATE_BLOCKED:
+        info.blocked_reason = OPEN
     if progress.last_attempt_complete_time:
         info.last_attempt_complete_time.CopyFrom(timestamp(progress.last_attempt_complete_time))
     if progress.last_failure:
@@ -41,11 +46,11 @@ def pending_operation(operation: NexusOperation) -> PendingNexusOperationInfo:
     if progress.next_attempt_time:
         info.next_attempt_schedule_time.CopyFrom(timestamp(progress.next_attempt_time))
     if operation.cancel_requested_event_id:
-        info.cancellation_info.CopyFrom(_cancellation(operation))
+        info.cancellation_info.CopyFrom(_cancellation(operation, blocked))
     return info
 
 
-def _cancellation(operation: NexusOperation) -> NexusOperationCancellationInfo:
+def _cancellation(operation: NexusOperation, blocked: bool) -> NexusOperationCancellationInfo:
     progress = operation.progress
     state = _C.NEXUS_OPERATION_CANCELLATION_STATE_UNSPECIFIED  # it has not started
     if operation.cancel_delivered:
@@ -55,12 +60,18 @@ def _cancellation(operation: NexusOperation) -> NexusOperationCancellationInfo:
     elif progress.next_cancel_attempt_time:
         state = _C.NEXUS_OPERATION_CANCELLATION_STATE_BACKING_OFF
     elif operation.started_time:
-        state = _C.NEXUS_OPERATION_CANCELLATION_STATE_SCHEDULED
+        state = (
+            _C.NEXUS_OPERATION_CANCELLATION_STATE_BLOCKED
+            if blocked
+            else _C.NEXUS_OPERATION_CANCELLATION_STATE_SCHEDULED
+        )
     info = NexusOperationCancellationInfo(
         requested_time=timestamp(operation.cancel_requested_time),
         state=state,
         attempt=progress.cancel_attempt,
     )
+    if state == _C.NEXUS_OPERATION_CANCELLATION_STATE_BLOCKED:
+        info.blocked_reason = OPEN
     if progress.last_cancel_attempt_complete_time:
         info.last_attempt_complete_time.CopyFrom(timestamp(progress.last_cancel_attempt_complete_time))
     if progress.last_cancel_failure:

@@ -9,11 +9,10 @@ has started; the operation ends when its completion says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
-from temporalio.api.common.v1 import Link, Payload
+from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
@@ -35,6 +34,16 @@ from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import CancelNexusOperation, StartNexusOperation
 from cloud.engine.core.errors import NoSuchTask, RunClosed
 from cloud.engine.core.failures import shortened
+from cloud.engine.core.nexus_answers import (
+    Answer,
+    Outcome,
+    OutOfTime,
+    Pending,
+    Refused,
+    Succeeded,
+    Unsuccessful,
+    no_time_left,
+)
 from cloud.engine.core.state import Execution, NexusOperation, NexusProgress
 from cloud.engine.core.turn import Turn
 
@@ -51,52 +60,6 @@ _ENDS = (
     "nexus_operation_canceled_event_attributes",
     "nexus_operation_timed_out_event_attributes",
 )
-
-
-# --- what a handler may answer ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """The operation is done, with this result."""
-
-    result: Payload | None
-    links: Sequence[Link] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Unsuccessful:
-    """The operation ended without a result; `canceled` if because someone asked for it."""
-
-    failure: Failure
-    canceled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """The operation goes on under this token; of a request to cancel: it was taken."""
-
-    token: str = ""
-    links: Sequence[Link] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The handler did not do what it was asked, or could not be reached."""
-
-    failure: Failure
-    retryable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OutOfTime:
-    """There was too little time left to ask."""
-
-    timeout_type: TimeoutType.ValueType
-
-
-Outcome = Succeeded | Unsuccessful
-Answer = Succeeded | Unsuccessful | Pending | Refused | OutOfTime
 
 
 # --- folding events ---------------------------------------------------------------------------------------------
@@ -279,7 +242,7 @@ def cancel_answered(turn: Turn, scheduled_event_id: int, attempt: int, answer: A
             push(execution, kinds.NEXUS_CANCEL_DISPATCH, scheduled_event_id, turn.now + delay)
             return
         case Refused() | OutOfTime():
-            failure = answer.failure if isinstance(answer, Refused) else _no_time_left(answer.timeout_type)
+            failure = answer.failure if isinstance(answer, Refused) else no_time_left(answer.timeout_type)
             progress.last_cancel_failure = _kept(turn, failure)
             event = turn.event(
                 _E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUEST_FAILED,
@@ -426,19 +389,6 @@ def _failure(operation: NexusOperation, cause: Failure) -> Failure:
     info.endpoint, info.service, info.operation = scheduled.endpoint, scheduled.service, scheduled.operation
     info.operation_id = info.operation_token = operation.token
     return failure
-
-
-def call_failure(message: str, *, retryable: bool) -> Failure:
-    """Why a call did not come to an answer of its handler."""
-    failure = Failure(message=message)
-    failure.application_failure_info.type = "CallError"
-    failure.application_failure_info.non_retryable = not retryable
-    return failure
-
-
-def _no_time_left(timeout_type: TimeoutType.ValueType) -> Failure:
-    name = TimeoutType.Name(timeout_type).removeprefix("TIMEOUT_TYPE_").title().replace("_", "")
-    return call_failure(f"not enough time to execute another request before {name} timeout", retryable=False)
 
 
 def _backoff(execution: Execution, operation: NexusOperation, attempt: int, what: str) -> int:

@@ -18,7 +18,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from cloud.engine.core import callback as callbacks
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.effects import DeliverCallback
-from cloud.engine.core.nexus_operation import Outcome, Succeeded, Unsuccessful
+from cloud.engine.core.nexus_answers import Outcome, Succeeded, Unsuccessful
 from cloud.engine.core.state import CompletionCallback
 from cloud.engine.runtime.close_events import close_event
 from cloud.engine.runtime.commits import Unflushed
@@ -112,7 +112,8 @@ class Callbacks:
                 if not hot.dropped:
                     self._completions.complete(waiting, completion)  # in one batch with what follows
             else:
-                await self._call(callback, completion, to_ns(event.event_time))
+                namespace_id = hot.execution.key.namespace_id
+                await self._call(namespace_id, callback, completion, to_ns(event.event_time))
         except CompletionRefused as error:
             self._not_delivered(hot, index, f"handler error ({error.kind}): {error}", retryable=False)
         except CallFailed as error:
@@ -120,11 +121,23 @@ class Callbacks:
         else:
             self._delivered(hot, index)
 
-    async def _call(self, callback: CompletionCallback, completion: Completion, closed_at: int) -> None:
+    async def _call(
+        self, namespace_id: str, callback: CompletionCallback, completion: Completion, closed_at: int
+    ) -> None:
         nexus = callback.callback.nexus
         if self._caller is None or not nexus.url:
             raise CallFailed("this cell calls no callbacks outside itself", retryable=False)
-        await self._caller.complete(nexus.url, dict(nexus.header), completion, closed_at)
+        breakers, destination = self._runtime.nexus_breakers, (namespace_id, nexus.url)
+        await breakers.passed(destination)
+        try:
+            await self._caller.complete(nexus.url, dict(nexus.header), completion, closed_at)
+        except CallFailed as error:
+            breakers.note(destination, down=error.retryable)
+            raise
+        except BaseException:
+            breakers.abandon(destination)
+            raise
+        breakers.note(destination, down=False)
 
     def _delivered(self, hot: HotRun, index: int) -> None:
         with self._runtime.transition(hot) as turn:

@@ -7,7 +7,7 @@ request id. While one is out the run's `wake_at` is in the past, so that recover
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import quote
 
@@ -25,15 +25,16 @@ from temporalio.api.nexus.v1 import (
 )
 from temporalio.api.nexus.v1 import Link as NexusLink
 
-from cloud.engine.core import nexus_operation
+from cloud.engine.core import nexus_answers, nexus_operation
 from cloud.engine.core.clock import MILLISECOND, SECOND, timestamp, to_ns
 from cloud.engine.core.effects import CancelNexusOperation, StartNexusOperation
-from cloud.engine.core.nexus_operation import Answer, OutOfTime, Pending, Refused, Succeeded
+from cloud.engine.core.nexus_answers import Answer, OutOfTime, Pending, Refused, Succeeded
 from cloud.engine.core.state import NexusOperation
 from cloud.engine.runtime import nexus_failures as failures
 from cloud.engine.runtime import nexus_links
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.nexus_breakers import BreakerKey
 from cloud.engine.runtime.nexus_callbacks import SYSTEM_CALLBACK
 from cloud.engine.runtime.nexus_completions import CALLBACK_TOKEN_HEADER, callback_token
 from cloud.engine.runtime.nexus_endpoints import NexusEndpoint
@@ -92,12 +93,18 @@ class NexusCalls:
     async def _start(self, hot: HotRun, effect: StartNexusOperation) -> None:
         key = effect.scheduled_event_id
         await self._runtime.durable(hot)
-        operation = self._pending(hot, key)
-        if operation is None or not nexus_operation.awaits_start(operation):
+        operation = self._pending(hot, key, nexus_operation.awaits_start)
+        if operation is None:
+            self._nothing_to_do(hot)
+            return
+        destination = destination_of(hot, operation)
+        await self._runtime.nexus_breakers.passed(destination)
+        if self._pending(hot, key, nexus_operation.awaits_start) is not operation:
+            self._runtime.nexus_breakers.abandon(destination)
             self._nothing_to_do(hot)
             return
         attempt = operation.progress.attempt
-        answer = await self._ask_to_start(hot, operation)
+        answer = await self._asked(destination, self._ask_to_start(hot, operation))
         if hot.dropped:
             return
         if not hot.execution.running:
@@ -112,12 +119,18 @@ class NexusCalls:
     async def _cancel(self, hot: HotRun, effect: CancelNexusOperation) -> None:
         key = effect.scheduled_event_id
         await self._runtime.durable(hot)
-        operation = self._pending(hot, key)
-        if operation is None or not nexus_operation.awaits_cancel(operation):
+        operation = self._pending(hot, key, nexus_operation.awaits_cancel)
+        if operation is None:
+            self._nothing_to_do(hot)
+            return
+        destination = destination_of(hot, operation)
+        await self._runtime.nexus_breakers.passed(destination)
+        if self._pending(hot, key, nexus_operation.awaits_cancel) is not operation:
+            self._runtime.nexus_breakers.abandon(destination)
             self._nothing_to_do(hot)
             return
         attempt = operation.progress.cancel_attempt
-        answer = await self._ask_to_cancel(hot, operation)
+        answer = await self._asked(destination, self._ask_to_cancel(hot, operation))
         if hot.dropped:
             return
         if not hot.execution.running:
@@ -129,8 +142,26 @@ class NexusCalls:
             turn.dirty = True
 
     @staticmethod
-    def _pending(hot: HotRun, key: int) -> NexusOperation | None:
-        return hot.execution.nexus_operations.get(key) if hot.execution.running else None
+    def _pending(hot: HotRun, key: int, awaits: Callable[[NexusOperation], bool]) -> NexusOperation | None:
+        """The operation if a call of its handler is still wanted."""
+        if hot.dropped or not hot.execution.running:
+            return None
+        operation = hot.execution.nexus_operations.get(key)
+        return operation if operation is not None and awaits(operation) else None
+
+    async def _asked(self, destination: BreakerKey, asking: Awaitable[Answer]) -> Answer:
+        """The handler's answer, and what it says of the destination."""
+        breakers = self._runtime.nexus_breakers
+        try:
+            answer = await asking
+        except BaseException:
+            breakers.abandon(destination)
+            raise
+        if isinstance(answer, OutOfTime):
+            breakers.abandon(destination)
+        else:
+            breakers.note(destination, down=isinstance(answer, Refused) and answer.retryable)
+        return answer
 
     @staticmethod
     def _forget_this_call(hot: HotRun) -> None:
@@ -275,12 +306,17 @@ class NexusCalls:
                 "invalid operation token: length exceeds allowed limit "
                 f"({len(answer.token.encode())}/{limits.nexus_token_length})"
             )
-            return Refused(nexus_operation.call_failure(reason, retryable=False), retryable=False)
+            return Refused(nexus_answers.call_failure(reason, retryable=False), retryable=False)
         result = answer.result if isinstance(answer, Succeeded) else None
         if result is not None and result.ByteSize() > limits.blob_size_error:
             reason = "http: response body too large"
-            return Refused(nexus_operation.call_failure(reason, retryable=False), retryable=False)
+            return Refused(nexus_answers.call_failure(reason, retryable=False), retryable=False)
         return answer
+
+
+def destination_of(hot: HotRun, operation: NexusOperation) -> BreakerKey:
+    """What is left alone when the operation's endpoint is down."""
+    return hot.execution.key.namespace_id, operation.scheduled.endpoint
 
 
 def _link_to(hot: HotRun, operation: NexusOperation) -> NexusLink:

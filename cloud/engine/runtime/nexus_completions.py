@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import Link
 
 from cloud.engine.core import nexus_operation
 from cloud.engine.core.errors import NoSuchTask, RunClosed
-from cloud.engine.core.nexus_operation import Outcome
+from cloud.engine.core.nexus_answers import Outcome
 from cloud.engine.core.state import NexusOperation, RunKey
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun

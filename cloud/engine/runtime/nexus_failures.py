@@ -18,7 +18,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.nexus.v1 import Failure as NexusFailure
 from temporalio.api.nexus.v1 import HandlerError, UnsuccessfulOperationError
 
-from cloud.engine.core.nexus_operation import Refused, Unsuccessful
+from cloud.engine.core.nexus_answers import Refused, Unsuccessful
 
 DEPTH_MAX = 20
 """Causes of causes that are looked at."""

@@ -11,10 +11,10 @@ from temporalio.api.nexus.v1 import CancelOperationRequest, StartOperationReques
 from temporalio.api.nexus.v1 import Failure as NexusFailure
 from temporalio.api.nexus.v1 import Link as NexusLink
 
-from cloud.engine.core import nexus_operation
+from cloud.engine.core import nexus_answers
 from cloud.engine.core.clock import MILLISECOND, SECOND
 from cloud.engine.core.limits import Limits
-from cloud.engine.core.nexus_operation import Answer, Pending, Refused, Succeeded
+from cloud.engine.core.nexus_answers import Answer, Pending, Refused, Succeeded
 from cloud.engine.runtime import nexus_failures as failures
 from cloud.engine.runtime import nexus_links
 from cloud.engine.runtime import nexus_wire as wire
@@ -145,7 +145,7 @@ class NexusServices:
             )
         except OutboundFailed as error:
             retryable = not isinstance(error, OutboundRefused)
-            return Refused(nexus_operation.call_failure(str(error), retryable=retryable), retryable)
+            return Refused(nexus_answers.call_failure(str(error), retryable=retryable), retryable)
 
     def _started(self, reply: OutboundReply, calls_back: bool) -> Answer:
         try:
@@ -208,7 +208,7 @@ def _begun(reply: OutboundReply, calls_back: bool) -> Answer:
         return _unexpected(reply, "empty operation token in response")
     if not calls_back:
         reason = "the operation was started, but nobody could tell how it ends: this service has no URL for callbacks"
-        return Refused(nexus_operation.call_failure(reason, retryable=False), retryable=False)
+        return Refused(nexus_answers.call_failure(reason, retryable=False), retryable=False)
     return Pending(token, wire.read_links(reply.header))
 
 
@@ -252,7 +252,7 @@ def _handler_error(reply: OutboundReply) -> Refused:
 def _unexpected(reply: OutboundReply, message: str, cause: NexusFailure | None = None) -> Refused:
     if cause is not None and cause.message:
         message = f"{message}: {cause.message}"
-    return Refused(nexus_operation.call_failure(message, retryable=True), retryable=True)
+    return Refused(nexus_answers.call_failure(message, retryable=True), retryable=True)
 
 
 def _sentence(failure: Failure) -> str:

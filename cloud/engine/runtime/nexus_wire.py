@@ -21,7 +21,7 @@ from temporalio.api.nexus.v1 import Failure as NexusFailure
 from temporalio.api.nexus.v1 import Link as NexusLink
 
 from cloud.engine.core.clock import SECOND
-from cloud.engine.core.nexus_operation import Unsuccessful
+from cloud.engine.core.nexus_answers import Unsuccessful
 from cloud.engine.runtime import nexus_failures, nexus_links
 
 USER_AGENT = "temporalio/server"

@@ -41,6 +41,7 @@ from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.hot_runs import HotRuns
 from cloud.engine.runtime.lease import Lease
 from cloud.engine.runtime.namespaces import Namespace, Namespaces
+from cloud.engine.runtime.nexus_breakers import Breakers
 from cloud.engine.runtime.nexus_endpoints import NexusEndpoints
 from cloud.engine.runtime.nexus_tasks import NexusTasks
 from cloud.engine.runtime.queries import Queries
@@ -111,6 +112,7 @@ class Runtime:
         self.dynamic_config = dynamic_config or DynamicConfig()
         self.namespaces = Namespaces(database, self.limits)
         self.nexus_endpoints = NexusEndpoints(database)
+        self.nexus_breakers = Breakers()
         self.nexus_callback_url = ""
         """Where services outside the cell tell how operations ended, ``{namespace}`` for the name; empty if they can't."""
         self._on_ended = on_ended

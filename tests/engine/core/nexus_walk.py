@@ -10,6 +10,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import CommandType, TimeoutType
 from temporalio.api.failure.v1 import Failure
 
+from cloud.engine.core import nexus_answers as a
 from cloud.engine.core import nexus_operation as n
 from cloud.engine.core.state import Execution, NexusOperation
 from cloud.engine.core.turn import Turn
@@ -48,16 +49,16 @@ def changes(chance: random.Random, operation: NexusOperation) -> list[Callable[[
     """What may happen to an operation from outside."""
     key, progress = operation.scheduled_event_id, operation.progress
     failure = Failure(message="no")
-    answers: list[n.Answer] = [
-        n.Succeeded(Payload(data=b"r")),
-        n.Unsuccessful(failure, canceled=chance.random() < 0.5),
-        *[n.Pending("token")] * 5,
-        n.Refused(failure, retryable=True),
-        n.Refused(failure, retryable=True),
-        n.Refused(failure, retryable=False),
-        n.OutOfTime(TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE),
+    answers: list[a.Answer] = [
+        a.Succeeded(Payload(data=b"r")),
+        a.Unsuccessful(failure, canceled=chance.random() < 0.5),
+        *[a.Pending("token")] * 5,
+        a.Refused(failure, retryable=True),
+        a.Refused(failure, retryable=True),
+        a.Refused(failure, retryable=False),
+        a.OutOfTime(TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE),
     ]
-    outcome: n.Outcome = chance.choice([n.Succeeded(None), n.Unsuccessful(failure, canceled=True)])
+    outcome: a.Outcome = chance.choice([a.Succeeded(None), a.Unsuccessful(failure, canceled=True)])
     answer, started_at = chance.choice(answers), chance.choice([0, 1_700_000_000_000_000_000])
 
     def complete(turn: Turn) -> None:
