@@ -55,9 +55,9 @@ from cloud.engine.runtime.matching import Matching
 from cloud.engine.runtime.nexus_callbacks import Callbacks
 from cloud.engine.runtime.nexus_calls import NexusCalls
 from cloud.engine.runtime.nexus_completions import NexusCompletions
-from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.nexus_services import NexusServices
 from cloud.engine.runtime.outbound import Outbound, OutboundPolicy
+from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
