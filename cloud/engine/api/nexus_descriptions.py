@@ -34,7 +34,8 @@ def pending_operation(operation: NexusOperation, *, blocked: bool) -> PendingNex
         start_to_close_timeout=scheduled.start_to_close_timeout,
         scheduled_time=timestamp(operation.scheduled_time),
         state=state,
-        attempt=progress.attempt,
+        # A call that started it there was, also where only the history tells of it (after a reset).
+        attempt=progress.attempt or int(bool(operation.started_time)),
         scheduled_event_id=operation.scheduled_event_id,
     )
     if state == _S.PENDING_NEXUS_OPERATION_STATE_BLOCKED:

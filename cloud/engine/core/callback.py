@@ -1,6 +1,6 @@
 """Completion callbacks of a run: attached at its start or later → delivered when it closes for good → done, or given up.
 
-A run that another one follows (continue-as-new, retry, cron) leaves its callbacks to that one. Delivery is a call of something
+A run that another one follows (continue-as-new, retry, cron, reset) leaves its callbacks to that one. Delivery is a call of something
 outside the run, made again until it succeeds or is refused for good; the attempts are kept beside the history, as those of Nexus
 operations are.
 """

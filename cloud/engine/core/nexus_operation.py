@@ -142,6 +142,25 @@ def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
         APPLY[event.event_type](execution, event)
 
 
+def applies(execution: Execution, event: HistoryEvent) -> bool:
+    """Whether an event about an operation, of another run's history, is one that could happen in this run now."""
+    attributes = getattr(event, event.WhichOneof("attributes") or "")
+    operation = execution.nexus_operations.get(attributes.scheduled_event_id)
+    if operation is None:
+        return False
+    match event.event_type:
+        case _E.EVENT_TYPE_NEXUS_OPERATION_STARTED:
+            return not operation.started_time
+        case (
+            _E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUEST_COMPLETED
+            | _E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUEST_FAILED
+        ):
+            told = operation.cancel_delivered or operation.cancel_failed
+            return bool(operation.cancel_requested_event_id) and not told
+        case _:
+            return True
+
+
 # --- by the workflow's commands ---------------------------------------------------------------------------------
 
 

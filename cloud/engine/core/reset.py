@@ -28,6 +28,7 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.workflow.v1 import ResetPointInfo
 
+from cloud.engine.core import nexus_operation
 from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.state import ActivityProgress, Execution
@@ -247,15 +248,9 @@ def _child(turn: Turn, event: HistoryEvent, excluded: Excluded) -> None:
         _again(turn, event)
 
 
-def _nexus(turn: Turn, event: HistoryEvent, excluded: Excluded) -> None:
-    """Nexus operations that were wanted before the reset point go on as well."""
-    if _X.RESET_REAPPLY_EXCLUDE_TYPE_NEXUS in excluded:
-        return
-    attributes = getattr(event, event.WhichOneof("attributes") or "")
-    operation = turn.execution.nexus_operations.get(attributes.scheduled_event_id)
-    if operation is None:
-        return
-    if event.event_type != _E.EVENT_TYPE_NEXUS_OPERATION_STARTED or not operation.started_time:
+def _nexus_operation(turn: Turn, event: HistoryEvent, excluded: Excluded) -> None:
+    """Operations that were scheduled before the reset point go on, as children do."""
+    if _X.RESET_REAPPLY_EXCLUDE_TYPE_NEXUS not in excluded and nexus_operation.applies(turn.execution, event):
         _again(turn, event)
 
 
@@ -271,9 +266,11 @@ _REAPPLY: Mapping[int, Callable[[Turn, HistoryEvent, Excluded], None]] = {
     _E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED: _child,
     _E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT: _child,
     _E.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED: _child,
-    _E.EVENT_TYPE_NEXUS_OPERATION_STARTED: _nexus,
-    _E.EVENT_TYPE_NEXUS_OPERATION_COMPLETED: _nexus,
-    _E.EVENT_TYPE_NEXUS_OPERATION_FAILED: _nexus,
-    _E.EVENT_TYPE_NEXUS_OPERATION_CANCELED: _nexus,
-    _E.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT: _nexus,
+    _E.EVENT_TYPE_NEXUS_OPERATION_STARTED: _nexus_operation,
+    _E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUEST_COMPLETED: _nexus_operation,
+    _E.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUEST_FAILED: _nexus_operation,
+    _E.EVENT_TYPE_NEXUS_OPERATION_COMPLETED: _nexus_operation,
+    _E.EVENT_TYPE_NEXUS_OPERATION_FAILED: _nexus_operation,
+    _E.EVENT_TYPE_NEXUS_OPERATION_CANCELED: _nexus_operation,
+    _E.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT: _nexus_operation,
 }
