@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     certificate: str = ""
     """PEM chain to show instead of one of our own; with `key`."""
     key: str = ""
+    outbound_private: bool = False
+    """Whether what tenants name (Nexus endpoints, callbacks) may be called at private addresses, and without TLS."""
     signup: SignupPolicy = SignupPolicy.TOKEN
     region: str = "local"
 

@@ -13,7 +13,7 @@ import structlog
 
 from billing import UsageCount, actions_of
 from cloud.app.ended import Ended
-from cloud.cells.native import NativeCell
+from cloud.cells.native import NativeCell, OutboundPolicy
 from cloud.controlplane.call import call_of
 from cloud.controlplane.cell_provisioner import CellProvisioner
 from cloud.controlplane.controlplane import ControlPlane
@@ -81,7 +81,13 @@ class Cloud:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.ended = Ended()
-        self.cell = NativeCell(CELL, settings.database_url, on_ended=self.ended.because)
+        private = settings.outbound_private
+        self.cell = NativeCell(
+            CELL,
+            settings.database_url,
+            outbound=OutboundPolicy(private_addresses=private, plaintext=private),
+            on_ended=self.ended.because,
+        )
         self._tenancy: Tenancy | None = None
         self._control_plane: ControlPlane | None = None
         self._listeners: list[Listener] = []

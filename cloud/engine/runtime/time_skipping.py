@@ -1,7 +1,7 @@
 """Skips time for tests: while nobody locks it, the cell's clock jumps over every wait in which there is nothing to do.
 
-Something is to do while a batch is being written, a wake-up is being served, a run has work on other runs, or a worker has
-(or is to take) a task. Else the clock is set to the next moment at which something becomes due: of runs, of schedules, of a
+Something is to do while a batch is being written, a wake-up is being served, a run has work on other runs or calls out (Nexus), or a worker
+has (or is to take) a task. Else the clock is set to the next moment at which something becomes due: of runs, of schedules, of a
 test that sleeps. The lock is a counter, as in the SDKs' test servers, and work in progress counts as locks too: so an activity
 that asks for time to be skipped lends the lock that it is itself. A server begins with one lock.
 """
@@ -84,7 +84,9 @@ class TimeSkipping:
         """See :class:`Companion`."""
         for row in rows.runs:
             hot = self._runtime.runs.in_memory(row.run_id)
-            count = 0 if hot is None else hot.outstanding + time_skipping.work_count(hot.execution)
+            count = 0
+            if hot is not None:
+                count = hot.outstanding + len(hot.calls) + time_skipping.work_count(hot.execution)
             if count:
                 self._work[row.run_id] = count
             else:
