@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 FAILURES_MAX = 5
@@ -17,6 +18,9 @@ FAILURES_MAX = 5
 OPEN_S = 60.0
 
 BREAKERS_MAX = 10_000
+
+CALLS_MAX = 1_000
+"""Calls of one destination that are under way or wait here. Those beyond are put off like failed ones, so that their runs leave memory."""
 
 OPEN = "The circuit breaker is open."
 
@@ -32,11 +36,36 @@ class _Breaker:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class TooManyCalls(Exception):
+    """The destination has CALLS_MAX calls already."""
+
+    def __init__(self) -> None:
+        super().__init__("too many calls of the same destination are under way")
+
+
 class Breakers:
     """See the module's head."""
 
     def __init__(self) -> None:
         self._breakers: OrderedDict[BreakerKey, _Breaker] = OrderedDict()
+        self._calls: Counter[BreakerKey] = Counter()
+
+    @contextlib.contextmanager
+    def counted(self, key: BreakerKey) -> Iterator[None]:
+        """A call of the destination, from before it waits until it is over.
+
+        Raises:
+            TooManyCalls: it has enough.
+        """
+        if self._calls[key] >= CALLS_MAX:
+            raise TooManyCalls
+        self._calls[key] += 1
+        try:
+            yield
+        finally:
+            self._calls[key] -= 1
+            if not self._calls[key]:
+                del self._calls[key]
 
     def is_open(self, key: BreakerKey) -> bool:
         """Whether calls of the destination wait."""

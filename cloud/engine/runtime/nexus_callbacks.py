@@ -23,6 +23,7 @@ from cloud.engine.core.state import CompletionCallback
 from cloud.engine.runtime.close_events import close_event
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.nexus_breakers import TooManyCalls
 from cloud.engine.runtime.nexus_completions import (
     CALLBACK_TOKEN_HEADER,
     Completion,
@@ -128,16 +129,20 @@ class Callbacks:
         if self._caller is None or not nexus.url:
             raise CallFailed("this cell calls no callbacks outside itself", retryable=False)
         breakers, destination = self._runtime.nexus_breakers, (namespace_id, nexus.url)
-        await breakers.passed(destination)
         try:
-            await self._caller.complete(nexus.url, dict(nexus.header), completion, closed_at)
-        except CallFailed as error:
-            breakers.note(destination, down=error.retryable)
-            raise
-        except BaseException:
-            breakers.abandon(destination)
-            raise
-        breakers.note(destination, down=False)
+            with breakers.counted(destination):
+                await breakers.passed(destination)
+                try:
+                    await self._caller.complete(nexus.url, dict(nexus.header), completion, closed_at)
+                except CallFailed as error:
+                    breakers.note(destination, down=error.retryable)
+                    raise
+                except BaseException:
+                    breakers.abandon(destination)
+                    raise
+                breakers.note(destination, down=False)
+        except TooManyCalls as error:
+            raise CallFailed(str(error), retryable=True) from None
 
     def _delivered(self, hot: HotRun, index: int) -> None:
         with self._runtime.transition(hot) as turn:

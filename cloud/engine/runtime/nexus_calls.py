@@ -34,7 +34,7 @@ from cloud.engine.runtime import nexus_failures as failures
 from cloud.engine.runtime import nexus_links
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.nexus_breakers import BreakerKey
+from cloud.engine.runtime.nexus_breakers import BreakerKey, TooManyCalls
 from cloud.engine.runtime.nexus_callbacks import SYSTEM_CALLBACK
 from cloud.engine.runtime.nexus_completions import CALLBACK_TOKEN_HEADER, callback_token
 from cloud.engine.runtime.nexus_endpoints import NexusEndpoint
@@ -97,17 +97,11 @@ class NexusCalls:
         if operation is None:
             self._nothing_to_do(hot)
             return
-        destination = destination_of(hot, operation)
-        await self._runtime.nexus_breakers.passed(destination)
-        if self._pending(hot, key, nexus_operation.awaits_start) is not operation:
-            self._runtime.nexus_breakers.abandon(destination)
-            self._nothing_to_do(hot)
-            return
         attempt = operation.progress.attempt
-        answer = await self._asked(destination, self._ask_to_start(hot, operation))
+        answer = await self._asked(hot, operation, nexus_operation.awaits_start, self._ask_to_start)
         if hot.dropped:
             return
-        if not hot.execution.running:
+        if answer is None or not hot.execution.running:
             self._nothing_to_do(hot)
             return
         answer = self._within_limits(answer)
@@ -123,17 +117,11 @@ class NexusCalls:
         if operation is None:
             self._nothing_to_do(hot)
             return
-        destination = destination_of(hot, operation)
-        await self._runtime.nexus_breakers.passed(destination)
-        if self._pending(hot, key, nexus_operation.awaits_cancel) is not operation:
-            self._runtime.nexus_breakers.abandon(destination)
-            self._nothing_to_do(hot)
-            return
         attempt = operation.progress.cancel_attempt
-        answer = await self._asked(destination, self._ask_to_cancel(hot, operation))
+        answer = await self._asked(hot, operation, nexus_operation.awaits_cancel, self._ask_to_cancel)
         if hot.dropped:
             return
-        if not hot.execution.running:
+        if answer is None or not hot.execution.running:
             self._nothing_to_do(hot)
             return
         with self._runtime.transition(hot) as turn:
@@ -149,19 +137,33 @@ class NexusCalls:
         operation = hot.execution.nexus_operations.get(key)
         return operation if operation is not None and awaits(operation) else None
 
-    async def _asked(self, destination: BreakerKey, asking: Awaitable[Answer]) -> Answer:
-        """The handler's answer, and what it says of the destination."""
-        breakers = self._runtime.nexus_breakers
+    async def _asked(
+        self,
+        hot: HotRun,
+        operation: NexusOperation,
+        awaits: Callable[[NexusOperation], bool],
+        ask: Callable[[HotRun, NexusOperation], Awaitable[Answer]],
+    ) -> Answer | None:
+        """The handler's answer, once its destination may be called; None if the call is not wanted any more by then."""
+        breakers, destination = self._runtime.nexus_breakers, destination_of(hot, operation)
         try:
-            answer = await asking
-        except BaseException:
-            breakers.abandon(destination)
-            raise
-        if isinstance(answer, OutOfTime):
-            breakers.abandon(destination)
-        else:
-            breakers.note(destination, down=isinstance(answer, Refused) and answer.retryable)
-        return answer
+            with breakers.counted(destination):
+                await breakers.passed(destination)
+                try:
+                    if self._pending(hot, operation.scheduled_event_id, awaits) is not operation:
+                        breakers.abandon(destination)
+                        return None
+                    answer = await ask(hot, operation)
+                except BaseException:
+                    breakers.abandon(destination)
+                    raise
+                if isinstance(answer, OutOfTime):
+                    breakers.abandon(destination)
+                else:
+                    breakers.note(destination, down=isinstance(answer, Refused) and answer.retryable)
+                return answer
+        except TooManyCalls as error:
+            return Refused(nexus_answers.call_failure(str(error), retryable=True), retryable=True)
 
     @staticmethod
     def _forget_this_call(hot: HotRun) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from cloud.engine.runtime import nexus_breakers
-from cloud.engine.runtime.nexus_breakers import FAILURES_MAX, Breakers
+from cloud.engine.runtime.nexus_breakers import FAILURES_MAX, Breakers, TooManyCalls
 
 KEY = ("ns", "endpoint")
 
@@ -69,3 +69,16 @@ async def test_breakers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         breakers.note(("ns", name), down=True)
     await asyncio.wait_for(waiting, 1)
     assert len(breakers._breakers) == 3
+
+
+async def test_calls_of_one_destination_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nexus_breakers, "CALLS_MAX", 2)
+    breakers = Breakers()
+    with breakers.counted(KEY), breakers.counted(KEY):
+        with pytest.raises(TooManyCalls), breakers.counted(KEY):
+            pass
+        with breakers.counted(("ns", "other")):
+            pass
+    with breakers.counted(KEY):
+        pass
+    assert not breakers._calls
