@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.app.ended import Ended
 from cloud.cells.native import NativeCell, OutboundPolicy
+from cloud.engine.api.history_imports import IMPORT_HISTORY
 from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.gateway.development import DevelopmentDirectory
@@ -21,6 +22,7 @@ from cloud.gateway.listeners import (
     development_http_listener,
     development_listener,
 )
+from cloud.gateway.method_table import METHOD_TABLE, development_row
 from cloud.gateway.nexus_callbacks import OF_NAMESPACE, NexusCallbacks
 
 log = structlog.get_logger(__name__)
@@ -57,6 +59,9 @@ class DevelopmentOptions:
             )
 
 
+_TABLE = {**METHOD_TABLE, IMPORT_HISTORY.path: development_row(IMPORT_HISTORY)}
+
+
 class Development:
     """A cell behind a development listener, in one process."""
 
@@ -71,7 +76,9 @@ class Development:
             outbound=OutboundPolicy(private_addresses=True, plaintext=True),
             on_ended=self.ended.because,
         )
-        gateway = Gateway(DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL)
+        gateway = Gateway(
+            DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL, table=_TABLE
+        )
         self._listener: Listener = development_listener(gateway, host=options.host, port=options.port)
         self._http_listener: HttpListener | None = None
         if options.http_port is not None:

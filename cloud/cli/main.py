@@ -17,6 +17,7 @@ import typer
 COMMANDS = {
     "dev": ("server_commands", "a server for development: drop-in for `temporal server start-dev`"),
     "up": ("server_commands", "the whole cloud in one process"),
+    "history": ("history", "export runs to files, and import them"),
     "signup": ("tenancy_commands", "make an account and its first namespace"),
     "namespace": ("tenancy_commands", "create, list, show, change and delete namespaces"),
     "cert": ("tenancy_commands", "make certificates for workers and clients"),
@@ -27,7 +28,7 @@ COMMANDS = {
     "invoice": ("billing_commands", "what it would cost"),
     "plan": ("billing_commands", "list, show and check price plans"),
 }
-_NAMED = frozenset({"keys"})
+_NAMED = frozenset({"history", "keys"})
 
 
 def main() -> None:

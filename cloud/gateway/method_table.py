@@ -309,6 +309,11 @@ def account_row(method: Method, *, public: bool = False) -> Needs:
     )
 
 
+def development_row(method: Method) -> Needs:
+    """The row of a method of our own about a cell, for its operator: only `tacit dev` serves it."""
+    return _row(method, scope=Scope.CLUSTER, permission=_A, limit_class=LimitClass.P2, listeners=_DEVELOPMENT)
+
+
 def _row(
     method: Method,
     *,

@@ -27,6 +27,7 @@ from tests.conformance.coverage import COVERAGE_FOLDER, Recorder
 
 from .raw import Scenario
 from .rendering import IDENTITY
+from .round_trip import Importer, importing_cell
 from .snapshots import UPDATING, rewrite_sources
 from .workers import SEARCH_ATTRIBUTES
 
@@ -144,12 +145,30 @@ async def client(server: Server, request: pytest.FixtureRequest) -> Client:
     return client
 
 
+@pytest.fixture(scope="session")
+def importer(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Importer | None]:
+    """Where the runs of scenarios are imported; none beside the real server, whose runs others bring."""
+    if server.real:
+        yield None
+        return
+    with importing_cell(tmp_path_factory.mktemp("importing")) as found:
+        asyncio.run(_connected(found.address, START_SECONDS, None))
+        yield found
+        print(f"runs imported: {found.imported}, not settled: {found.refused}")
+
+
 @pytest.fixture
-async def s(client: Client, request: pytest.FixtureRequest) -> AsyncIterator[Scenario]:
+async def s(
+    client: Client, request: pytest.FixtureRequest, importer: Importer | None
+) -> AsyncIterator[Scenario]:
     name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")[:60]
     scenario = Scenario(client, f"{name}-{uuid.uuid4().hex[:8]}")
     yield scenario
-    await scenario.clean_up()
+    try:
+        if importer is not None:
+            await importer.check(client, list(dict.fromkeys(scenario.started)))
+    finally:
+        await scenario.clean_up()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

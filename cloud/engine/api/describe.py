@@ -34,6 +34,7 @@ from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.state import Activity, Child, Execution
 from cloud.engine.core.versions import message_of, older, version_of
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.nexus_breakers import Breakers
 from cloud.engine.runtime.nexus_calls import destination_of
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.visible import attribute_types, search_attributes
@@ -58,12 +59,13 @@ class Descriptions:
             raise InvalidArgument("Execution is not set on request.")
         checks.check_execution(request.execution)
         hot = await self._runtime.find(namespace, request.execution.workflow_id, request.execution.run_id)
-        response = _describe(self._runtime, hot)
+        response = describe_run(hot, self._runtime.nexus_breakers)
         await self._runtime.durable(hot)
         return response
 
 
-def _describe(runtime: Runtime, hot: HotRun) -> DescribeWorkflowExecutionResponse:
+def describe_run(hot: HotRun, breakers: Breakers) -> DescribeWorkflowExecutionResponse:
+    """A run as it is in memory. `breakers` know which destinations are left alone."""
     execution = hot.execution
     started = execution.started
     response = DescribeWorkflowExecutionResponse(
@@ -77,7 +79,7 @@ def _describe(runtime: Runtime, hot: HotRun) -> DescribeWorkflowExecutionRespons
         workflow_extended_info=_extended(execution),
     )
     if execution.callbacks:
-        response.callbacks.extend(callbacks.described(execution, runtime.nexus_breakers))
+        response.callbacks.extend(callbacks.described(execution, breakers))
     if execution.user_metadata:
         response.execution_config.user_metadata.CopyFrom(UserMetadata.FromString(execution.user_metadata))
     if execution.running:
@@ -90,9 +92,7 @@ def _describe(runtime: Runtime, hot: HotRun) -> DescribeWorkflowExecutionRespons
             if pending.run_id and not pending.closing
         )
         response.pending_nexus_operations.extend(
-            pending_operation(
-                operation, blocked=runtime.nexus_breakers.is_open(destination_of(hot, operation))
-            )
+            pending_operation(operation, blocked=breakers.is_open(destination_of(hot, operation)))
             for operation in execution.nexus_operations.values()
             if not operation.closing
         )

@@ -21,6 +21,7 @@ from cloud.engine.api.deployments import DeploymentMethods
 from cloud.engine.api.describe import Descriptions
 from cloud.engine.api.first_deployments import FirstDeploymentMethods
 from cloud.engine.api.histories import Histories
+from cloud.engine.api.history_imports import IMPORT_HISTORY, HistoryImports
 from cloud.engine.api.lists import Lists
 from cloud.engine.api.multi_operation import MultiOperations
 from cloud.engine.api.namespaces import NamespaceMethods
@@ -135,7 +136,11 @@ class EngineService:
             TimeSkippingMethods(runtime, skipping),
             NexusTaskMethods(runtime),
         )
-        self._handlers = _handlers(groups)
+        imports = HistoryImports(runtime)
+        self._handlers: dict[str, Handler] = {
+            **_handlers(groups),
+            IMPORT_HISTORY.path: imports.import_history,
+        }
 
     @property
     def handlers(self) -> Mapping[str, Handler]:

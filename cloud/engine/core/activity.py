@@ -340,7 +340,7 @@ def _write_started(turn: Turn, activity: Activity) -> None:
 
 
 def _end(turn: Turn, activity: Activity, event: HistoryEvent) -> None:
-    if activity.progress.started_time:
+    if activity.progress.started_time and not activity.started_event_id:  # an imported one may have it
         _write_started(turn, activity)
     turn.add(event)
     turn.progress(activity.scheduled_event_id)

@@ -227,7 +227,7 @@ def complete(
     for event in buffered:
         wait(execution, event)
         mark_buffered(execution, event)
-    _refill_deadlines(execution)
+    refill_deadlines(execution)
     return execution
 
 
@@ -242,7 +242,7 @@ def fold(execution: Execution, events: Iterable[HistoryEvent]) -> None:
 def take_over(turn: Turn) -> None:
     """A run that begins with a copied history has all that its state waits for: deadlines, activities to offer, work on others."""
     execution = turn.execution
-    _refill_deadlines(execution)
+    refill_deadlines(execution)
     for task in waiting_tasks(execution):
         if isinstance(task, DispatchActivity):
             turn.ask(task)
@@ -250,7 +250,8 @@ def take_over(turn: Turn) -> None:
         turn.ask(effect)
 
 
-def _refill_deadlines(execution: Execution) -> None:
+def refill_deadlines(execution: Execution) -> None:
+    """Note all that may become due in a run that was made from its events."""
     for kind in (
         kinds.RUN_TIMEOUT,
         kinds.EXECUTION_TIMEOUT,

@@ -148,7 +148,7 @@ def schedule(
     execution.volatile.had_workflow_task = True
     sticky = execution.volatile.sticky
     on_sticky = bool(sticky.queue) and attempt == 1
-    timeout = _start_to_close(to_ns(execution.started.workflow_task_timeout), attempt)
+    timeout = start_to_close(to_ns(execution.started.workflow_task_timeout), attempt)
     if attempt == 1 and not speculative:
         execution.volatile.workflow_task = WorkflowTask(original_scheduled_time=heartbeat_since)
         turn.append(
@@ -214,7 +214,8 @@ def offer_anew(turn: Turn) -> None:
     _offer(turn)
 
 
-def _start_to_close(timeout: int, attempt: int) -> int:
+def start_to_close(timeout: int, attempt: int) -> int:
+    """How long a worker may hold the task of this attempt (ns)."""
     if attempt <= _BACKOFF_FROM_ATTEMPT:
         return timeout
     exponent = min(attempt - _BACKOFF_FROM_ATTEMPT - 1, 16)

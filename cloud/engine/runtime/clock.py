@@ -33,7 +33,7 @@ class Clock(Protocol):
     """Wall time in nanoseconds since the epoch."""
 
     def now(self) -> int:
-        """The present moment; never earlier than the one told before."""
+        """The present moment; later than any told before."""
 
     @property
     def real(self) -> Clock:
@@ -44,14 +44,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, held from going backwards."""
+    """The machine's clock, held from going backwards or standing still."""
 
     def __init__(self) -> None:
         self._last = 0
 
     def now(self) -> int:
         """See :class:`Clock`."""
-        self._last = max(self._last, time.time_ns())
+        self._last = max(self._last + 1, time.time_ns())
         return self._last
 
     @property

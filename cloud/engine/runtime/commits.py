@@ -45,6 +45,9 @@ log = structlog.get_logger(__name__)
 
 FAILED_PAUSE_S = 0.2
 
+HISTORY_ROW_EVENTS_MAX = 500
+"""A row of history is read whole: a long history that comes at once (an import) becomes several."""
+
 WAKE_AT_ONCE = 1
 """A wake time in the past: the run has work on other runs outstanding, and recovery is to find it first."""
 
@@ -341,14 +344,16 @@ class CommitLoop:
                     rows.visibility.append(activity.visibility_row())
         for run_id, events in batch.events.items():
             with _blaming(run_id):
-                rows.history.append(
-                    HistoryRow(
-                        run_id,
-                        events[0].event_id,
-                        events[-1].event_id,
-                        History(events=events).SerializeToString(),
+                for start in range(0, len(events), HISTORY_ROW_EVENTS_MAX):
+                    row = events[start : start + HISTORY_ROW_EVENTS_MAX]
+                    rows.history.append(
+                        HistoryRow(
+                            run_id,
+                            row[0].event_id,
+                            row[-1].event_id,
+                            History(events=row).SerializeToString(),
+                        )
                     )
-                )
         for (run_id, event_id), progress in batch.progress.items():
             with _blaming(run_id):
                 rows.progress[(run_id, event_id)] = encode(progress)

@@ -465,7 +465,7 @@ class Runtime:
             batch.nexus_progress_cleared.add(run_id)
             for calls in [calls for calls in batch.nexus_progress if calls[0] == run_id]:
                 del batch.nexus_progress[calls]
-        self._set_current(
+        self.set_current(
             batch,
             CurrentRun(
                 execution.key.namespace_id,
@@ -479,7 +479,8 @@ class Runtime:
         )
         self.runs.closed(hot)
 
-    def _set_current(self, batch: Batch, current: CurrentRun) -> None:
+    def set_current(self, batch: Batch, current: CurrentRun) -> None:
+        """A run becomes the newest of its workflow id, or changes its status."""
         batch.current_runs[(current.namespace_id, current.workflow_id)] = current
         self.runs.set_current(current)
 
@@ -501,9 +502,10 @@ class Runtime:
         elif isinstance(effect, UpdateVisibility):
             batch.visible.add(hot.run_id)
         else:
-            self._ask(hot, effect)
+            self.carry_out(hot, effect)
 
-    def _ask(self, hot: HotRun, effect: object) -> None:
+    def carry_out(self, hot: HotRun, effect: object) -> None:
+        """Hand an effect to who carries it out."""
         if isinstance(effect, StartChild | SignalExternal | CancelExternal | PropagateClose):
             hot.outstanding += 1
         self._dispatchers[type(effect)](hot, effect)
@@ -536,7 +538,7 @@ class Runtime:
         if not self.namespaces.serves(key.namespace_id):
             raise Unflushed("the namespace is being deleted; try again")
         self.runs.add(hot)
-        self._set_current(
+        self.set_current(
             self.touch(hot),
             CurrentRun(
                 key.namespace_id,
@@ -593,7 +595,7 @@ class Runtime:
             # The updates that it was to bring went with the memory that held them.
             hot.execution.volatile.workflow_task = WorkflowTask()
         for effect in machine.outstanding(hot.execution):
-            self._ask(hot, effect)
+            self.carry_out(hot, effect)
 
     async def _wake(self, run_id: str) -> None:
         try:

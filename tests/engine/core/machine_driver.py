@@ -127,6 +127,7 @@ class Driver:
 
     def transition(self, change: Callable[[Turn], None]) -> bool:
         """Carry out a transition and store it. False if the core refused; then nothing may have changed."""
+        self.now += 1  # no two transitions have the same moment
         turn = machine.open_turn(self.live, self.now, self.around)
         before = encode(self.live.volatile)
         try:

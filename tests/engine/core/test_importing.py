@@ -1,0 +1,122 @@
+"""A run that is read from its history and description equals the one that they tell of; what they don't tell is refused."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+
+from cloud.engine.api.describe import describe_run
+from cloud.engine.core import activity, importing, machine
+from cloud.engine.core.activity_operations import options_of
+from cloud.engine.core.state import ActivityProgress, Execution, NexusProgress, Sticky
+from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.nexus_breakers import Breakers
+from cloud.engine.store.rows import decode_progress, decode_volatile, encode
+from tests.engine.core.machine_driver import Driver, RandomWalk
+
+STEPS = 60
+NAMESPACE = Namespace(namespace_id="ns-id", name="ns")
+
+
+def described(execution: Execution) -> DescribeWorkflowExecutionResponse:
+    return describe_run(HotRun(execution, NAMESPACE), Breakers())
+
+
+def read(driver: Driver) -> importing.Imported:
+    return importing.read(driver.live.key, driver.history(), described(driver.live), driver.around.limits)
+
+
+def comparable(execution: Execution) -> Execution:
+    """The run without what belongs to one server alone: its dispatches, its workers' calls, its sticky queues."""
+    found = copy.deepcopy(execution)
+    volatile = found.volatile
+    volatile.sticky = Sticky()
+    volatile.last_workflow_task_failure = b""
+    volatile.ended_by_reset, volatile.reset_request_id = False, ""
+    volatile.rejected_updates, volatile.settled_updates = [], 0
+    if not found.running:
+        volatile.close_propagated = True
+        found.admitted_updates = {}  # nobody will answer them
+    task = volatile.workflow_task
+    task.sticky, task.sticky_timeout, task.stamp = False, 0, 0
+    if task.unwritten and task.scheduled_event_id < found.next_event_id:
+        task.scheduled_event_id = 1  # some event came since: which one makes no difference
+    if not task.scheduled_event_id:
+        task.attempt = 1
+        task.original_scheduled_time = 0
+    for operation in found.nexus_operations.values():
+        operation.progress = NexusProgress()  # of closed runs only: nobody calls for them any more
+        operation.closing = False
+    for pending in found.activities.values():
+        if not found.running:
+            activity.restore(pending, ActivityProgress(scheduled_time=pending.scheduled_time))
+            pending.closing = False
+        progress = pending.progress
+        if pending.changed_options == options_of(pending, original=True):
+            pending.changed_options, progress.options = None, b""
+        progress.request_id = progress.build_id = ""
+        progress.stamp = 0
+        progress.reset = progress.reset_heartbeat = False
+        if progress.started_time:
+            progress.scheduled_time = 0  # of the attempt: its worker was told
+            progress.backing_off = False
+        if progress.pause is not None:
+            progress.pause.request_id = ""
+    return found
+
+
+def check(driver: Driver) -> str:
+    """Import the run as it is. Gives why it is refused, which it may only be while it is not settled."""
+    live = driver.live
+    try:
+        found = read(driver)
+    except importing.NotSettled as refused:
+        if isinstance(refused, importing.TaskInFlight):
+            assert live.workflow_task_in_flight
+        else:
+            assert machine.outstanding(live) or live.nexus_operations or live.workflow_task.speculative
+        return type(refused).__name__
+    assert not live.workflow_task_in_flight
+    assert not live.buffered
+    assert comparable(found.execution) == comparable(live)
+    assert [e.SerializeToString() for e in found.events] == [e.SerializeToString() for e in driver.history()]
+    # What is stored of it is rebuilt to the same.
+    again = machine.rebuild(
+        live.key,
+        found.events,
+        volatile=decode_volatile(encode(found.execution.volatile)),
+        progress={k: decode_progress(encode(p.progress)) for k, p in found.execution.activities.items()},
+        buffered=[],
+    )
+    assert again == found.execution
+    assert machine.due_at(again) == machine.due_at(found.execution)
+    return "imported"
+
+
+def walk(seed: int) -> Counter[str]:
+    steps = RandomWalk(seed)
+    seen = Counter([check(steps.driver)])
+    for _ in range(STEPS):
+        steps.step()
+        seen[check(steps.driver)] += 1
+        if not steps.driver.live.running:
+            break
+    return seen
+
+
+@given(st.integers(min_value=0))
+@settings(max_examples=60, deadline=None)
+def test_what_is_read_equals_what_was_told_of(seed: int) -> None:
+    walk(seed)
+
+
+def test_walks_bring_runs_of_all_kinds() -> None:
+    seen: Counter[str] = sum((walk(seed) for seed in range(25)), Counter())
+    assert seen["imported"] > 200
+    assert seen["TaskInFlight"] > 50
+    assert seen["NotSettled"] > 5
