@@ -126,6 +126,11 @@ async def _prepare(address: str, within: float, process: "subprocess.Popen[bytes
             )
 
 
+async def prepare(address: str) -> None:
+    """As the server of all scenarios is, for a server of other scenarios' own."""
+    await _prepare(address, START_SECONDS)
+
+
 async def _connected(address: str, within: float, process: "subprocess.Popen[bytes] | None") -> Client:
     deadline = time.monotonic() + within
     while True:

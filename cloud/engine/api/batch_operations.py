@@ -311,7 +311,7 @@ def _check_workflow_options(operation: Any, runtime: Runtime) -> None:
         raise InvalidArgument("must provide UpdateOptions")
     if not operation.HasField("update_mask"):
         raise InvalidArgument("must provide UpdateMask")
-    workflow_options.check_options(operation.workflow_execution_options)
+    workflow_options.check_options(runtime, operation.workflow_execution_options)
 
 
 _CHECKS: dict[str, Callable[[Any, Runtime], None]] = {

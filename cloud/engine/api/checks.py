@@ -10,16 +10,26 @@ from temporalio.api.common.v1 import Priority, WorkflowExecution
 from temporalio.api.enums.v1 import NamespaceState, TaskQueueKind
 from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import WorkflowExecutionOptions
+from temporalio.api.workflowservice.v1 import (
+    SignalWithStartWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+)
 
 from cloud.engine.core import priority as core_priority
-from cloud.engine.core.clock import fit
+from cloud.engine.core.clock import fit, to_ns
 from cloud.engine.core.command_checks import RESERVED_QUEUE_PREFIX
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.limits import Limits
+from cloud.engine.runtime.dynamic_config import WORKFLOW_TIME_SKIPPING
 from cloud.engine.runtime.namespaces import DELETED, Namespace, NoSuchNamespace
 from cloud.engine.runtime.polling import MIN_TASK_POLL_S
 from cloud.engine.runtime.runtime import Runtime
-from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument
+from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
+
+FAST_FORWARD_ID_LENGTH_MAX = 1_000
+SESSION_SKIPS_DEFAULT = 200
+"""How often a workflow may skip time until its configuration is given anew (the real server's figure)."""
 
 NAMESPACE_IS_EMPTY = "Namespace is empty."
 
@@ -176,3 +186,46 @@ def check_polled_queue(request: Message, limits: Limits) -> None:
         raise InvalidArgument(
             f"only sticky queues can have normal name. tq: {queue.name}, normal name: {queue.normal_name[:100]}"
         )
+
+
+def check_time_skipping(
+    runtime: Runtime,
+    request: StartWorkflowExecutionRequest
+    | SignalWithStartWorkflowExecutionRequest
+    | WorkflowExecutionOptions,
+) -> None:
+    """Check the TimeSkippingConfig of a start or of changed options, and fill in what it leaves out.
+
+    Raises:
+        Unimplemented: there is one, and no workflow may skip time here.
+        InvalidArgument: its fast-forward is none.
+    """
+    if not request.HasField("time_skipping_config"):
+        return
+    require_time_skipping(runtime)
+    config = request.time_skipping_config
+    if config.max_session_skip_count <= 0:
+        config.max_session_skip_count = SESSION_SKIPS_DEFAULT
+    if not config.HasField("fast_forward_config"):
+        return
+    wanted = config.fast_forward_config
+    if to_ns(wanted.duration) <= 0:
+        raise InvalidArgument("Time skipping config invalid: fast_forward duration must be positive")
+    fit(wanted.duration)
+    check_fast_forward_id(wanted.id)
+    if not config.enabled:
+        raise InvalidArgument("time_skipping_config: cannot set fast_forward when enabled is false")
+
+
+def require_time_skipping(runtime: Runtime) -> None:
+    """Raise Unimplemented unless workflows may skip time here."""
+    if not runtime.dynamic_config.on(WORKFLOW_TIME_SKIPPING):
+        raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")
+
+
+def check_fast_forward_id(fast_forward_id: str) -> None:
+    """Raise InvalidArgument unless there is one, of a length that ids may have."""
+    if not fast_forward_id.strip():
+        raise InvalidArgument("Time skipping config invalid: fast_forward_id must be set")
+    if len(fast_forward_id.encode()) > FAST_FORWARD_ID_LENGTH_MAX:
+        raise InvalidArgument(f"fast_forward_id is longer than {FAST_FORWARD_ID_LENGTH_MAX} bytes")

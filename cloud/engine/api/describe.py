@@ -59,13 +59,13 @@ class Descriptions:
             raise InvalidArgument("Execution is not set on request.")
         checks.check_execution(request.execution)
         hot = await self._runtime.find(namespace, request.execution.workflow_id, request.execution.run_id)
-        response = describe_run(hot, self._runtime.nexus_breakers)
+        response = describe_run(hot, self._runtime.clock.now(), self._runtime.nexus_breakers)
         await self._runtime.durable(hot)
         return response
 
 
-def describe_run(hot: HotRun, breakers: Breakers) -> DescribeWorkflowExecutionResponse:
-    """A run as it is in memory. `breakers` know which destinations are left alone."""
+def describe_run(hot: HotRun, now: int, breakers: Breakers) -> DescribeWorkflowExecutionResponse:
+    """A run as it is in memory, at `now` (ns) of its cell's clock. `breakers` know which destinations are left alone."""
     execution = hot.execution
     started = execution.started
     response = DescribeWorkflowExecutionResponse(
@@ -76,7 +76,7 @@ def describe_run(hot: HotRun, breakers: Breakers) -> DescribeWorkflowExecutionRe
             default_workflow_task_timeout=started.workflow_task_timeout,
         ),
         workflow_execution_info=_info(hot),
-        workflow_extended_info=_extended(execution),
+        workflow_extended_info=_extended(execution, now),
     )
     if execution.callbacks:
         response.callbacks.extend(callbacks.described(execution, breakers))
@@ -185,7 +185,7 @@ def _tell_version(execution: Execution, info: WorkflowExecutionInfo) -> None:
             override.pinned_version = older(version_of(override.pinned.version))
 
 
-def _extended(execution: Execution) -> WorkflowExecutionExtendedInfo:
+def _extended(execution: Execution, now: int) -> WorkflowExecutionExtendedInfo:
     info = WorkflowExecutionExtendedInfo(cancel_requested=execution.cancel_requested)
     started = info.request_id_infos[execution.volatile.start_request_id]
     started.event_id = 1
@@ -208,6 +208,11 @@ def _extended(execution: Execution) -> WorkflowExecutionExtendedInfo:
         info.pause_info.paused_time.CopyFrom(timestamp(execution.paused.at))
         info.pause_info.identity = execution.paused.identity
         info.pause_info.reason = execution.paused.reason
+    if execution.clock is not None:
+        skipping = info.time_skipping_info
+        skipping.current_time.CopyFrom(timestamp(now + execution.clock.skipped))
+        if execution.clock.config is not None:
+            skipping.effective_config.CopyFrom(execution.clock.config)
     return info
 
 

@@ -19,6 +19,7 @@ from cloud.engine.api.build_ids import BuildIdMethods
 from cloud.engine.api.deployment_routing import DeploymentRouting
 from cloud.engine.api.deployments import DeploymentMethods
 from cloud.engine.api.describe import Descriptions
+from cloud.engine.api.fast_forwards import FastForwards
 from cloud.engine.api.first_deployments import FirstDeploymentMethods
 from cloud.engine.api.histories import Histories
 from cloud.engine.api.history_imports import IMPORT_HISTORY, HistoryImports
@@ -119,6 +120,7 @@ class EngineService:
             updates,
             MultiOperations(runtime, workflows, updates),
             Descriptions(runtime),
+            FastForwards(runtime),
             Lists(runtime),
             ScheduleMethods(runtime, schedules),
             NamespaceMethods(runtime),

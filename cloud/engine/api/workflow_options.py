@@ -1,4 +1,4 @@
-"""UpdateWorkflowExecutionOptions: the priority and the versioning override of an open run."""
+"""UpdateWorkflowExecutionOptions: the priority, the versioning override and the time skipping of an open run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cloud.engine.core.versions import message_of
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
-from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
+from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument
 
 _OVERRIDE_HALVES = frozenset({"versioning_override.deployment", "versioning_override.behavior"})
 _PRIORITY = frozenset(
@@ -49,7 +49,7 @@ class WorkflowOptions:
             check_paths(wanted, request.update_mask)
         except ValueError as error:
             raise InvalidArgument(f"error parsing UpdateMask: {error}") from None
-        check_options(wanted)
+        check_options(self._runtime, wanted)
         if execution.run_id and not checks.is_uuid(execution.run_id):
             raise InvalidArgument("RunId is not valid UUID.")
         hot = await self._runtime.find(namespace, execution.workflow_id, execution.run_id)
@@ -58,16 +58,15 @@ class WorkflowOptions:
         return UpdateWorkflowExecutionOptionsResponse(workflow_execution_options=merged)
 
 
-def check_options(wanted: WorkflowExecutionOptions) -> None:
-    """Check what no run can have.
+def check_options(runtime: Runtime, wanted: WorkflowExecutionOptions) -> None:
+    """Check what no run can have, and fill in what is left out.
 
     Raises:
-        InvalidArgument: the priority is none.
-        Unimplemented: time skipping is asked for.
+        InvalidArgument: the priority, or the way to skip time, is none.
+        Unimplemented: time skipping is asked for, and not allowed here.
     """
     checks.check_priority(wanted.priority)
-    if wanted.HasField("time_skipping_config"):
-        raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")
+    checks.check_time_skipping(runtime, wanted)
 
 
 def change_options(
@@ -85,9 +84,13 @@ def change_options(
     if wanted.HasField("versioning_override"):
         wanted = _pinned_in_place(execution, wanted)
         check_override(runtime, hot.namespace, wanted.versioning_override, execution.started.task_queue.name)
-    merged = _merged(execution.options, wanted, paths_of(mask))
+    paths = paths_of(mask)
+    merged = _merged(options.current(execution), wanted, paths)
+    anew = _begins_fast_forward(wanted, paths)
     with runtime.transition(hot) as turn:
-        options.update(turn, merged, identity=identity)
+        options.update(turn, merged, identity=identity, fast_forward=anew)
+    if merged.HasField("time_skipping_config"):  # what is left of it: a fast-forward may be over already
+        merged.time_skipping_config.CopyFrom(options.current(execution).time_skipping_config)
     return merged
 
 
@@ -103,7 +106,7 @@ def check_change(
         check_paths(wanted, mask)
     except ValueError as error:
         raise InvalidArgument(f"error applying update_options: {error}") from None
-    check_options(wanted)
+    check_options(runtime, wanted)
     if wanted.HasField("versioning_override"):
         check_override(runtime, namespace, wanted.versioning_override, queue)
     _merged(WorkflowExecutionOptions(), wanted, paths_of(mask))
@@ -111,7 +114,18 @@ def check_change(
 
 def apply_change(turn: Turn, wanted: WorkflowExecutionOptions, mask: FieldMask) -> None:
     """Change what `mask` names of a run's options, as a part of something that is counted by itself."""
-    options.update(turn, _merged(turn.execution.options, wanted, paths_of(mask)), identity="", meter="")
+    paths = paths_of(mask)
+    options.update(
+        turn,
+        _merged(options.current(turn.execution), wanted, paths),
+        identity="",
+        meter="",
+        fast_forward=_begins_fast_forward(wanted, paths),
+    )
+
+
+def _begins_fast_forward(wanted: WorkflowExecutionOptions, paths: set[str]) -> bool:
+    return "time_skipping_config" in paths and wanted.time_skipping_config.HasField("fast_forward_config")
 
 
 def _pinned_in_place(execution: Execution, wanted: WorkflowExecutionOptions) -> WorkflowExecutionOptions:
@@ -155,5 +169,7 @@ def _merged(
     kept = paths & _PRIORITY
     if "versioning_override" in paths or halves:
         kept.add("versioning_override")
+    if "time_skipping_config" in paths:
+        kept.add("time_skipping_config")
     FieldMask(paths=sorted(kept)).MergeMessage(wanted, merged, True, True)
     return merged

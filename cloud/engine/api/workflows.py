@@ -297,6 +297,7 @@ class Workflows:
         checks.check_blob(request.input, "input", limits)
         checks.check_memo(request.memo, limits)
         checks.check_priority(request.priority)
+        checks.check_time_skipping(self._runtime, request)
         if request.HasField("versioning_override"):
             check_override(self._runtime, namespace, request.versioning_override, request.task_queue.name)
         check_search_attributes(namespace, request.search_attributes)

@@ -38,6 +38,7 @@ from cloud.engine.core import (
     nexus_commands,
     nexus_operation,
     retry,
+    run_clock,
     timer,
     update,
 )
@@ -282,6 +283,7 @@ def _start_child(turn: Turn, command: Command, outcome: Outcome, eager: Eager) -
     )
     if wanted.HasField("retry_policy"):
         attributes.retry_policy.CopyFrom(retry.with_defaults(wanted.retry_policy, turn.around.limits))
+    run_clock.pass_on_to_child(turn.execution, attributes)
     event = turn.event(
         _E.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED,
         start_child_workflow_execution_initiated_event_attributes=attributes,

@@ -10,17 +10,18 @@ A worker that holds an activity goes on holding it: its attempt ends here by its
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import RetryPolicy
-from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.enums.v1 import CallbackState, EventType, PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
-from cloud.engine.core import activity, machine, update, workflow_task
+from cloud.engine.core import activity, callback, machine, update, workflow_task
 from cloud.engine.core.activity_operations import options_of
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.errors import CoreDefect, CoreRefusal
@@ -29,14 +30,20 @@ from cloud.engine.core.state import (
     Activity,
     ActivityPause,
     ActivityProgress,
+    CallbackProgress,
     Execution,
+    Problems,
     RunKey,
+    VersionProgress,
     WorkflowTask,
 )
+from cloud.engine.core.turn import grow
+from cloud.engine.core.versions import version_of
 
 _E = EventType
 _A = PendingActivityState
 
+_CALLED = (CallbackState.CALLBACK_STATE_SUCCEEDED, CallbackState.CALLBACK_STATE_FAILED)
 _FAILURES = (_E.EVENT_TYPE_WORKFLOW_TASK_FAILED, _E.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT)
 
 LIMITS_EXCEEDED_MAX = 2
@@ -115,6 +122,8 @@ def read(
             raise DescriptionMissing(
                 "the run is open: its history alone does not tell its activities' attempts; describe it too"
             )
+        _restore_version(execution, description)
+        _restore_problems(execution, description)
         _restore_workflow_task(execution, written, description)
         _restore_activities(execution, description)
         _check_settled(execution, description)
@@ -124,6 +133,7 @@ def read(
             update.restore(execution)
     else:
         execution.volatile.close_propagated = True  # its own server told its parent, and ended its children
+        _restore_callbacks(execution, description)
     machine.refill_deadlines(execution)
     return Imported(execution, written)
 
@@ -144,11 +154,11 @@ def _fold(key: RunKey, events: Sequence[HistoryEvent]) -> tuple[Execution, list[
             machine.apply(execution, event)
         except CoreDefect as error:
             raise UnknownEvent(str(error)) from None
-        except KeyError as error:
+        except (LookupError, ValueError, AttributeError) as error:
             raise HistoryGap(
                 f"event {event.event_id} ({_E.Name(event.event_type)}) speaks of {error}, which the history does not have"
             ) from None
-        execution.history_size += event.ByteSize()
+        grow(execution, event)
         if event.event_type == _E.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
             execution.volatile.had_workflow_task = True
         if not execution.running and len(written) + 1 < len(events):
@@ -209,7 +219,7 @@ def _check_same_run(execution: Execution, description: DescribeWorkflowExecution
         execution.key.workflow_id,
         execution.key.run_id,
         execution.started.workflow_type.name,
-        execution.status,
+        execution.shown_status,
         execution.next_event_id - 1,
         execution.cancel_requested,
     )
@@ -228,6 +238,33 @@ def _check_same_run(execution: Execution, description: DescribeWorkflowExecution
                 f"the {name} is {told!r} by the history and {described!r} by the description: "
                 "read both anew, in one moment in which nothing happens to the run"
             )
+
+
+def _restore_problems(execution: Execution, description: DescribeWorkflowExecutionResponse) -> None:
+    """What lists show of workflow tasks that keep failing. How many have failed since the first is not told: it counts anew."""
+    told = description.workflow_execution_info.search_attributes.indexed_fields
+    if "TemporalReportedProblems" not in told:
+        return
+    try:
+        reported = json.loads(told["TemporalReportedProblems"].data)
+    except ValueError:
+        raise Inconsistent("the search attribute TemporalReportedProblems can't be read") from None
+    if isinstance(reported, list) and all(isinstance(each, str) for each in reported):
+        execution.volatile.problems = Problems(len(reported), reported, list(reported))
+
+
+def _restore_version(execution: Execution, description: DescribeWorkflowExecutionResponse) -> None:
+    """To which version of its workers the run is moving, and by which routing it came where it is."""
+    told = description.workflow_execution_info.versioning_info
+    transition = (
+        version_of(told.version_transition.deployment_version)
+        if told.HasField("version_transition")
+        else None
+    )
+    if transition is not None or told.revision_number:
+        progress = execution.volatile.version_progress or VersionProgress()
+        progress.transition, progress.revision = transition, told.revision_number
+        execution.volatile.version_progress = progress
 
 
 def _restore_workflow_task(
@@ -274,15 +311,15 @@ def _restore_activities(execution: Execution, description: DescribeWorkflowExecu
         )
     for pending in execution.activities.values():
         activity.restore(pending, _progress(pending, described[pending.scheduled.activity_id]))
+        activity.weigh(execution, pending.scheduled_event_id)
 
 
 def _progress(pending: Activity, info: PendingActivityInfo) -> ActivityProgress:
-    started = info.state in (
-        _A.PENDING_ACTIVITY_STATE_STARTED,
-        _A.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED,
-        _A.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,  # one that no worker holds ends when it is cancelled
-    )
+    started = info.state in (_A.PENDING_ACTIVITY_STATE_STARTED, _A.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED)
     cancelled = info.state == _A.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
+    if cancelled:  # whether a worker holds it is not told: one that none holds ends at once, but in a run that a reset made
+        began, ended = to_ns(info.last_started_time), to_ns(info.last_attempt_complete_time)
+        started = began > 0 and began >= ended
     if cancelled != bool(pending.cancel_requested_event_id):
         raise Inconsistent(
             f"activity {info.activity_id!r}: history and description disagree on its cancellation"
@@ -296,6 +333,7 @@ def _progress(pending: Activity, info: PendingActivityInfo) -> ActivityProgress:
         scheduled_time=pending.scheduled_time,
         started_time=started_time,
         identity=info.last_worker_identity,
+        version=version_of(info.last_deployment_version),
         last_heartbeat_time=to_ns(info.last_heartbeat_time),
         last_started_time=to_ns(info.last_started_time),
         last_attempt_complete_time=to_ns(info.last_attempt_complete_time),
@@ -320,8 +358,11 @@ def _progress(pending: Activity, info: PendingActivityInfo) -> ActivityProgress:
 
 
 def _pause(info: PendingActivityInfo) -> ActivityPause:
-    by = getattr(info.pause_info, info.pause_info.WhichOneof("paused_by") or "manual")
-    return ActivityPause(at=to_ns(info.pause_info.pause_time), identity=by.identity, reason=by.reason)
+    told = info.pause_info
+    by = told.rule if told.HasField("rule") else told.manual
+    return ActivityPause(
+        at=to_ns(told.pause_time), identity=by.identity, reason=by.reason, rule_id=told.rule.rule_id
+    )
 
 
 def _changed_options(pending: Activity, info: PendingActivityInfo) -> ActivityOptions | None:
@@ -354,6 +395,30 @@ def _without_empty(options: ActivityOptions) -> ActivityOptions:
             ):
                 message.ClearField(descriptor.name)  # type: ignore[arg-type]
     return found
+
+
+def _restore_callbacks(execution: Execution, description: DescribeWorkflowExecutionResponse | None) -> None:
+    """Nobody is called twice: a closed run's callbacks must be done with, one way or the other."""
+    if not callback.triggered(execution) or not execution.callbacks:
+        return
+    if description is None or len(description.callbacks) != len(execution.callbacks):
+        raise DescriptionMissing(
+            "the run has completion callbacks, and only its description tells whether they were called"
+        )
+    for found, info in zip(execution.callbacks, description.callbacks, strict=True):
+        if info.state not in _CALLED:
+            raise NotSettled("the run's completion callbacks are being called")
+        found.progress = CallbackProgress(
+            attempt=info.attempt,
+            last_attempt_complete_time=to_ns(info.last_attempt_complete_time),
+            last_failure=(
+                info.last_attempt_failure.SerializeToString()
+                if info.HasField("last_attempt_failure")
+                else b""
+            ),
+            succeeded=info.state == CallbackState.CALLBACK_STATE_SUCCEEDED,
+            failed=info.state == CallbackState.CALLBACK_STATE_FAILED,
+        )
 
 
 def _check_settled(execution: Execution, description: DescribeWorkflowExecutionResponse) -> None:

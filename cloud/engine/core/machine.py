@@ -21,6 +21,7 @@ from cloud.engine.core import (
     marker,
     nexus_operation,
     pause,
+    run_clock,
     signal,
     start,
     timer,
@@ -63,6 +64,7 @@ _SUBJECTS = (
     child,
     nexus_operation,
     pause,
+    run_clock,
     start,
     close,
     cancellation,
@@ -74,7 +76,18 @@ APPLY: Mapping[int, Callable[[Execution, HistoryEvent], None]] = {
 
 _MARK_BUFFERED = tuple(
     subject.mark_buffered
-    for subject in (activity, timer, signal, external, child, nexus_operation, pause, start, cancellation)
+    for subject in (
+        activity,
+        timer,
+        signal,
+        external,
+        child,
+        nexus_operation,
+        pause,
+        run_clock,
+        start,
+        cancellation,
+    )
 )
 
 _T = TimeoutType
@@ -96,6 +109,7 @@ DUE: Mapping[int, DueOf] = {
     kinds.NEXUS_SCHEDULE_TO_START: nexus_operation.due_schedule_to_start,
     kinds.NEXUS_SCHEDULE_TO_CLOSE: nexus_operation.due_schedule_to_close,
     kinds.NEXUS_START_TO_CLOSE: nexus_operation.due_start_to_close,
+    kinds.FAST_FORWARD: run_clock.due_fast_forward,
 }
 
 _FIRE: Mapping[int, Callable[[Turn, int | str], None]] = {
@@ -127,6 +141,7 @@ _FIRE: Mapping[int, Callable[[Turn, int | str], None]] = {
     kinds.NEXUS_START_TO_CLOSE: lambda turn, key: nexus_operation.time_out(
         turn, key, _T.TIMEOUT_TYPE_START_TO_CLOSE
     ),
+    kinds.FAST_FORWARD: run_clock.fast_forward_due,
 }
 
 
@@ -152,15 +167,23 @@ def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
 
 
 def open_turn(execution: Execution, now: int, around: Surroundings) -> Turn:
-    """Begin a transition of `execution` at `now` (ns)."""
-    return Turn(execution, now, around, apply, mark_buffered, workflow_task.write_unwritten)
+    """Begin a transition of `execution` at `now` (ns) of its cell's clock."""
+    return Turn(
+        execution,
+        now + run_clock.ahead(execution),
+        now,
+        around,
+        apply,
+        mark_buffered,
+        workflow_task.write_unwritten,
+    )
 
 
 def close_turn(turn: Turn) -> None:
     """End a transition that changed something: hold the run to its limits, whatever it was that grew.
 
     As the real server does: a worker whose task keeps too many events waiting loses the task, so that they enter the history;
-    a run that outgrows its limits is terminated.
+    a run that outgrows its limits is terminated. One that skips time, and has nothing else to wait for, does so now.
     """
     execution, limits = turn.execution, turn.around.limits
     for scheduled_event_id in turn.progressed:
@@ -176,6 +199,19 @@ def close_turn(turn: Turn) -> None:
             identity="history-service",
         )
     close.enforce_limits(turn)
+    if execution.clock is not None:
+        _skip_time(turn)
+
+
+def _skip_time(turn: Turn) -> None:
+    execution = turn.execution
+    if not run_clock.may_skip(execution):
+        return
+    if not execution.volatile.had_workflow_task and not workflow_task.due_first(execution, 0):
+        return  # its first task is still to be scheduled
+    entry = next_due(execution, DUE)
+    if entry is not None:
+        run_clock.skip(turn, entry[0])
 
 
 def rebuild(
@@ -258,6 +294,7 @@ def refill_deadlines(execution: Execution) -> None:
         kinds.FIRST_WORKFLOW_TASK,
         kinds.WORKFLOW_TASK_SCHEDULE_TO_START,
         kinds.WORKFLOW_TASK_START_TO_CLOSE,
+        kinds.FAST_FORWARD,
     ):
         push(execution, kind, 0, DUE[kind](execution, 0))
     for timer_id in execution.timers:
@@ -271,11 +308,18 @@ def refill_deadlines(execution: Execution) -> None:
 
 
 def due_at(execution: Execution) -> int:
-    """When the run next needs to be woken (ns); 0 for never. A closed one: to call a callback again."""
-    if not execution.running:
-        return callback.due_at(execution)
-    entry = next_due(execution, DUE)
-    return entry[0] if entry else 0
+    """When the run next needs to be woken (ns of its cell's clock); 0 for never. A closed one: to call a callback again."""
+    if execution.running:
+        entry = next_due(execution, DUE)
+        moment = entry[0] if entry else 0
+    else:
+        moment = callback.due_at(execution)
+    return max(moment - run_clock.ahead(execution), 1) if moment else 0
+
+
+def closed_at(execution: Execution) -> int:
+    """When a closed run closed (ns of its cell's clock)."""
+    return execution.close_time - run_clock.ahead(execution)
 
 
 def fire_due(turn: Turn) -> None:

@@ -11,7 +11,8 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.workflow.v1 import VersioningOverride, WorkflowExecutionOptions
 
-from cloud.engine.core import activity, versioning, workflow_task
+from cloud.engine.core import activity, run_clock, versioning, workflow_task
+from cloud.engine.core.clock import to_ns
 from cloud.engine.core.effects import UpdateVisibility
 from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Execution, Sticky
@@ -61,6 +62,20 @@ def fold(execution: Execution, event: HistoryEvent) -> None:
         versioning.fold_override(execution)
     if attributes.HasField("priority"):
         execution.options.priority.CopyFrom(attributes.priority)
+    if attributes.time_skipping_config_updated:
+        given = attributes.HasField("time_skipping_config")
+        run_clock.change(
+            execution, attributes.time_skipping_config if given else None, to_ns(event.event_time)
+        )
+
+
+def current(execution: Execution) -> WorkflowExecutionOptions:
+    """All options as they are in effect."""
+    found = WorkflowExecutionOptions()
+    found.CopyFrom(execution.options)
+    if execution.clock is not None and execution.clock.config is not None:
+        found.time_skipping_config.CopyFrom(execution.clock.config)
+    return found
 
 
 def inherit(execution: Execution, attributes: WorkflowExecutionStartedEventAttributes) -> None:
@@ -70,9 +85,14 @@ def inherit(execution: Execution, attributes: WorkflowExecutionStartedEventAttri
 
 
 def update(
-    turn: Turn, options: WorkflowExecutionOptions, *, identity: str, meter: str = "update_workflow_options"
+    turn: Turn,
+    options: WorkflowExecutionOptions,
+    *,
+    identity: str,
+    meter: str = "update_workflow_options",
+    fast_forward: bool = False,
 ) -> None:
-    """Make `options` those of the run, all of them. Nothing is written if they are already.
+    """Make `options` those of the run, all of them. Nothing is written if they are already, but for a `fast_forward`: it begins anew.
 
     A priority can be changed but not taken away: as on the real server an event says that it was asked for, and nothing follows.
 
@@ -86,10 +106,12 @@ def update(
     wanted.CopyFrom(options)
     if options.HasField("versioning_override"):
         wanted.versioning_override.CopyFrom(normal(options.versioning_override))
-    if wanted == execution.options:
+    before = current(execution)
+    skipping = fast_forward or wanted.time_skipping_config != before.time_skipping_config
+    if wanted == before and not skipping:
         return
     moved = wanted.priority != execution.options.priority
-    before = versioning.standing(execution)
+    stood = versioning.standing(execution)
     attributes = WorkflowExecutionOptionsUpdatedEventAttributes(
         unset_versioning_override=not wanted.HasField("versioning_override"), identity=identity
     )
@@ -97,6 +119,9 @@ def update(
         attributes.versioning_override.CopyFrom(wanted.versioning_override)
     if wanted.HasField("priority"):
         attributes.priority.CopyFrom(wanted.priority)
+    if wanted.HasField("time_skipping_config"):
+        attributes.time_skipping_config.CopyFrom(wanted.time_skipping_config)
+    attributes.time_skipping_config_updated = skipping
     turn.add(
         turn.event(
             _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED,
@@ -106,7 +131,8 @@ def update(
     )
     if meter:
         turn.meter(meter)
-    if versioning.standing(execution) != before:
+    run_clock.note(execution)
+    if versioning.standing(execution) != stood:
         _settle_anew(turn)
     elif moved and wanted.HasField("priority"):
         workflow_task.offer_anew(turn)

@@ -14,7 +14,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
 
-from cloud.engine.core import callback, options, reset, versioning, workflow_task
+from cloud.engine.core import callback, options, reset, run_clock, versioning, workflow_task
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.deadlines import push
@@ -36,6 +36,7 @@ def _apply_started(execution: Execution, event: HistoryEvent) -> None:
         execution.user_metadata = event.user_metadata.SerializeToString()
     options.begin(execution, attributes)
     callback.begin(execution, event)
+    run_clock.begin(execution, attributes, execution.start_time)
     versioning.begin(execution, attributes)
 
 
@@ -72,6 +73,7 @@ def begin(
     `meter` is the kind of usage that this start is, empty for none.
     """
     execution = turn.execution
+    turn.now += to_ns(attributes.time_skipping_state_propagation.initial_skipped_duration)
     event = turn.event(
         _E.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, workflow_execution_started_event_attributes=attributes
     )
@@ -84,6 +86,7 @@ def begin(
         (kinds.RUN_TIMEOUT, due_run_timeout),
         (kinds.EXECUTION_TIMEOUT, due_execution_timeout),
         (kinds.FIRST_WORKFLOW_TASK, workflow_task.due_first),
+        (kinds.FAST_FORWARD, run_clock.due_fast_forward),
     ):
         push(execution, kind, 0, due(execution, 0))
     turn.ask(UpdateVisibility())
@@ -138,6 +141,7 @@ def next_run(
         attributes.last_completion_result.CopyFrom(last_completion_result)
     reset.hand_on_points(execution, attributes, now=now, retention=retention)
     options.inherit(execution, attributes)
+    run_clock.pass_on_to_next_run(execution, attributes)
     versioning.pass_on(
         execution, attributes, retried=initiator == ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_RETRY
     )

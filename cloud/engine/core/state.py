@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from temporalio.api.activity.v1 import ActivityOptions
-from temporalio.api.common.v1 import Callback, Payload
+from temporalio.api.common.v1 import Callback, Payload, TimeSkippingConfig
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
@@ -303,6 +303,17 @@ class WorkflowPause:
 
 
 @dataclass(slots=True)
+class RunClock:
+    """The run's own time: `skipped` ns ahead of its cell's. `config` is what is in effect of what people asked for."""
+
+    config: TimeSkippingConfig | None
+    skipped: int = 0
+    skip_count: int = 0
+    fast_forward_target: int = 0
+    fast_forward_reached: bool = False
+
+
+@dataclass(slots=True)
 class Execution:
     """One run. Fields up to `volatile` are the fold of its history; `buffered` are events that have no id yet."""
 
@@ -344,6 +355,7 @@ class Execution:
     search_attributes: dict[str, Payload] = field(default_factory=dict)
     user_metadata: bytes = b""
     options: WorkflowExecutionOptions = field(default_factory=WorkflowExecutionOptions)
+    clock: RunClock | None = None  # none: its cell's
     was_overridden: bool = False  # it has, or had, a versioning override
     behavior: int = 0  # the VersioningBehavior that its workers gave it
     version: str = ""  # of the workers that gave it

@@ -112,7 +112,8 @@ class Turn:
     note what one in the buffer decides, and write the events of a speculative workflow task."""
 
     execution: Execution
-    now: int
+    now: int  # of the run's own clock
+    wall: int  # of its cell's
     around: Surroundings
     apply: Callable[[Execution, HistoryEvent], None]
     mark_buffered: Callable[[Execution, HistoryEvent], None]

@@ -392,7 +392,7 @@ def _wake_at(hot: HotRun) -> int:
         return WAKE_AT_ONCE
     if execution.running:
         return min(machine.due_at(execution), LATEST)
-    deleted_at = min(execution.close_time + hot.namespace.retention, LATEST)
+    deleted_at = min(machine.closed_at(execution) + hot.namespace.retention, LATEST)
     return min(machine.due_at(execution) or LATEST, deleted_at)
 
 

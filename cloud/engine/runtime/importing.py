@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud.engine.core import machine
+from cloud.engine.core import callback, machine
 from cloud.engine.core.importing import Imported
 from cloud.engine.core.state import RUNNING
 from cloud.engine.runtime.commits import Unflushed
@@ -52,6 +52,7 @@ class Importing:
                 raise WorkflowIdTaken(
                     f"workflow {key.workflow_id!r} is running here, with run id {current.run_id}: end it first"
                 )
+            runtime.runs.require_room(key.namespace_id)
             hot = HotRun(execution, namespace)
             newest = current is None or (
                 current.status != RUNNING and current.start_time <= execution.start_time
@@ -74,6 +75,9 @@ class Importing:
         for scheduled_event_id, pending in execution.activities.items():
             batch.progress[(key.run_id, scheduled_event_id)] = pending.progress
         hot.has_progress_rows = bool(execution.activities)
+        for index, found in enumerate(execution.callbacks):
+            batch.nexus_progress[(key.run_id, callback.progress_key(index))] = found.progress
+        hot.has_nexus_rows = bool(execution.callbacks)
         hot.tail.extend(imported.events)
         if newest:
             runtime.set_current(

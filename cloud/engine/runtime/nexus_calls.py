@@ -25,7 +25,7 @@ from temporalio.api.nexus.v1 import (
 )
 from temporalio.api.nexus.v1 import Link as NexusLink
 
-from cloud.engine.core import nexus_answers, nexus_operation
+from cloud.engine.core import nexus_answers, nexus_operation, run_clock
 from cloud.engine.core.clock import MILLISECOND, SECOND, timestamp, to_ns
 from cloud.engine.core.effects import CancelNexusOperation, StartNexusOperation
 from cloud.engine.core.nexus_answers import Answer, OutOfTime, Pending, Refused, Succeeded
@@ -181,7 +181,7 @@ class NexusCalls:
         endpoint = self._endpoint_of(operation)
         if endpoint is None:
             return failures.refused(failures.handler_failure("NOT_FOUND", "endpoint not registered"))
-        time_left, timeout_type = self._time_to_start(operation)
+        time_left, timeout_type = self._time_to_start(hot, operation)
         if time_left < self._runtime.limits.nexus_request_timeout_min:
             return OutOfTime(timeout_type)
         request = StartOperationRequest(
@@ -197,7 +197,7 @@ class NexusCalls:
         if scheduled.HasField("input"):
             request.payload.CopyFrom(scheduled.input)
         header = dict(scheduled.nexus_header)
-        timeout = self._operation_timeout(operation)
+        timeout = self._operation_timeout(hot, operation)
         if timeout:
             header.setdefault(OPERATION_TIMEOUT_HEADER, f"{timeout // MILLISECOND}ms")
         if endpoint.url:
@@ -215,7 +215,7 @@ class NexusCalls:
         endpoint = self._endpoint_of(operation)
         if endpoint is None:
             return failures.refused(failures.handler_failure("NOT_FOUND", "endpoint not registered"))
-        time_left, timeout_type = self._time_to_cancel(operation)
+        time_left, timeout_type = self._time_to_cancel(hot, operation)
         if time_left < self._runtime.limits.nexus_request_timeout_min:
             return OutOfTime(timeout_type)
         request = CancelOperationRequest(
@@ -257,10 +257,14 @@ class NexusCalls:
         registry, scheduled = self._runtime.nexus_endpoints, operation.scheduled
         return registry.by_id(scheduled.endpoint_id) or registry.by_name(scheduled.endpoint)
 
-    def _time_to_start(self, operation: NexusOperation) -> tuple[int, TimeoutType.ValueType]:
+    def _now(self, hot: HotRun) -> int:
+        """The run's own time."""
+        return self._runtime.clock.now() + run_clock.ahead(hot.execution)
+
+    def _time_to_start(self, hot: HotRun, operation: NexusOperation) -> tuple[int, TimeoutType.ValueType]:
         """How long (ns) a call to start may take, and which of the operation's timeouts bounds it."""
         scheduled, longest = operation.scheduled, self._runtime.limits.nexus_request_timeout
-        passed = self._runtime.clock.now() - operation.scheduled_time
+        passed = self._now(hot) - operation.scheduled_time
         to_start, to_close = (
             to_ns(scheduled.schedule_to_start_timeout),
             to_ns(scheduled.schedule_to_close_timeout),
@@ -271,8 +275,8 @@ class NexusCalls:
             return min(longest, to_close - passed), TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
         return longest, TimeoutType.TIMEOUT_TYPE_UNSPECIFIED
 
-    def _time_to_cancel(self, operation: NexusOperation) -> tuple[int, TimeoutType.ValueType]:
-        scheduled, now = operation.scheduled, self._runtime.clock.now()
+    def _time_to_cancel(self, hot: HotRun, operation: NexusOperation) -> tuple[int, TimeoutType.ValueType]:
+        scheduled, now = operation.scheduled, self._now(hot)
         left, kind = self._runtime.limits.nexus_request_timeout, TimeoutType.TIMEOUT_TYPE_UNSPECIFIED
         for timeout, since, of_kind in (
             (
@@ -290,14 +294,14 @@ class NexusCalls:
                 left, kind = min(left, timeout - (now - since)), of_kind
         return left, kind
 
-    def _operation_timeout(self, operation: NexusOperation) -> int:
+    def _operation_timeout(self, hot: HotRun, operation: NexusOperation) -> int:
         """How long (ns) the handler has for the whole operation; 0 if it is not said."""
         scheduled = operation.scheduled
         timeouts = []
         if to_ns(scheduled.start_to_close_timeout):
             timeouts.append(to_ns(scheduled.start_to_close_timeout))
         if to_ns(scheduled.schedule_to_close_timeout):
-            passed = self._runtime.clock.now() - operation.scheduled_time
+            passed = self._now(hot) - operation.scheduled_time
             timeouts.append(max(to_ns(scheduled.schedule_to_close_timeout) - passed, MILLISECOND))
         return min(timeouts, default=0)
 

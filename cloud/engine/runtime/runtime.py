@@ -491,7 +491,7 @@ class Runtime:
                 UsageRow(
                     self.serial(),
                     key.namespace_id,
-                    turn.now,
+                    turn.wall,
                     effect.kind,
                     effect.count,
                     hot.execution.started.workflow_type.name,
@@ -613,7 +613,7 @@ class Runtime:
     async def _wake_closed(self, hot: HotRun) -> None:
         if hot.outstanding or hot.calls:
             return  # when that is done its row says anew when to wake it
-        if self.clock.now() >= hot.execution.close_time + hot.namespace.retention:
+        if self.clock.now() >= machine.closed_at(hot.execution) + hot.namespace.retention:
             await self.durable(hot)
             self.delete(hot)
             return

@@ -115,7 +115,15 @@ def started_attributes(
         attributes.workflow_execution_timeout.CopyFrom(duration(execution_timeout))
     if run_timeout or request.HasField("workflow_run_timeout"):
         attributes.workflow_run_timeout.CopyFrom(duration(run_timeout))
-    for name in ("input", "header", "memo", "search_attributes", "priority", "versioning_override"):
+    for name in (
+        "input",
+        "header",
+        "memo",
+        "search_attributes",
+        "priority",
+        "versioning_override",
+        "time_skipping_config",
+    ):
         value = _optional(request, name)
         if value is not None:
             getattr(attributes, name).CopyFrom(value)

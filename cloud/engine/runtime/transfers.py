@@ -376,11 +376,14 @@ def _child_attributes(parent: Execution, pending: Child, now: int) -> WorkflowEx
         "search_attributes",
         "retry_policy",
         "versioning_override",
+        "time_skipping_config",
+        "time_skipping_state_propagation",
     ):
         if intent.HasField(name):
             getattr(attributes, name).CopyFrom(getattr(intent, name))
     if intent.HasField("priority") or parent.options.HasField("priority"):
         attributes.priority.CopyFrom(priority.merged(parent.options.priority, intent.priority))
+    now += to_ns(intent.time_skipping_state_propagation.initial_skipped_duration)
     backoff = cron.next_delay(intent.cron_schedule, now, now) if intent.cron_schedule else 0
     attributes.first_workflow_task_backoff.CopyFrom(duration(backoff))
     if intent.cron_schedule:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from temporalio.api.command.v1 import Command
-from temporalio.api.common.v1 import Payload, Payloads, RetryPolicy, WorkflowType
+from temporalio.api.common.v1 import Payload, Payloads, RetryPolicy, TimeSkippingConfig, WorkflowType
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.enums.v1 import (
     CommandType,
@@ -25,7 +25,6 @@ from temporalio.api.history.v1 import (
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Acceptance, Rejection, Request, Response
-from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from cloud.engine.core import (
@@ -127,7 +126,6 @@ class Driver:
 
     def transition(self, change: Callable[[Turn], None]) -> bool:
         """Carry out a transition and store it. False if the core refused; then nothing may have changed."""
-        self.now += 1  # no two transitions have the same moment
         turn = machine.open_turn(self.live, self.now, self.around)
         before = encode(self.live.volatile)
         try:
@@ -487,6 +485,11 @@ class RandomWalk:
             options["cron_schedule"] = "@every 10s"
             options["first_workflow_task_backoff"] = duration(10 * SECOND)
         self.calls_operations = seed % 3 == 0  # in walks of their own: all else would come up too seldom
+        self.skips_time = (
+            seed % 4 == 1 and not self.calls_operations
+        )  # in walks of their own: they come to other moments
+        if self.skips_time:
+            options["time_skipping_config"] = TimeSkippingConfig(enabled=True, max_session_skip_count=9)
         self.versions = random.Random(
             seed + 1_000_000
         )  # its own, so that other subjects' walks stay as they were
@@ -521,6 +524,8 @@ class RandomWalk:
             actions.append(self.reset)
         if chance.random() < (0.5 if driver.live.paused else 0.05):
             actions.append(self.pause_or_unpause)
+        if self.skips_time and chance.random() < 0.3:
+            actions.append(self.change_time_skipping)
         if chance.random() < 0.02:
             actions.append(
                 lambda: driver.transition(
@@ -613,8 +618,7 @@ class RandomWalk:
 
     def change_options(self) -> None:
         driver, chance = self.driver, self.random
-        wanted = WorkflowExecutionOptions()
-        wanted.CopyFrom(driver.live.options)
+        wanted = options.current(driver.live)
         wanted.priority.priority_key = chance.randrange(1, 4)
         wanted.ClearField("versioning_override")
         if chance.random() < 0.5:
@@ -628,6 +632,19 @@ class RandomWalk:
             else:
                 wanted.versioning_override.pinned.version.CopyFrom(target)
         driver.transition(lambda turn: options.update(turn, wanted, identity="me"))
+
+    def change_time_skipping(self) -> None:
+        driver, chance = self.driver, self.random
+        wanted = options.current(driver.live)
+        wanted.ClearField("time_skipping_config")
+        forward = chance.random() < 0.7
+        if forward or chance.random() < 0.7:
+            wanted.time_skipping_config.enabled = forward or chance.random() < 0.7
+            wanted.time_skipping_config.max_session_skip_count = chance.choice([1, 9])
+        if forward:
+            wanted.time_skipping_config.fast_forward_config.id = "f"
+            wanted.time_skipping_config.fast_forward_config.duration.seconds = chance.choice([1, 20])
+        driver.transition(lambda turn: options.update(turn, wanted, identity="me", fast_forward=forward))
 
     def operate_on(self, pending: activity.Activity) -> None:
         driver, chance = self.driver, self.random

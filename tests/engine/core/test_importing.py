@@ -12,7 +12,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from cloud.engine.api.describe import describe_run
 from cloud.engine.core import activity, importing, machine
 from cloud.engine.core.activity_operations import options_of
-from cloud.engine.core.state import ActivityProgress, Execution, NexusProgress, Sticky
+from cloud.engine.core.state import ActivityProgress, Execution, NexusProgress, Sticky, VersionProgress
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.nexus_breakers import Breakers
@@ -23,12 +23,14 @@ STEPS = 60
 NAMESPACE = Namespace(namespace_id="ns-id", name="ns")
 
 
-def described(execution: Execution) -> DescribeWorkflowExecutionResponse:
-    return describe_run(HotRun(execution, NAMESPACE), Breakers())
+def described(execution: Execution, now: int) -> DescribeWorkflowExecutionResponse:
+    return describe_run(HotRun(execution, NAMESPACE), now, Breakers())
 
 
 def read(driver: Driver) -> importing.Imported:
-    return importing.read(driver.live.key, driver.history(), described(driver.live), driver.around.limits)
+    return importing.read(
+        driver.live.key, driver.history(), described(driver.live, driver.now), driver.around.limits
+    )
 
 
 def comparable(execution: Execution) -> Execution:
@@ -37,6 +39,12 @@ def comparable(execution: Execution) -> Execution:
     volatile = found.volatile
     volatile.sticky = Sticky()
     volatile.last_workflow_task_failure = b""
+    volatile.problems = None  # how often in a row is not told
+    version = volatile.version_progress or VersionProgress()
+    # Of what its workers were told is not told; a closed run moves nowhere.
+    volatile.version_progress = VersionProgress(version.transition, version.revision if found.running else 0)
+    if not found.running:
+        volatile.version_progress.transition = None
     volatile.ended_by_reset, volatile.reset_request_id = False, ""
     volatile.rejected_updates, volatile.settled_updates = [], 0
     if not found.running:
@@ -44,7 +52,7 @@ def comparable(execution: Execution) -> Execution:
         found.admitted_updates = {}  # nobody will answer them
     task = volatile.workflow_task
     task.sticky, task.sticky_timeout, task.stamp = False, 0, 0
-    if task.unwritten and task.scheduled_event_id < found.next_event_id:
+    if task.unwritten and 0 < task.scheduled_event_id < found.next_event_id:
         task.scheduled_event_id = 1  # some event came since: which one makes no difference
     if not task.scheduled_event_id:
         task.attempt = 1
@@ -52,7 +60,9 @@ def comparable(execution: Execution) -> Execution:
     for operation in found.nexus_operations.values():
         operation.progress = NexusProgress()  # of closed runs only: nobody calls for them any more
         operation.closing = False
+    found.progress_size = 0  # a build id and options that are as scheduled count there
     for pending in found.activities.values():
+        pending.progress_size = 0
         if not found.running:
             activity.restore(pending, ActivityProgress(scheduled_time=pending.scheduled_time))
             pending.closing = False
@@ -67,6 +77,8 @@ def comparable(execution: Execution) -> Execution:
             progress.backing_off = False
         if progress.pause is not None:
             progress.pause.request_id = ""
+            progress.backing_off = False  # it is offered when it is unpaused, whenever it was to be
+            progress.scheduled_time = 0
     return found
 
 
