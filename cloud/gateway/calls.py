@@ -1,11 +1,15 @@
-"""What a transport tells the gateway of one call, beside its method and request."""
+"""The words that every transport shares with the gateway: what it tells of a call, whom it asks, what its TLS needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from google.protobuf.message import Message
 
 from cloud.gateway.method_table import ListenerKind
+from cloud.rpc import Method
 
 CREDENTIAL_HEADERS = frozenset({"authorization", "authorization-extras", "cookie", "proxy-authorization"})
 """Headers that never reach an API method, a log or an error."""
@@ -21,7 +25,7 @@ CREDENTIAL_HEADER = "tacit-credential-id"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallParts:
-    """One call as it came in.
+    """What a transport tells of one call as it came in, beside its method and request.
 
     `metadata` is lower-cased, without CREDENTIAL_HEADERS and without headers of TRUSTED_HEADER_PREFIX.
     `deadline_s` is a reading of the event loop's clock, None for no deadline.
@@ -36,3 +40,27 @@ class CallParts:
     authorization: str | None = field(default=None, repr=False)
     leaf_pem: bytes | None = field(default=None, repr=False)
     intermediates_pem: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+class GatewayLike(Protocol):
+    """What a transport asks of the gateway."""
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """All methods by path."""
+
+    async def call(self, method: Method, request: Message, parts: CallParts) -> Message:
+        """Answer one call, or raise RpcError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsMaterial:
+    """What a TLS handshake needs. `version` differs whenever anything else does.
+
+    `client_roots_pem` is None where clients show no certificate.
+    """
+
+    version: object
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+    client_roots_pem: bytes | None

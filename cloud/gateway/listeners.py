@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from cloud.gateway.calls import GatewayLike, TlsMaterial
 from cloud.gateway.http_calls import HttpHandler
 from cloud.gateway.method_table import ListenerKind
 from cloud.gateway.server_certificate import CertificateSource, nobody_ca_pem
-from cloud.gateway.transport.grpc_aio import GatewayLike, GrpcServer, PortUnavailable, TlsMaterial
+from cloud.gateway.transport.grpc_aio import GrpcServer, PortUnavailable
 from cloud.gateway.transport.http_server import HttpServer
 
 

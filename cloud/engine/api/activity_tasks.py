@@ -31,7 +31,7 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.api.standalone_tasks import StandaloneTasks, final_failure
 from cloud.engine.api.versioned_workers import VersionedWorkers
-from cloud.engine.core import activity, priority
+from cloud.engine.core import activity, activity_ends, priority
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import NoSuchTask, RunClosed
 from cloud.engine.core.state import Activity
@@ -39,15 +39,11 @@ from cloud.engine.core.turn import Turn
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.hot_activity import HotActivity
-from cloud.engine.runtime.matching import (
-    STANDALONE,
-    Matching,
-    StartedActivity,
-    StartedStandaloneActivity,
-)
+from cloud.engine.runtime.matching import Matching
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.started_tasks import STANDALONE, StartedActivity, StartedStandaloneActivity
 from cloud.engine.runtime.tokens import ACTIVITY_TASK, ActivityTaskToken
 from cloud.engine.store import rows
 from cloud.rpc import CallContext, InvalidArgument
@@ -258,7 +254,9 @@ class ActivityTasks:
         if request.result.ByteSize() > self._runtime.limits.blob_size_error:
             _give_up(turn, pending, "Complete result exceeds size limit.")
         else:
-            activity.complete(turn, pending, result=_payloads(request, "result"), identity=request.identity)
+            activity_ends.complete(
+                turn, pending, result=_payloads(request, "result"), identity=request.identity
+            )
 
     def _bounded(self, failure: Failure) -> Failure:
         """A failure too large to keep is replaced by one that says so: the attempt failed all the same."""
@@ -386,7 +384,7 @@ def _payloads(request: Message, name: str) -> Payloads | None:
 
 def _give_up(turn: Turn, pending: Activity, message: str) -> None:
     """What a worker sends is too large to keep: the activity fails, and is not tried again."""
-    activity.fail(turn, pending, failure=final_failure(message), identity="")
+    activity_ends.fail(turn, pending, failure=final_failure(message), identity="")
 
 
 def _fail(
@@ -396,7 +394,7 @@ def _fail(
     failure: Failure,
 ) -> None:
     activity.assume_started(turn, pending, request.identity)
-    activity.fail(
+    activity_ends.fail(
         turn,
         pending,
         failure=failure,
@@ -410,4 +408,4 @@ def _cancel(
     pending: Activity,
     request: RespondActivityTaskCanceledRequest | RespondActivityTaskCanceledByIdRequest,
 ) -> None:
-    activity.cancel(turn, pending, details=_payloads(request, "details"), identity=request.identity)
+    activity_ends.cancel(turn, pending, details=_payloads(request, "details"), identity=request.identity)

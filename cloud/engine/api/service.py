@@ -64,6 +64,7 @@ from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.runtime.starting import Starting
+from cloud.engine.runtime.task_starts import TaskStarts
 from cloud.engine.runtime.time_skipping import TimeSkipping
 from cloud.engine.runtime.transfers import Transfers
 from cloud.rpc import CallContext, Handler, Method, Unimplemented, methods_of
@@ -81,7 +82,8 @@ class EngineService:
     def __init__(self, runtime: Runtime, outbound: Outbound | None = None) -> None:
         starting = Starting(runtime)
         standalone = StandaloneActivities(runtime)
-        matching = Matching(runtime, standalone)
+        task_starts = TaskStarts(runtime, standalone)
+        matching = Matching(runtime, standalone, task_starts)
         schedules = Schedules(runtime, starting)
         deployments = Deployments(runtime)
         Transfers(runtime, starting, schedules)
@@ -95,7 +97,7 @@ class EngineService:
         workers = VersionedWorkers(runtime, deployments)
         activity_tasks = ActivityTasks(runtime, matching, workers, StandaloneTasks(runtime, standalone))
         activity_operations = ActivityOperations(runtime)
-        workflow_tasks = WorkflowTasks(runtime, matching, histories, activity_tasks, workers)
+        workflow_tasks = WorkflowTasks(runtime, matching, task_starts, histories, activity_tasks, workers)
         workflows = Workflows(runtime, starting, workflow_tasks)
         updates = WorkflowUpdates(runtime)
         clock = runtime.clock

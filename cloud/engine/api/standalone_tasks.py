@@ -11,10 +11,10 @@ from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import NoSuchTask
 from cloud.engine.core.standalone_state import Phase
 from cloud.engine.runtime.hot_activity import HotActivity
-from cloud.engine.runtime.matching import STANDALONE, StartedStandaloneActivity
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
+from cloud.engine.runtime.started_tasks import STANDALONE, StartedStandaloneActivity
 from cloud.engine.runtime.tokens import ACTIVITY_TASK, ActivityTaskToken
 
 

@@ -40,12 +40,14 @@ from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Sticky
 from cloud.engine.core.versioning import Taker
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.matching import Matching, StartedWorkflowTask
+from cloud.engine.runtime.matching import Matching
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.queries import PendingQuery
 from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.started_tasks import StartedWorkflowTask, as_started
 from cloud.engine.runtime.task_queues import QueueKey
+from cloud.engine.runtime.task_starts import TaskStarts
 from cloud.engine.runtime.tokens import QUERY_TASK, WORKFLOW_TASK, QueryTaskToken, WorkflowTaskToken
 from cloud.engine.store import rows
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, NotFound
@@ -60,12 +62,14 @@ class WorkflowTasks:
         self,
         runtime: Runtime,
         matching: Matching,
+        task_starts: TaskStarts,
         histories: Histories,
         activity_tasks: ActivityTasks,
         workers: VersionedWorkers,
     ) -> None:
         self._runtime = runtime
         self._matching = matching
+        self._task_starts = task_starts
         self._workers = workers
         self._histories = histories
         self._activity_tasks = activity_tasks
@@ -213,7 +217,7 @@ class WorkflowTasks:
             await self._runtime.durable(hot)
             raise InvalidArgument(completion.refusal_message(completed.refusal))
         eager = [
-            self._matching.start_activity(
+            self._task_starts.start_activity(
                 hot, event_id, 0, request.identity, _build_id(request), _eager_taker(hot)
             )
             for event_id in sorted(completed.eager_activities & hot.execution.activities.keys())
@@ -242,7 +246,7 @@ class WorkflowTasks:
 
     def _start(self, hot: HotRun, identity: str, build_id: str, *, as_sticky: bool) -> StartedWorkflowTask:
         task = hot.execution.workflow_task
-        started = self._matching.start_workflow_task(
+        started = self._task_starts.start_workflow_task(
             hot,
             task.scheduled_event_id,
             task.dispatch,
@@ -269,7 +273,7 @@ class WorkflowTasks:
             return None
         if not execution.workflow_task_in_flight or execution.workflow_task.attempt > 1:
             return None
-        return self._matching.as_started(hot)
+        return as_started(hot)
 
     def _answer_queries(self, hot: HotRun, request: RespondWorkflowTaskCompletedRequest) -> None:
         for query in list(hot.queries):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from temporalio.api.activity.v1 import ActivityOptions
 
 from cloud.engine.core import activity as activities
-from cloud.engine.core import attempts, retry
+from cloud.engine.core import activity_deadlines, attempts, retry
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import UpdateVisibility
@@ -201,11 +201,11 @@ def _changed(turn: Turn, pending: Activity) -> None:
     """What becomes due in `pending` may do so at another moment from now on."""
     turn.progress(pending.scheduled_event_id)
     for kind, due in (
-        (kinds.ACTIVITY_DISPATCH, activities.due_dispatch),
-        (kinds.ACTIVITY_SCHEDULE_TO_START, activities.due_schedule_to_start),
-        (kinds.ACTIVITY_SCHEDULE_TO_CLOSE, activities.due_schedule_to_close),
-        (kinds.ACTIVITY_START_TO_CLOSE, activities.due_start_to_close),
-        (kinds.ACTIVITY_HEARTBEAT, activities.due_heartbeat),
+        (kinds.ACTIVITY_DISPATCH, activity_deadlines.due_dispatch),
+        (kinds.ACTIVITY_SCHEDULE_TO_START, activity_deadlines.due_schedule_to_start),
+        (kinds.ACTIVITY_SCHEDULE_TO_CLOSE, activity_deadlines.due_schedule_to_close),
+        (kinds.ACTIVITY_START_TO_CLOSE, activity_deadlines.due_start_to_close),
+        (kinds.ACTIVITY_HEARTBEAT, activity_deadlines.due_heartbeat),
     ):
         push(
             turn.execution, kind, pending.scheduled_event_id, due(turn.execution, pending.scheduled_event_id)

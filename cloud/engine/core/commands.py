@@ -31,6 +31,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 
 from cloud.engine.core import (
     activity,
+    activity_ends,
     child,
     close,
     external,
@@ -147,7 +148,7 @@ def _cancel_activity(turn: Turn, command: Command, outcome: Outcome, eager: Eage
     pending = turn.execution.activities.get(scheduled_event_id)
     if pending is None or pending.cancel_requested_event_id or pending.closing:
         return
-    if activity.request_cancel(turn, pending, outcome.completed_event_id):
+    if activity_ends.request_cancel(turn, pending, outcome.completed_event_id):
         outcome.needs_task = True
 
 

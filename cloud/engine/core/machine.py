@@ -13,6 +13,8 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from cloud.engine.core import (
     activity,
+    activity_deadlines,
+    activity_ends,
     callback,
     cancellation,
     child,
@@ -99,11 +101,11 @@ DUE: Mapping[int, DueOf] = {
     kinds.WORKFLOW_TASK_SCHEDULE_TO_START: workflow_task.due_schedule_to_start,
     kinds.WORKFLOW_TASK_START_TO_CLOSE: workflow_task.due_start_to_close,
     kinds.TIMER: timer.due,
-    kinds.ACTIVITY_DISPATCH: activity.due_dispatch,
-    kinds.ACTIVITY_SCHEDULE_TO_START: activity.due_schedule_to_start,
-    kinds.ACTIVITY_SCHEDULE_TO_CLOSE: activity.due_schedule_to_close,
-    kinds.ACTIVITY_START_TO_CLOSE: activity.due_start_to_close,
-    kinds.ACTIVITY_HEARTBEAT: activity.due_heartbeat,
+    kinds.ACTIVITY_DISPATCH: activity_deadlines.due_dispatch,
+    kinds.ACTIVITY_SCHEDULE_TO_START: activity_deadlines.due_schedule_to_start,
+    kinds.ACTIVITY_SCHEDULE_TO_CLOSE: activity_deadlines.due_schedule_to_close,
+    kinds.ACTIVITY_START_TO_CLOSE: activity_deadlines.due_start_to_close,
+    kinds.ACTIVITY_HEARTBEAT: activity_deadlines.due_heartbeat,
     kinds.NEXUS_DISPATCH: nexus_operation.due_dispatch,
     kinds.NEXUS_CANCEL_DISPATCH: nexus_operation.due_cancel_dispatch,
     kinds.NEXUS_SCHEDULE_TO_START: nexus_operation.due_schedule_to_start,
@@ -120,16 +122,16 @@ _FIRE: Mapping[int, Callable[[Turn, int | str], None]] = {
     kinds.WORKFLOW_TASK_START_TO_CLOSE: lambda turn, _: workflow_task.time_out_started(turn),
     kinds.TIMER: timer.fire,
     kinds.ACTIVITY_DISPATCH: activity.dispatch_due,
-    kinds.ACTIVITY_SCHEDULE_TO_START: lambda turn, key: activity.time_out(
+    kinds.ACTIVITY_SCHEDULE_TO_START: lambda turn, key: activity_ends.time_out(
         turn, key, _T.TIMEOUT_TYPE_SCHEDULE_TO_START
     ),
-    kinds.ACTIVITY_SCHEDULE_TO_CLOSE: lambda turn, key: activity.time_out(
+    kinds.ACTIVITY_SCHEDULE_TO_CLOSE: lambda turn, key: activity_ends.time_out(
         turn, key, _T.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
     ),
-    kinds.ACTIVITY_START_TO_CLOSE: lambda turn, key: activity.time_out(
+    kinds.ACTIVITY_START_TO_CLOSE: lambda turn, key: activity_ends.time_out(
         turn, key, _T.TIMEOUT_TYPE_START_TO_CLOSE
     ),
-    kinds.ACTIVITY_HEARTBEAT: lambda turn, key: activity.time_out(turn, key, _T.TIMEOUT_TYPE_HEARTBEAT),
+    kinds.ACTIVITY_HEARTBEAT: lambda turn, key: activity_ends.time_out(turn, key, _T.TIMEOUT_TYPE_HEARTBEAT),
     kinds.NEXUS_DISPATCH: nexus_operation.dispatch_due,
     kinds.NEXUS_CANCEL_DISPATCH: nexus_operation.cancel_dispatch_due,
     kinds.NEXUS_SCHEDULE_TO_START: lambda turn, key: nexus_operation.time_out(

@@ -1,103 +1,36 @@
-"""Tasks to workers and back: dispatch, polls, and what a worker gets with its task."""
+"""Tasks to workers: dispatch, and polls."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import structlog
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.protocol.v1 import Message as ProtocolMessage
-from temporalio.api.query.v1 import WorkflowQuery
 
-from cloud.engine.core import (
-    activity,
-    activity_rules,
-    priority,
-    standalone_activity,
-    versioning,
-    workflow_task,
-)
+from cloud.engine.core import activity, versioning, workflow_task
 from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
 from cloud.engine.core.errors import NoSuchTask
-from cloud.engine.core.state import Activity, Execution
-from cloud.engine.core.versioning import Taker
-from cloud.engine.core.versions import deployment_of
 from cloud.engine.runtime.commits import HeldUp, Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import Namespace
+from cloud.engine.runtime.placing import leads_to, place_of, rank_of, stays_sticky
 from cloud.engine.runtime.queries import PendingQuery
 from cloud.engine.runtime.routes import Placement
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
+from cloud.engine.runtime.started_tasks import STANDALONE, Given, StartedStandaloneActivity
 from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueue
+from cloud.engine.runtime.task_starts import TaskStarts
 from cloud.engine.store.database import StoreUnavailable
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, TaskRow
 
 log = structlog.get_logger(__name__)
 
 UNFLUSHED_RETRY_S = 0.05
-
-
-@dataclass(slots=True)
-class StartedWorkflowTask:
-    """A workflow task that a worker was given, as it was at that moment. Times are ns.
-
-    `tail` holds the events from `previous_started_event_id` on if memory had them, for a sticky worker; `suffix` the events of a
-    transient attempt.
-    """
-
-    hot: HotRun
-    scheduled_event_id: int
-    started_event_id: int
-    attempt: int
-    scheduled_time: int
-    started_time: int
-    sticky: bool
-    previous_started_event_id: int
-    last_event_id: int
-    tail: list[HistoryEvent] | None
-    suffix: list[HistoryEvent]
-    messages: list[ProtocolMessage] = field(default_factory=list)
-    queries: dict[str, WorkflowQuery] = field(default_factory=dict)
-    backlog: int = 0
-    scaling: int = 0  # by how many its worker had better change the number of its polls
-
-
-@dataclass(slots=True)
-class StartedActivity:
-    """An activity attempt that a worker was given."""
-
-    hot: HotRun
-    activity: Activity
-    attempt: int
-    started_time: int
-    scheduled_time: int
-    heartbeat_details: bytes
-    scaling: int = 0  # by how many its worker had better change the number of its polls
-
-
-@dataclass(slots=True)
-class StartedStandaloneActivity:
-    """An attempt of a standalone activity that a worker was given."""
-
-    hot: HotActivity
-    attempt: int
-    started_time: int
-    scheduled_time: int
-    heartbeat_details: bytes
-    scaling: int = 0  # by how many its worker had better change the number of its polls
-
-
-Given = StartedWorkflowTask | StartedActivity | StartedStandaloneActivity | PendingQuery
-
-STANDALONE = 0
-"""In the place of an event's id in the task of a standalone activity: no event has it."""
 
 
 class _Poll(NamedTuple):
@@ -114,9 +47,10 @@ class _Poll(NamedTuple):
 class Matching:
     """Offers what the core dispatches, and answers polls."""
 
-    def __init__(self, runtime: Runtime, standalone: StandaloneActivities) -> None:
+    def __init__(self, runtime: Runtime, standalone: StandaloneActivities, starts: TaskStarts) -> None:
         self._runtime = runtime
         self._standalone = standalone
+        self._starts = starts
         standalone.offer = self._offer_standalone
         runtime.carry_out_with(DispatchWorkflowTask, self._dispatch_workflow_task)
         runtime.carry_out_with(DispatchActivity, self._dispatch_activity)
@@ -140,7 +74,7 @@ class Matching:
             effect.scheduled_event_id,
             effect.dispatch,
             place._replace(lane="", version="") if effect.sticky else place,
-            lambda poller: self.start_workflow_task(
+            lambda poller: self._starts.start_workflow_task(
                 hot,
                 effect.scheduled_event_id,
                 effect.dispatch,
@@ -159,7 +93,7 @@ class Matching:
             effect.scheduled_event_id,
             effect.stamp,
             place,
-            lambda poller: self._start_offered_activity(
+            lambda poller: self._starts.start_offered_activity(
                 hot,
                 effect.scheduled_event_id,
                 effect.stamp,
@@ -179,7 +113,7 @@ class Matching:
             STANDALONE,
             stamp,
             self._runtime.routes.place_standalone(key.namespace_id, hot.activity_id, key.name),
-            lambda poller: self.start_standalone(hot, stamp, poller.identity, poller.build_id),
+            lambda poller: self._starts.start_standalone(hot, stamp, poller.identity, poller.build_id),
         )
 
     def _offer(
@@ -195,7 +129,7 @@ class Matching:
         queues = self._runtime.queues
         queue = queues.get(key._replace(version=place.lane) if place.lane else key)
         waiting = queue if place.version == place.lane else queues.get(key._replace(version=place.version))
-        rank = _rank(hot, key.kind, scheduled_event_id)
+        rank = rank_of(hot, key.kind, scheduled_event_id)
         poller = None if queue.has_backlog else waiting.next_poller()
         if poller is not None and queue.limited and not queues.may_go(queue, rank):
             waiting.pollers.appendleft(poller)  # it waits with the task for the limit
@@ -231,179 +165,6 @@ class Matching:
             queue.may_have_strays |= versioning.effective_behavior(hot.execution) == versioning.PINNED
         self._runtime.commits.touch().tasks[row.task_id] = row
         queues.put(queue, row, waiting)
-
-    # --- starting ---
-
-    def start_workflow_task(
-        self,
-        hot: HotRun,
-        scheduled_event_id: int,
-        dispatch: int,
-        identity: str,
-        build_id: str,
-        taker: Taker,
-    ) -> StartedWorkflowTask:
-        """Give a workflow task to a worker.
-
-        Raises:
-            NoSuchTask: it is stale.
-        """
-        execution = hot.execution
-        sticky = execution.workflow_task.sticky
-        with self._runtime.transition(hot) as turn:
-            workflow_task.start(
-                turn,
-                scheduled_event_id=scheduled_event_id,
-                dispatch=dispatch,
-                request_id=self._runtime.ids.request_id(),
-                identity=identity,
-                build_id=build_id,
-                taker=taker,
-            )
-        started = self.as_started(hot, sticky=sticky)
-        if hot.updates:
-            # Who replays from the beginning has forgotten what an earlier task brought.
-            again = not sticky or started.attempt > 1
-            started.messages = hot.updates.messages(started.started_event_id, again=again)
-        for query in hot.queries:
-            started.queries[query.query_id] = query.query
-            query.taken.set()
-        return started
-
-    @staticmethod
-    def as_started(hot: HotRun, *, sticky: bool = False) -> StartedWorkflowTask:
-        """The workflow task in flight, as its worker is to see it."""
-        execution = hot.execution
-        task = execution.workflow_task
-        suffix = workflow_task.unwritten_events(execution)
-        last_event_id = execution.next_event_id - 1
-        first = execution.previous_started_event_id + 1 if sticky else 1
-        return StartedWorkflowTask(
-            hot=hot,
-            scheduled_event_id=task.scheduled_event_id,
-            started_event_id=task.started_event_id,
-            attempt=task.attempt,
-            scheduled_time=task.scheduled_time,
-            started_time=task.started_time,
-            sticky=sticky,
-            previous_started_event_id=execution.previous_started_event_id,
-            last_event_id=last_event_id,
-            tail=hot.tail_from(first, last_event_id),
-            suffix=suffix,
-        )
-
-    def _start_offered_activity(
-        self,
-        hot: HotRun,
-        scheduled_event_id: int,
-        stamp: int,
-        identity: str,
-        build_id: str,
-        taker: Taker,
-    ) -> StartedActivity:
-        """Give an activity attempt to the worker that takes it, unless the namespace's rules pause it.
-
-        Raises:
-            NoSuchTask: it is stale, or paused.
-        """
-        runtime = self._runtime
-        pending = hot.execution.activities.get(scheduled_event_id)
-        if runtime.around(hot.namespace).activity_rules and pending is not None:
-            waits = hot.execution.running and activity.waits(pending)
-            if waits and pending.progress.stamp == stamp:
-                with runtime.transition(hot) as turn:
-                    paused = activity_rules.apply(turn, pending)
-                if paused:
-                    raise NoSuchTask("a workflow rule paused the activity")
-        return self.start_activity(hot, scheduled_event_id, stamp, identity, build_id, taker)
-
-    def start_activity(
-        self,
-        hot: HotRun,
-        scheduled_event_id: int,
-        stamp: int,
-        identity: str,
-        build_id: str,
-        taker: Taker,
-    ) -> StartedActivity:
-        """Give an activity attempt to a worker.
-
-        Raises:
-            NoSuchTask: it is stale, or the run moves to the worker's version first.
-        """
-        if taker.version != versioning.effective_version(hot.execution):
-            self._move_first(hot, scheduled_event_id, stamp, taker)
-        with self._runtime.transition(hot) as turn:
-            pending = activity.start(
-                turn,
-                scheduled_event_id=scheduled_event_id,
-                stamp=stamp,
-                request_id=self._runtime.ids.request_id(),
-                identity=identity,
-                build_id=build_id,
-                version=taker.version,
-            )
-        progress = pending.progress
-        return StartedActivity(
-            hot=hot,
-            activity=pending,
-            attempt=progress.attempt,
-            started_time=progress.started_time,
-            scheduled_time=progress.scheduled_time,
-            heartbeat_details=progress.heartbeat_details,
-        )
-
-    def _move_first(self, hot: HotRun, scheduled_event_id: int, stamp: int, taker: Taker) -> None:
-        """A worker of another version than the run's asks for an activity of it: where the run's own queue leads to that version
-        too, the run moves there first, and its activities are offered anew once it has.
-
-        Raises:
-            NoSuchTask: it does.
-        """
-        execution = hot.execution
-        if versioning.effective_behavior(execution) == versioning.PINNED:
-            return
-        if versioning.transition_of(execution) is not None:
-            return
-        place = self._runtime.routes.place_workflow_task(execution)
-        newer = (
-            deployment_of(taker.version) == deployment_of(place.version) and taker.revision > place.revision
-        )
-        if taker.version != place.version and not newer:
-            return  # an activity on a queue of its own
-        with self._runtime.transition(hot) as turn:
-            activity.require_waiting(execution, scheduled_event_id, stamp)
-            versioning.begin_transition(turn, taker.version, taker.revision)
-            if not execution.has_pending_workflow_task:
-                workflow_task.schedule(turn)
-            elif not execution.workflow_task_in_flight:
-                workflow_task.leave_sticky(turn)
-        raise NoSuchTask("the workflow moves to the worker's version first")
-
-    def start_standalone(
-        self, hot: HotActivity, stamp: int, identity: str, build_id: str
-    ) -> StartedStandaloneActivity:
-        """Give an attempt of a standalone activity to a worker.
-
-        Raises:
-            NoSuchTask: it is stale.
-        """
-        with self._standalone.step(hot) as step:
-            standalone_activity.start(
-                step,
-                stamp=stamp,
-                request_id=self._runtime.ids.request_id(),
-                identity=identity,
-                build_id=build_id,
-            )
-        progress = hot.activity.state.progress
-        return StartedStandaloneActivity(
-            hot=hot,
-            attempt=progress.attempt,
-            started_time=progress.started_time,
-            scheduled_time=progress.scheduled_time,
-            heartbeat_details=progress.heartbeat_details,
-        )
 
     # --- polls ---
 
@@ -466,14 +227,6 @@ class Matching:
                 return query
         return None
 
-    def _leads_to(self, common: TaskQueue, version: str) -> bool:
-        """Whether workers of `version` may have tasks in the common lane."""
-        key = common.key
-        if key.kind == ACTIVITY_TASK and common.may_have_strays:
-            return True
-        route = self._runtime.routes.of_queue(key.namespace_id, key.name, key.kind)
-        return not version if route is None else route.leads_to(version)
-
     async def _next_row(self, poll: _Poll) -> tuple[TaskQueue, TaskRow] | None:
         """A stored task that may be for a poll, and the lane that it was taken from."""
         queues, common = self._runtime.queues, poll.common
@@ -483,7 +236,7 @@ class Matching:
                 return poll.queue, row
         if poll.sticky:
             row = await queues.next_stored(common)
-        elif self._leads_to(common, poll.version):
+        elif leads_to(self._runtime.routes, common, poll.version):
             row = await queues.next_stored_for(common, poll.version)
             if row is None and not common.has_backlog and not common.aside:
                 common.may_have_strays = False
@@ -515,7 +268,7 @@ class Matching:
                 # Its row stays in the store; the tasks behind it do not wait for a run that can't be rebuilt.
                 log.exception("run_can_not_be_loaded", run_id=row.run_id)
                 continue
-            place = self._place(hot, row)
+            place = place_of(runtime.routes, hot, row)
             taker = place.taken_by(poll.version)
             try:
                 if isinstance(hot, HotActivity):
@@ -529,13 +282,13 @@ class Matching:
                     continue
                 given: Given
                 if isinstance(hot, HotActivity):
-                    given = self.start_standalone(hot, row.stamp, identity, build_id)
+                    given = self._starts.start_standalone(hot, row.stamp, identity, build_id)
                 elif queue.key.kind == WORKFLOW_TASK:
-                    given = self.start_workflow_task(
+                    given = self._starts.start_workflow_task(
                         hot, row.scheduled_event_id, row.stamp, identity, build_id, taker
                     )
                 else:
-                    given = self._start_offered_activity(
+                    given = self._starts.start_offered_activity(
                         hot, row.scheduled_event_id, row.stamp, identity, build_id, taker
                     )
             except NoSuchTask:
@@ -551,16 +304,6 @@ class Matching:
                 continue
             runtime.commits.touch().finish_task(row.task_id)
             return given
-
-    def _place(self, hot: HotRun | HotActivity, row: TaskRow) -> Placement:
-        """Whom a stored task is for now. One on a sticky queue is for whoever polls that."""
-        routes = self._runtime.routes
-        if isinstance(hot, HotActivity):
-            return routes.place_standalone(row.namespace_id, hot.activity_id, row.queue)
-        execution = hot.execution
-        if row.kind == ACTIVITY_TASK:
-            return routes.place_activity(execution, row.queue)
-        return routes.place_workflow_task(execution)
 
     def _pass_on(
         self, queue: TaskQueue, hot: HotRun, row: TaskRow, place: Placement, *, sticky: bool
@@ -592,7 +335,7 @@ class Matching:
             return None
         if (
             common.has_work_for(poll.version)
-            and (poll.sticky or self._leads_to(common, poll.version))
+            and (poll.sticky or leads_to(self._runtime.routes, common, poll.version))
             and not queues.is_held_back(common)
         ):
             return None
@@ -627,25 +370,6 @@ class Matching:
             poller.matched.set_result(query)
 
         self._runtime.queues.offer_query(query, key, give)
-
-
-def _rank(hot: HotRun | HotActivity, kind: int, scheduled_event_id: int) -> priority.Rank:
-    """The rank of a task that is offered: its activity's, and for what that leaves out its run's."""
-    if isinstance(hot, HotActivity):
-        options = hot.activity.options
-        return priority.rank(options.priority) if options.HasField("priority") else priority.USUAL
-    of_run = hot.execution.options
-    if kind == WORKFLOW_TASK:
-        return priority.rank(of_run.priority) if of_run.HasField("priority") else priority.USUAL
-    pending = hot.execution.activities.get(scheduled_event_id)
-    if pending is None or not (of_run.HasField("priority") or pending.options.HasField("priority")):
-        return priority.USUAL
-    return priority.rank(priority.merged(of_run.priority, pending.options.priority))
-
-
-def stays_sticky(execution: Execution, place: Placement) -> bool:
-    """Whether a run's next task may go to the worker that has it in its cache: the routing leads to no other version."""
-    return place.version in ("", versioning.effective_version(execution))
 
 
 def _give_up(matched: asyncio.Future[Any]) -> None:

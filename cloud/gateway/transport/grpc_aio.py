@@ -18,8 +18,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -28,7 +27,7 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cloud.gateway.calls import CREDENTIAL_HEADERS, TRUSTED_HEADER_PREFIX, CallParts
+from cloud.gateway.calls import CREDENTIAL_HEADERS, TRUSTED_HEADER_PREFIX, CallParts, GatewayLike, TlsMaterial
 from cloud.gateway.limits import MESSAGE_BYTES_MAX, POLLS_MAX, message_too_large
 from cloud.gateway.method_table import ListenerKind
 from cloud.rpc import InvalidArgument, Method, RpcError
@@ -75,32 +74,8 @@ _OPTIONS = (
 _MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsMaterial:
-    """What a TLS handshake needs. `version` differs whenever anything else does.
-
-    `client_roots_pem` is None where clients show no certificate.
-    """
-
-    version: object
-    chain_pem: bytes
-    key_pem: bytes = field(repr=False)
-    client_roots_pem: bytes | None
-
-
 class PortUnavailable(Exception):
     """The transport could not bind its address."""
-
-
-class GatewayLike(Protocol):
-    """What the transport asks of the gateway."""
-
-    @property
-    def methods(self) -> Mapping[str, Method]:
-        """All methods by path."""
-
-    async def call(self, method: Method, request: Message, parts: CallParts) -> Message:
-        """Answer one call, or raise RpcError."""
 
 
 class GrpcServer:

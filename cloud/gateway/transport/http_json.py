@@ -19,10 +19,9 @@ import structlog
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 
-from cloud.gateway.calls import CallParts
+from cloud.gateway.calls import CallParts, GatewayLike
 from cloud.gateway.http_calls import HttpCall, HttpReply
 from cloud.gateway.limits import MESSAGE_BYTES_MAX, message_too_large
-from cloud.gateway.transport.grpc_aio import GatewayLike
 from cloud.gateway.transport.http_fields import set_query, set_variable
 from cloud.gateway.transport.http_routes import Found, Routes
 from cloud.gateway.transport.json_messages import NotThisMessage, parse, render

@@ -29,6 +29,7 @@ from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedReques
 
 from cloud.engine.core import (
     activity,
+    activity_ends,
     activity_operations,
     cancellation,
     child,
@@ -571,11 +572,11 @@ class RandomWalk:
             return
         change: Callable[[Turn, activity.Activity], None] = chance.choice(
             [
-                lambda turn, a: activity.complete(turn, a, result=payloads("r"), identity="w"),
+                lambda turn, a: activity_ends.complete(turn, a, result=payloads("r"), identity="w"),
                 lambda turn, a: activity.heartbeat(turn, a, payloads("beat")),
-                lambda turn, a: activity.fail(turn, a, failure=Failure(message="no"), identity="w"),
-                lambda turn, a: activity.fail(turn, a, failure=for_good(), identity="w"),
-                lambda turn, a: activity.cancel(turn, a, details=None, identity="w"),
+                lambda turn, a: activity_ends.fail(turn, a, failure=Failure(message="no"), identity="w"),
+                lambda turn, a: activity_ends.fail(turn, a, failure=for_good(), identity="w"),
+                lambda turn, a: activity_ends.cancel(turn, a, details=None, identity="w"),
             ]
         )
         driver.on_activity(event_id, change)

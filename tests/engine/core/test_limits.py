@@ -8,7 +8,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 
-from cloud.engine.core import activity, machine, signal
+from cloud.engine.core import activity, activity_ends, machine, signal
 from cloud.engine.core.failures import shortened
 from cloud.engine.core.limits import KIB, MIB, Limits
 from tests.engine.core import machine_driver as d
@@ -90,7 +90,7 @@ def test_an_activity_that_ended_weighs_nothing() -> None:
     assert driver.live.progress_size > 1000
     driver.on_activity(
         event_id,
-        lambda turn, pending: activity.complete(turn, pending, result=None, identity="worker"),
+        lambda turn, pending: activity_ends.complete(turn, pending, result=None, identity="worker"),
     )
     assert driver.live.size == 0
 
@@ -104,7 +104,7 @@ def test_a_failure_that_is_kept_for_the_next_attempt_is_shortened() -> None:
     failure.cause.message = "below"
     driver.on_activity(
         event_id,
-        lambda turn, pending: activity.fail(turn, pending, failure=failure, identity="worker"),
+        lambda turn, pending: activity_ends.fail(turn, pending, failure=failure, identity="worker"),
     )
     kept = Failure.FromString(driver.live.activities[event_id].progress.last_failure)
     assert kept.ByteSize() < 4 * KIB + 100

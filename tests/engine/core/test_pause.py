@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio.api.failure.v1 import Failure
 
-from cloud.engine.core import activity, machine, pause
+from cloud.engine.core import activity, activity_ends, machine, pause
 from cloud.engine.core.clock import SECOND, duration
 from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
 from tests.engine.core.machine_driver import Driver, schedule_activity
@@ -48,7 +48,8 @@ def test_attempt_that_is_due_meanwhile() -> None:
     (event_id,) = driver.live.activities
     driver.start_activity(event_id)
     driver.on_activity(
-        event_id, lambda turn, held: activity.fail(turn, held, failure=Failure(message="no"), identity="w")
+        event_id,
+        lambda turn, held: activity_ends.fail(turn, held, failure=Failure(message="no"), identity="w"),
     )
     pause_it(driver)
     driver.advance(5 * SECOND)
