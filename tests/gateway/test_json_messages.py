@@ -20,6 +20,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateNamespaceRequest,
 )
 
+from cloud.engine.api.history_imports import IMPORT_HISTORY
 from cloud.gateway import METHOD_TABLE
 from cloud.gateway.transport.http_fields import set_query
 from cloud.gateway.transport.http_routes import Routes, routes_of
@@ -150,6 +151,12 @@ def test_whatever_is_asked_is_read_or_refused(key: str, text: str) -> None:
     except InvalidArgument:
         return
     assert CreateScheduleRequest.FromString(request.SerializeToString()) == request
+
+
+def test_a_method_of_our_own_has_no_path() -> None:
+    """It has no proto that could give it one; the others are served all the same."""
+    assert routes_of(IMPORT_HISTORY) == []
+    Routes([*METHODS, IMPORT_HISTORY])
 
 
 def test_every_path_of_the_protos_finds_its_method() -> None:

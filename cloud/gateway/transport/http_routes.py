@@ -73,6 +73,8 @@ def routes_of(method: Method) -> list[Route]:
         ValueError: an option has a form that is not understood here.
     """
     descriptor = _descriptor(method)
+    if descriptor is None:
+        return []  # one of our own, which has no proto
     rule = descriptor.GetOptions().Extensions[annotations_pb2.http]
     routes = []
     for binding in (rule, *rule.additional_bindings):
@@ -101,8 +103,11 @@ def _route(method: Method, verb: str, path: str, with_body: bool) -> Route:
     return Route(method, verb, tuple(template), tuple(variables), with_body)
 
 
-def _descriptor(method: Method) -> MethodDescriptor:
-    return descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
+def _descriptor(method: Method) -> MethodDescriptor | None:
+    try:
+        return descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
+    except KeyError:
+        return None
 
 
 def _find(node: _Node, segments: tuple[str, ...], at: int, values: tuple[str, ...]) -> Found | None:
