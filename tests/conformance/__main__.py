@@ -15,23 +15,15 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from tests.conformance import switches
 from tests.conformance.coverage import read
 from tests.conformance.outcomes import GOLDEN, Outcomes, all_outcomes, differences, golden
 from tests.conformance.table import Row, markdown, rows, unexplained
 from tests.conformance.test_bad_input import KNOWN
 from tests.processes import BIN, ROOT, tacit_dev, temporal_dev
-from tests.scenarios.conftest import DYNAMIC_CONFIG
 
 PAGE = ROOT / "docs" / "conformance.md"
 RANDOM_REQUESTS = 100_000
-SWITCHED_ON = (
-    "frontend.WorkflowPauseEnabled",
-    "frontend.workflowRulesAPIsEnabled",
-    "nexusoperation.enableStandalone",
-    "frontend.WorkerCommandsEnabled",
-    "frontend.WorkflowTimeSkippingEnabled",
-)
-"""What is off on the real server by default; ours is compared with it switched on."""
 
 
 def main() -> int:
@@ -45,14 +37,10 @@ def main() -> int:
 
 
 def _compare(folder: Path) -> int:
-    values = {**dict.fromkeys(SWITCHED_ON, "true"), **DYNAMIC_CONFIG}
-    switches = [
-        part for name, value in values.items() for part in ("--dynamic-config-value", f"{name}={value}")
-    ]
     problems: list[str] = []
     bad: dict[str, Outcomes] = {}
     for server in (temporal_dev(folder), tacit_dev(folder)):
-        server.command = [*server.command, *switches]
+        server.command = [*server.command, *switches.for_bad_requests()]
         print(f"{server.name}: bad requests", flush=True)
         server.start()
         try:
@@ -64,7 +52,7 @@ def _compare(folder: Path) -> int:
 
     for server in (temporal_dev(folder / "real"), tacit_dev(folder / "ours")):
         server.log.parent.mkdir()
-        server.command = [*server.command, *switches]
+        server.command = [*server.command, *switches.for_scenarios()]
         print(f"{server.name}: scenarios", flush=True)
         server.start()
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance import switches
 from tests.conformance.outcomes import Outcomes, all_outcomes, differences, golden
 from tests.processes import tacit_dev
 
@@ -20,6 +21,7 @@ async def test_bad_requests_end_as_on_the_real_server(tmp_path: Path) -> None:
     file = tomllib.loads(KNOWN.read_text())
     known: dict[str, str] = file["bad_input"]
     server = tacit_dev(tmp_path)
+    server.command = [*server.command, *switches.for_bad_requests()]
     server.start()
     try:
         ours = await all_outcomes(f"127.0.0.1:{server.ports[0]}")

@@ -20,10 +20,12 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
-from cloud.engine.api.activity_operations import CHANGEABLE, ActivityOperations
+from cloud.engine.api.activity_operations import CHANGEABLE, ActivityOperations, check_timeouts
 from cloud.engine.api.field_masks import paths_of
 from cloud.engine.api.standalone_operations import StandaloneOperations
 from cloud.engine.core import retry
+from cloud.engine.core.clock import fit
+from cloud.engine.core.errors import Invalid
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, InvalidArgument
 
@@ -118,6 +120,7 @@ class ActivityExecutionOperations:
         if request.HasField("activity_options"):
             wanted = ActivityOptions()
             wanted.CopyFrom(request.activity_options)
+            check_timeouts(wanted, paths_of(request.update_mask))
             if not wanted.HasField("retry_policy"):  # an empty one: the namespace's own
                 wanted.retry_policy.CopyFrom(retry.with_defaults(None, self._runtime.limits))
             older.activity_options.CopyFrom(wanted)
@@ -133,8 +136,17 @@ class ActivityExecutionOperations:
             raise InvalidArgument("activity ID is required")
         if request.run_id and not checks.is_uuid(request.run_id):
             raise InvalidArgument("invalid run id: must be a valid UUID")
-        for what, value in (("identity", request.identity), ("request ID", request.request_id)):
+        for what, value in (
+            ("activity ID", request.activity_id),
+            ("identity", request.identity),
+            ("request ID", request.request_id),
+        ):
             size = len(value.encode())
             if size > limit:
                 raise InvalidArgument(f"{what} exceeds length limit. Length={size} Limit={limit}")
+        if isinstance(request, UnpauseActivityExecutionRequest | ResetActivityExecutionRequest):
+            try:
+                fit(request.jitter)
+            except Invalid as error:
+                raise InvalidArgument(f"invalid jitter: {error}") from None
         return WorkflowExecution(workflow_id=request.workflow_id, run_id=request.run_id)

@@ -225,11 +225,7 @@ def settle_timeouts(options: ActivityOptions, activity_id: str, activity_type: s
     Raises:
         InvalidArgument: no activity can have them.
     """
-    for name, title in _TIMEOUTS:
-        try:
-            fit(getattr(options, name))
-        except Invalid as error:
-            raise InvalidArgument(f"invalid {title}: {error}") from None
+    check_timeouts(options)
     if not to_ns(options.start_to_close_timeout) and not to_ns(options.schedule_to_close_timeout):
         raise InvalidArgument(
             "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. "
@@ -267,3 +263,14 @@ def _kept(options: ActivityOptions, pending: Activity) -> ActivityOptions:
     del types[:]
     types.extend(pending.scheduled.retry_policy.non_retryable_error_types)
     return kept
+
+
+def check_timeouts(options: ActivityOptions, paths: set[str] | None = None) -> None:
+    """Cap timeouts in place, all or those that `paths` name. Raise InvalidArgument for one that is no duration."""
+    for name, title in _TIMEOUTS:
+        if paths is not None and name not in paths:
+            continue
+        try:
+            fit(getattr(options, name))
+        except Invalid as error:
+            raise InvalidArgument(f"invalid {title}: {error}") from None

@@ -41,7 +41,7 @@ class NexusTaskMethods:
         runtime = self._runtime
         checks.check_poll_time(context)
         namespace = checks.namespace_of(runtime, request.namespace)
-        checks.check_task_queue(request, runtime.limits)
+        checks.check_polled_queue(request, runtime.limits)
         checks.check_length(request.identity, "identity", runtime.limits)
         if request.worker_heartbeat:
             record_heartbeats(runtime, namespace, list(request.worker_heartbeat))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from temporalio.api.errordetails.v1 import NotFoundFailure
 from temporalio.api.worker.v1 import WorkerHeartbeat, WorkerInfo, WorkerListInfo
 from temporalio.api.workflowservice.v1 import (
     CountWorkersRequest,
@@ -58,7 +59,7 @@ class WorkerMethods:
         namespace = checks.namespace_of(self._runtime, request.namespace)
         found = self._runtime.workers.find(namespace.namespace_id, request.worker_instance_key)
         if found is None:
-            raise NotFound(f"Worker {request.worker_instance_key} not found")
+            raise NotFound(f"Worker {request.worker_instance_key} not found", NotFoundFailure())
         return DescribeWorkerResponse(worker_info=WorkerInfo(worker_heartbeat=found.heartbeat))
 
     async def count_workers(self, request: CountWorkersRequest, context: CallContext) -> CountWorkersResponse:
@@ -70,8 +71,6 @@ class WorkerMethods:
     async def list_workers(self, request: ListWorkersRequest, context: CallContext) -> ListWorkersResponse:
         """A page of the workers that a filter finds, by their keys."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        if request.page_size < 0:
-            raise InvalidArgument(f"PageSize can't be negative: {request.page_size}")
         fingerprint = blake2b(
             f"{request.include_system_workers}{request.query}".encode(), digest_size=8
         ).digest()
@@ -79,7 +78,7 @@ class WorkerMethods:
         found = self._matching(namespace, request.query, with_system=request.include_system_workers)
         found.sort(key=_key)
         rest = [known for known in found if after is None or _key(known) > after]
-        page = _page(rest, min(request.page_size or PAGE_WORKERS_MAX, PAGE_WORKERS_MAX))
+        page = _page(rest, min(max(request.page_size, 0) or PAGE_WORKERS_MAX, PAGE_WORKERS_MAX))
         response = ListWorkersResponse(
             workers_info=[WorkerInfo(worker_heartbeat=known.heartbeat) for known in page],
             workers=[_summary(known.heartbeat) for known in page],
@@ -120,16 +119,16 @@ class WorkerMethods:
         self, request: UpdateWorkerConfigRequest, context: CallContext
     ) -> UpdateWorkerConfigResponse:
         """Refused, as the real server does once it has looked at the request."""
-        if self._runtime.dynamic_config.on(WORKER_COMMANDS):
-            if not request.HasField("worker_config"):
-                raise InvalidArgument("WorkerConfig is not set")
-            checks.namespace_of(self._runtime, request.namespace)
+        checks.namespace_of(self._runtime, request.namespace)
+        if self._runtime.dynamic_config.on(WORKER_COMMANDS) and not request.HasField("worker_config"):
+            raise InvalidArgument("WorkerConfig is not set")
         raise Unimplemented("UpdateWorkerConfig command is not enabled.")
 
     async def fetch_worker_config(
         self, request: FetchWorkerConfigRequest, context: CallContext
     ) -> FetchWorkerConfigResponse:
         """Refused, as by the real server."""
+        checks.namespace_of(self._runtime, request.namespace)
         raise Unimplemented("FetchWorkerConfig command is not enabled.")
 
 
