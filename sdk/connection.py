@@ -94,6 +94,7 @@ async def connect(
 
 _CLOSED_UNANSWERED = (
     "connection closed",
+    "broken pipe",
     "close_notify",
     "CertificateRequired",
     "UnknownCA",

@@ -115,7 +115,7 @@ class Maker:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
-        self._seen: dict[str, deque[Any]] = defaultdict(lambda: deque(maxlen=POOL_MAX))
+        self._seen: dict[tuple[str, type], deque[Any]] = defaultdict(lambda: deque(maxlen=POOL_MAX))
 
     def learn(self, message: Message) -> None:
         """Remember the texts and tokens of an answer by the names of their fields."""
@@ -126,7 +126,7 @@ class Maker:
                 for part in value if descriptor.is_repeated else (value,):
                     self.learn(part)
             elif descriptor.type in {_F.TYPE_STRING, _F.TYPE_BYTES} and not descriptor.is_repeated:
-                self._seen[descriptor.name].append(value)
+                self._seen[descriptor.name, type(value)].append(value)
 
     def request(self, name: str) -> Message:
         """A request to the method `name`."""
@@ -157,10 +157,10 @@ class Maker:
         choice = self._random.choice
         return About(
             namespace=NAMESPACE,
-            workflow_id=choice([f"w{self._random.randrange(30)}", *self._seen["workflow_id"]]),
+            workflow_id=choice([f"w{self._random.randrange(30)}", *self._seen["workflow_id", str]]),
             schedule_id=f"s{self._random.randrange(10)}",
-            workflow_token=choice([b"", *self._seen["task_token"]]),
-            activity_token=choice([b"", *self._seen["task_token"]]),
+            workflow_token=choice([b"", *self._seen["task_token", bytes]]),
+            activity_token=choice([b"", *self._seen["task_token", bytes]]),
         )
 
     def _command_of_its_type(self, command: Message) -> None:
@@ -177,6 +177,8 @@ class Maker:
             message.namespace = NAMESPACE  # type: ignore[attr-defined]
         elif name in NAMESPACE_CHANGES and getattr(message, "namespace", "") == NAMESPACE:
             message.namespace = "another"  # type: ignore[attr-defined]
+        if "namespace_id" in fields:  # of one that is to go
+            message.namespace_id = ""  # type: ignore[attr-defined]
         if isinstance(getattr(message, "task_queue", None), TaskQueue) and self._random.random() < 0.9:
             message.task_queue.name = QUEUE  # type: ignore[attr-defined]
 
@@ -238,7 +240,7 @@ class Maker:
         choose = self._random.choice
         match descriptor.type:
             case _F.TYPE_STRING:
-                known = self._seen.get(descriptor.name)
+                known = self._seen.get((descriptor.name, str))
                 if known and self._random.random() < 0.6:
                     return choose(known)
                 return (
@@ -247,7 +249,7 @@ class Maker:
                     else f"{descriptor.name}{self._random.randrange(9)}"
                 )
             case _F.TYPE_BYTES:
-                known = self._seen.get(descriptor.name)
+                known = self._seen.get((descriptor.name, bytes))
                 if known and self._random.random() < 0.7:
                     return choose(known)
                 return self._random.randbytes(self._random.choice((0, 1, 16, TEXT_MAX)))

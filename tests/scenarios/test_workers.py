@@ -73,7 +73,7 @@ async def test_a_worker_is_described(s: Scenario) -> None:
                   worker_info.worker_heartbeat.host_info.process_id=7
                   worker_info.worker_heartbeat.host_info.worker_grouping_key=group
                   worker_info.worker_heartbeat.task_queue=tq
-                  worker_info.worker_heartbeat.deployment_version.deployment_name=ship
+                  worker_info.worker_heartbeat.deployment_version=ship:2.0
                   worker_info.worker_heartbeat.sdk_name=temporal-python
                   worker_info.worker_heartbeat.sdk_version=1.0.0 worker_info.worker_heartbeat.status=RUNNING
         """,
@@ -82,7 +82,7 @@ async def test_a_worker_is_described(s: Scenario) -> None:
     s.expect_message(
         listed,
         """
-            worker_instance_key=a worker_identity=a@host task_queue=tq deployment_version.deployment_name=ship
+            worker_instance_key=a worker_identity=a@host task_queue=tq deployment_version=ship:2.0
                   sdk_name=temporal-python sdk_version=1.0.0 status=RUNNING host_name=host
                   worker_grouping_key=group process_id=7
         """,
