@@ -21,7 +21,11 @@ from cloud.cli.durations import duration
 from cloud.cli.namespace_setup import confirm
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, disable and delete API keys.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Create, list, disable and delete API keys.",
+    epilog="Example: tacit apikey create --name ci --expires-in 90d",
+)
 
 KeyIdArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="As `tacit apikey list` shows it.")]
 

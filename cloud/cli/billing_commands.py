@@ -49,7 +49,9 @@ OUTSIDE_WORKFLOWS = "(no workflow)"
 BAR_COLUMNS = 40
 
 app = typer.Typer(no_args_is_help=True)
-plan_app = typer.Typer(no_args_is_help=True, help="List, show and check price plans.")
+plan_app = typer.Typer(
+    no_args_is_help=True, help="List, show and check price plans.", epilog="Example: tacit plan show business"
+)
 app.add_typer(plan_app, name="plan")
 
 

@@ -16,7 +16,9 @@ from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, not
 from sdk import SdkError, create_ca, issue_client, read_ca, write_pair
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make certificates for workers and clients. Keys stay on this machine."
+    no_args_is_help=True,
+    help="Make certificates for workers and clients. Keys stay on this machine.",
+    epilog="Example: tacit cert show certs/client.pem",
 )
 
 DirectoryOption = Annotated[

@@ -30,7 +30,13 @@ from cloud.cli import history_files
 from cloud.cli.output import Output, OutputOption, emit, fail
 from cloud.engine.api.history_imports import IMPORT_HISTORY, PART_BYTES_MAX, ExportedRun, encode_run
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Export runs of any Temporal server to files, and take them over into `tacit dev`.",
+    epilog="Example: tacit history export order-17 --file order-17.json",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 CALL_TIMEOUT_S = 60.0
 AGREEMENT_ATTEMPTS_MAX = 5

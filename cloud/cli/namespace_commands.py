@@ -39,7 +39,11 @@ from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, not
 from sdk import Profile, load_profile
 from sdk.profile import DEFAULT_PROFILE
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, show, change and delete namespaces.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Create, list, show, change and delete namespaces.",
+    epilog="Example: tacit namespace list",
+)
 
 GUARD_TAG = "tacit.guard"
 _Type = namespace_pb.NamespaceSpec.SearchAttributeType

@@ -74,7 +74,10 @@ def configure_logging(log_format: Output, level: int = logging.INFO) -> None:
     )
 
 
-@app.command(epilog="Example: tacit dev --db tacit.db --search-attribute Customer=Keyword")
+@app.command(
+    epilog="Example: tacit dev --db tacit.db --search-attribute Customer=Keyword "
+    "--dynamic-config-value frontend.WorkflowPauseEnabled=false"
+)
 def dev(
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 7233,
     ip: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",

@@ -500,3 +500,17 @@ async def test_nobody_is_answered_twice(http: aiohttp.ClientSession, cell: EchoC
     for _ in range(3):  # one connection
         assert (await refused(http, "GET", f"{BASE}/workflows/w"))[0] == 404
         assert await asked(http, cell, "POST", f"{BASE}/workflows/w") is not None
+
+
+async def test_who_connects_to_a_broken_listener_is_hung_up() -> None:
+    def broken() -> list[HttpHandler]:
+        raise KeyError("a defect")
+
+    server = http_server.HttpServer(broken, ListenerKind.DEVELOPMENT, hosts=frozenset({"127.0.0.1"}))
+    port = await server.start("127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            with pytest.raises(aiohttp.ClientError):
+                await session.get("/cluster", timeout=aiohttp.ClientTimeout(5))
+    finally:
+        await server.stop(0)

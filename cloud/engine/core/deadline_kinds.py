@@ -1,4 +1,4 @@
-"""What can become due in a run. Each kind is served by the subject that owns it; ``machine.DEADLINES`` pairs them."""
+"""What can become due in a run. Each kind is served by the subject that owns it; ``machine.DUE`` pairs them."""
 
 RUN_TIMEOUT = 1
 EXECUTION_TIMEOUT = 2

@@ -12,7 +12,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of one namespace's executions. Sizes in bytes, times in ns."""
+    """Limits of the executions of a cell. Sizes in bytes, times in ns."""
 
     blob_size_error: int = 2 * MIB
     blob_size_warn: int = 512 * KIB

@@ -91,9 +91,13 @@ class HttpServer:
 
     def _protocol(self) -> asyncio.BaseProtocol:
         if self._web is None:
-            self._web = self._made()
+            try:
+                self._web = self._made()
+            except Exception:
+                _log.exception("http.handlers_broke")  # a defect; whoever connects must not wait for ever
+                return _Closed()
         if len(self._web.connections) >= CONNECTIONS_MAX:
-            return _Full()
+            return _Closed()
         protocol = self._web()
         loop = asyncio.get_running_loop()
         self._silent[protocol] = loop.call_later(HEADERS_S_MAX, self._hang_up, protocol)
@@ -188,7 +192,9 @@ class HttpServer:
         )
 
 
-class _Full(asyncio.Protocol):
+class _Closed(asyncio.Protocol):
+    """A connection that can't be served."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
 
