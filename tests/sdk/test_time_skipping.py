@@ -331,7 +331,9 @@ async def test_a_failed_assert_fails_the_workflow() -> None:
 async def test_the_sdk_starts_it_as_its_test_server() -> None:
     executable = Path(sys.executable).parent / "tacit-test-server"
     async with (
-        await WorkflowEnvironment.start_time_skipping(test_server_existing_path=str(executable)) as env,
+        await WorkflowEnvironment.start_time_skipping(
+            test_server_existing_path=str(executable), test_server_startup_timeout=timedelta(seconds=30)
+        ) as env,
         working(env) as client,
     ):
         assert env.supports_time_skipping
