@@ -11,7 +11,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import codec_bench, growth, idle, layers, machine, one_activity, profiling, report
+from tests.benchmarks import (
+    codec_bench,
+    growth,
+    idle,
+    layers,
+    machine,
+    one_activity,
+    operations,
+    profiling,
+    report,
+)
 from tests.benchmarks.figures import Figure, not_taken
 from tests.benchmarks.run import NotTakenError, Run
 from tests.processes import ROOT
@@ -20,6 +30,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "one-activity": ("One-activity workflows, durable SQLite", one_activity.figures),
     "history": ("The cost of an event as its history grows", growth.history),
     "fan-out": ("The cost of an activity as the fan-out grows", growth.fan_out),
+    "operations": ("Single operations, 20 in flight", operations.figures),
     "layers": ("The price of each layer, 20 in flight", layers.figures),
     "postgres": ("One-activity workflows, Postgres", one_activity.on_postgres),
     "idle-scale": ("A million sleeping workflows", idle.scale),

@@ -23,7 +23,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import TLSConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from tests.benchmarks import idle_load
+from tests.benchmarks import idle_load, operations_load
 from tests.benchmarks.workload import Bursts, FanOut, Listener, OneActivity, Sleeper, Tick, greet
 from tests.processes import cpu_seconds, rss_bytes
 
@@ -249,6 +249,17 @@ async def fan_out(client: Client, spec: Spec) -> dict[str, Any]:
     return {"narrow_cpu_ms": narrow, "wide_cpu_ms": await run(spec.count, 1)}
 
 
+async def operations(client: Client, spec: Spec) -> dict[str, Any]:
+    """One kind of operation in a closed loop."""
+    measured = await operations_load.prepared(
+        client, spec.kind.partition(":")[2], QUEUE, spec.in_flight, spec.seconds
+    )
+    before = _sample(spec.pids).servers
+    count = await measured()
+    used = _sample(spec.pids).servers - before
+    return {"count": count, "server_cpu_ms": used / count * 1000}
+
+
 async def starts(client: Client, spec: Spec) -> dict[str, Any]:
     """Starts on this server and on `spec.other` in turn."""
     other = await connect(spec.other)
@@ -269,15 +280,18 @@ async def _main(spec: Spec) -> None:
         "sleeper": lambda: idle_load.sleeper(client, QUEUE, spec.count),
         "wakers": lambda: idle_load.wakers(client, spec.count, _say_done),
         "starts": lambda: starts(client, spec),
+        "operation": lambda: operations(client, spec),
     }
+    kind = spec.kind.partition(":")[0]
     async with Worker(
         client,
         task_queue=QUEUE,
-        workflows=[OneActivity, Bursts, FanOut, Listener, Sleeper],
+        workflows=[OneActivity, Bursts, FanOut, Listener, Sleeper, *operations_load.WORKFLOWS],
         activities=[greet, tick.tick],
+        nexus_service_handlers=[operations_load.GreeterHandler()] if kind == "operation" else [],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
-        result = await loads[spec.kind]()
+        result = await loads[kind]()
     _say(result=result)
 
 
