@@ -342,7 +342,7 @@ def _read_document(content: bytes, *, source: str, formats: tuple[str, ...]) -> 
 
 def _document_keys(document: Any, *, formats: tuple[str, ...]) -> tuple[str, tuple[Key, ...]]:
     if not isinstance(document, dict) or document.get("format") not in formats:
-        raise KeyRingError(f"it does not hold keys in the format {formats[0]!r}.")
+        raise KeyRingError(f"it does not hold keys in the format {formats[0]!r}. Put back a copy of it.")
     if document.get("version") != VERSION:
         raise KeyRingError(
             f"it has format version {str(document.get('version'))[:20]!r}, this Tacit reads {VERSION}. "

@@ -67,8 +67,9 @@ async def connect(
     try:
         converted = data_converter(options)
     except KeyRingError as error:
+        sentence = str(error)
         # Raised anew, so that a script's traceback ends at its call of this, with one sentence and none of the way.
-        raise KeyRingError(f"Profile {chosen.name!r} can't be used. {error}") from None
+        raise KeyRingError(f"Profile {chosen.name!r} can't be used. {sentence[:1].upper()}{sentence[1:]}") from None
     working_namespace = namespace or chosen.namespace
     try:
         return await Client.connect(
@@ -135,16 +136,28 @@ def _issue_command(profile: Profile, certificate: x509.Certificate, now: datetim
     path = _certificate_path(profile)
     folder = path.parent if path is not None else Path()
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    words = ["tacit", "cert", "issue", "--ca", folder / "ca.pem", "--ca-key", folder / "ca.key"]
+    words: list[str | Path] = ["tacit", "cert", "issue"]
+    if _is_ca_of(folder / "ca.pem", certificate):
+        words += ["--ca", folder / "ca.pem", "--ca-key", folder / "ca.key"]
+    else:
+        words += ["--ca", "CA.pem", "--ca-key", "CA.key"]
     words += [
         "--name",
-        names[0].value if names else "worker",
+        str(names[0].value) if names else "worker",
         "--dir",
         folder,
         "--file",
         f"client-{now:%Y-%m-%d}",
     ]
     return shlex.join(str(word) for word in words)
+
+
+def _is_ca_of(path: Path, certificate: x509.Certificate) -> bool:
+    """Whether the CA in the file `path` is the one that signed `certificate`."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).subject == certificate.issuer
+    except (OSError, ValueError):
+        return False
 
 
 def _what_was_shown(profile: Profile, namespace: str) -> str:

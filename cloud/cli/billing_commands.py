@@ -134,7 +134,9 @@ def usage(
             empty="Nothing was used.",
         )
     if rows:
-        note(f"{actions:,} actions from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
+        note(
+            f"{actions:,} {'action' if actions == 1 else 'actions'} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+        )
 
 
 @app.command(

@@ -101,7 +101,8 @@ class Identities:
         except (NotAuthenticated, NotAllowed):
             raise Unauthenticated(
                 "The API key is not valid: it may be mistyped, expired, disabled or deleted. "
-                "Make a new one with `tacit apikey create`."
+                "Make a new one with `tacit apikey create` and another key that is still valid; "
+                "an admin of the account can give you one."
             ) from None
 
     def _remember(self, key: Hashable, check: Callable[[], Principal]) -> Principal:
