@@ -69,7 +69,9 @@ async def connect(
     except KeyRingError as error:
         sentence = str(error)
         # Raised anew, so that a script's traceback ends at its call of this, with one sentence and none of the way.
-        raise KeyRingError(f"Profile {chosen.name!r} can't be used. {sentence[:1].upper()}{sentence[1:]}") from None
+        raise KeyRingError(
+            f"Profile {chosen.name!r} can't be used. {sentence[:1].upper()}{sentence[1:]}"
+        ) from None
     working_namespace = namespace or chosen.namespace
     try:
         return await Client.connect(
