@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from cloud.engine.core.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,32 @@ DRAINAGE_GRACE = Number(
 )
 DRAINAGE_INTERVAL = Number("matching.wv.VersionDrainageStatusRefreshInterval", 3 * _MINUTE, is_duration=True)
 
+_DEFAULTS = Limits()
+_LIMITS: Mapping[Number, str] = {
+    Number(name, getattr(_DEFAULTS, field)): field
+    for name, field in {
+        "limit.blobSize.error": "blob_size_error",
+        "limit.blobSize.warn": "blob_size_warn",
+        "limit.memoSize.error": "memo_size_error",
+        "limit.maxIDLength": "id_length",
+        "limit.numPendingActivities.error": "pending_activities",
+        "limit.numPendingChildExecutions.error": "pending_children",
+        "limit.numPendingSignals.error": "pending_signals",
+        "limit.numPendingCancelRequests.error": "pending_cancels",
+        "limit.historySize.error": "history_size_error",
+        "limit.historySize.warn": "history_size_warn",
+        "limit.historySize.suggestContinueAsNew": "history_size_suggest",
+        "limit.historyCount.error": "history_count_error",
+        "limit.historyCount.warn": "history_count_warn",
+        "limit.historyCount.suggestContinueAsNew": "history_count_suggest",
+    }.items()
+}
+"""Limits of executions by their field in `Limits`."""
+
 NUMBERS: Mapping[str, Number] = {
-    number.name.lower(): number for number in globals().copy().values() if isinstance(number, Number)
+    number.name.lower(): number
+    for number in (*globals().copy().values(), *_LIMITS)
+    if isinstance(number, Number)
 }
 """By name in lower case."""
 
@@ -84,6 +110,10 @@ class DynamicConfig:
     def of(self, number: Number) -> int:
         """The figure as it is set."""
         return self._numbers.get(number, number.default)
+
+    def limits(self, base: Limits) -> Limits:
+        """`base` with the limits that are set."""
+        return replace(base, **{_LIMITS[n]: value for n, value in self._numbers.items() if n in _LIMITS})
 
     def on(self, switch: Switch) -> bool:
         """Whether the switch is on."""

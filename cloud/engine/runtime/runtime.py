@@ -108,8 +108,8 @@ class Runtime:
         self.database = database
         self.clock = clock
         self.ids = ids
-        self.limits = limits or Limits()
         self.dynamic_config = dynamic_config or DynamicConfig()
+        self.limits = self.dynamic_config.limits(limits or Limits())
         self.namespaces = Namespaces(database, self.limits)
         self.nexus_endpoints = NexusEndpoints(database)
         self.nexus_breakers = Breakers()
