@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from temporalio import activity, workflow
+from temporalio.client import Client
 from temporalio.common import (
     PinnedVersioningOverride,
     VersioningBehavior,
@@ -160,3 +162,36 @@ async def test_the_official_cli(s: Scenario, server: Any) -> None:
     empty = f"{d.name}-empty"
     await cli("create", "--name", empty)
     await cli("delete", "--name", empty)
+
+
+@workflow.defn
+class TellsItsBuild:
+    """Tells which build its newest workflow task was done by."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.query
+    def build(self) -> str:
+        return workflow.info().get_current_build_id()
+
+
+async def test_a_build_without_versioning_is_told_again_to_another_worker(client: Client) -> None:
+    """It is in the history: a worker that replays with another build tells the one that did the task."""
+    queue = f"builds-{uuid.uuid4()}"
+    told = []
+    for build_id in ("1.0", "1.1"):
+        async with Worker(
+            client,
+            task_queue=queue,
+            workflows=[TellsItsBuild],
+            build_id=build_id,
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        ):
+            handle = client.get_workflow_handle_for(TellsItsBuild.run, queue)
+            if build_id == "1.0":
+                handle = await client.start_workflow(TellsItsBuild.run, id=queue, task_queue=queue)
+            told.append(await handle.query(TellsItsBuild.build))
+    assert told == ["1.0", "1.0"]
+    await handle.terminate()

@@ -55,6 +55,8 @@ class System:
                 sdk_metadata=True,
                 count_group_by_execution_status=True,
                 nexus=True,
+                # Workers say by it in which form they name their build: as a stamp, which events keep.
+                build_id_based_versioning=True,
             ),
         )
 

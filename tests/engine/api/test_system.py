@@ -27,6 +27,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "sdk_metadata",
         "count_group_by_execution_status",
         "nexus",
+        "build_id_based_versioning",
     }
 
 
