@@ -139,6 +139,9 @@ def _items(message: Message) -> Iterator[Item]:
                 if entry.type == FieldDescriptor.TYPE_MESSAGE:
                     for part in value.values():
                         yield from _items(part)
+                elif entry.type == FieldDescriptor.TYPE_ENUM:
+                    for number in value.values():
+                        yield _enum_item(entry.enum_type, number)
                 continue
             for part in values:
                 yield from _items(part)
