@@ -641,3 +641,32 @@ async def test_the_first_form_is_refused(s: Scenario) -> None:
             UNIMPLEMENTED: Deployments are deprecated and no longer supported, use Worker Deployments instead
         """,
     )
+
+
+async def test_no_version_of_a_deployment_that_is_not_there(s: Scenario) -> None:
+    """It changes nothing, which is no error."""
+    outcomes: dict[str, str] = {}
+    for label, call in {
+        "current": s.service.set_worker_deployment_current_version(
+            ws.SetWorkerDeploymentCurrentVersionRequest(
+                namespace=s.namespace, deployment_name=f"{s.prefix}-none", allow_no_pollers=True
+            )
+        ),
+        "ramping": s.service.set_worker_deployment_ramping_version(
+            ws.SetWorkerDeploymentRampingVersionRequest(
+                namespace=s.namespace, deployment_name=f"{s.prefix}-neither", allow_no_pollers=True
+            )
+        ),
+    }.items():
+        try:
+            await call
+            outcomes[label] = "OK"
+        except RPCError as refusal:
+            outcomes[label] = error(refusal, s.names)
+    expect(
+        grouped(outcomes),
+        """
+            OK
+              current, ramping
+        """,
+    )

@@ -79,12 +79,19 @@ class DeploymentRouting:
             raise limit_reached(error) from error
         except NoChange:
             before = version
-            token = self._deployments.find(namespace, name).deployment.conflict_token
+            token = self._token_of(namespace, name)
         response.conflict_token = deployment_views.conflict_token(token)
         response.previous_version = rules.shown(before)
         if before:
             response.previous_deployment_version.CopyFrom(message_of(before))  # type: ignore[arg-type]
         return response
+
+    def _token_of(self, namespace: Namespace, name: str) -> int:
+        """The conflict token of a deployment that was to be changed and stays as it is; one that is not there has none."""
+        try:
+            return self._deployments.find(namespace, name).deployment.conflict_token
+        except NoSuchDeployment:
+            return 0
 
     async def set_worker_deployment_ramping_version(
         self, request: SetWorkerDeploymentRampingVersionRequest, context: CallContext
@@ -132,7 +139,7 @@ class DeploymentRouting:
             raise limit_reached(error) from error
         except NoChange:
             before, share = version, percentage
-            token = self._deployments.find(namespace, name).deployment.conflict_token
+            token = self._token_of(namespace, name)
         response.conflict_token = deployment_views.conflict_token(token)
         response.previous_version = rules.shown(before)
         response.previous_percentage = share
