@@ -51,7 +51,6 @@ PATIENCE_SECONDS = 0.15
 """A call that waits longer is given up by its caller."""
 
 AT_ONCE = 8
-PROPER_CODES_MAX = 16
 
 _F = FieldDescriptor
 _TEXTS = (

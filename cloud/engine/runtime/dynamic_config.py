@@ -28,12 +28,10 @@ STANDALONE_ACTIVITIES = Switch("activity.enableStandalone", default=True)
 STANDALONE_ACTIVITY_OPERATOR_COMMANDS = Switch(
     "history.enableStandaloneActivityOperatorCommands", default=True
 )
-STANDALONE_NEXUS_OPERATIONS = Switch("nexusoperation.enableStandalone", default=True)
 WORKER_HEARTBEATS = Switch("frontend.WorkerHeartbeatsEnabled", default=True)
 WORKER_COMMANDS = Switch("frontend.WorkerCommandsEnabled", default=False)
 VERSIONING_DATA_APIS = Switch("frontend.workerVersioningDataAPIs", default=False)
 VERSIONING_RULE_APIS = Switch("frontend.workerVersioningRuleAPIs", default=False)
-VERSIONING_WORKFLOW_APIS = Switch("frontend.workerVersioningWorkflowAPIs", default=False)
 
 SWITCHES: Mapping[str, Switch] = {
     switch.name.lower(): switch for switch in globals().copy().values() if isinstance(switch, Switch)
