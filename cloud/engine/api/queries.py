@@ -93,7 +93,7 @@ class WorkflowQueries:
             if query in hot.queries:
                 hot.queries.remove(query)
         if request.query.query_type != FREE_QUERY:
-            await asyncio.shield(self._runtime.meter(namespace, "query_workflow", hot).durable)
+            self._runtime.meter_query(namespace, hot)
         return _response(result)
 
     async def _ask(self, query: PendingQuery, hot: HotRun, context: CallContext) -> WorkflowQueryResult:

@@ -45,6 +45,10 @@ log = structlog.get_logger(__name__)
 
 FAILED_PAUSE_S = 0.2
 
+LATER_S = 1.0
+LATER_COUNT_MAX = 1_000
+"""How long, and how many of them, counts that nobody waits for may wait for a batch that is written anyway."""
+
 HISTORY_ROW_EVENTS_MAX = 500
 """A row of history is read whole: a long history that comes at once (an import) becomes several."""
 
@@ -155,6 +159,7 @@ class CommitLoop:
         self._on_culprits = on_culprits
         self._on_ended = on_ended
         self._changed = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._ended = False
         self.epoch = 0
@@ -177,6 +182,8 @@ class CommitLoop:
             durable = (self.flushing or self.open).durable
             await asyncio.wait({task, durable}, return_when=asyncio.FIRST_COMPLETED)
         task.cancel()
+        if self._later is not None:
+            self._later.cancel()
         self._ended = True
 
     def touch(self) -> Batch:
@@ -189,6 +196,24 @@ class CommitLoop:
             raise Unflushed("this process writes nothing more; try again")
         self._changed.set()
         return self.open
+
+    def count_later(self, usage: UsageRow) -> None:
+        """Count what nobody waits to see counted: with the next batch, or within LATER_S of one of its own.
+
+        Raises:
+            Unflushed: nothing will be flushed any more.
+        """
+        if self._ended:
+            raise Unflushed("this process writes nothing more; try again")
+        self.open.usage.append(usage)
+        if len(self.open.usage) >= LATER_COUNT_MAX:
+            self._changed.set()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(LATER_S, self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._later = None
+        self._changed.set()
 
     def unflushed_tasks(self, key: tuple[str, str, int, str]) -> list[TaskRow]:
         """Tasks of a queue (namespace id, name, kind, version) that the store does not show yet."""

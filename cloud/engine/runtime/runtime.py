@@ -510,23 +510,25 @@ class Runtime:
             hot.outstanding += 1
         self._dispatchers[type(effect)](hot, effect)
 
-    def meter(self, namespace: Namespace, kind: str, hot: HotRun) -> Batch:
-        """Count usage that comes without a transition (a query)."""
-        batch = self.commits.touch()
+    def meter_query(self, namespace: Namespace, hot: HotRun) -> None:
+        """Count a query. It changed nothing, so its caller does not wait for a write: a crash may lose a second's counts.
+
+        Raises:
+            Unflushed: nothing will be flushed any more.
+        """
         key = hot.execution.key
-        batch.usage.append(
+        self.commits.count_later(
             UsageRow(
                 self.serial(),
                 namespace.namespace_id,
                 self.clock.now(),
-                kind,
+                "query_workflow",
                 1,
                 hot.execution.started.workflow_type.name,
                 key.workflow_id,
                 key.run_id,
             )
         )
-        return batch
 
     def add_run(self, hot: HotRun, request_id: str) -> None:
         """A new run enters memory and becomes the newest of its workflow id; its first transition follows at once.
