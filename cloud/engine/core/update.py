@@ -117,13 +117,11 @@ def read(
     execution = turn.execution
     answers = Answers(sent)
     by_id = {message.id: message for message in messages}
-    states = dict.fromkeys([*sent, *execution.admitted_updates], "Sent")
-    for update in execution.updates.values():
-        states[update.update_id] = "Completed" if update.completed_event_id else "Accepted"
+    states: dict[str, str] = {}  # where the messages read so far lead to
     for message in _in_order(commands, by_id):
         body = _body(turn, message)
         update_id = message.protocol_instance_id
-        state = _state(states, update_id, body)
+        state = states.get(update_id) or _state(execution, sent, update_id, body)
         _check_fields(update_id, body)
         _check_transition(state, update_id, body)
         states[update_id] = "Accepted" if isinstance(body, Acceptance) else "Completed"
@@ -181,10 +179,12 @@ def _check_fields(update_id: str, body: Body) -> None:
         raise BadCommand(_BAD, f"invalid *update.Response: meta.update_id != {update_id}")
 
 
-def _state(states: Mapping[str, str], update_id: str, body: Body) -> str:
-    state = states.get(update_id)
-    if state is not None:
-        return state
+def _state(execution: Execution, sent: Mapping[str, Request], update_id: str, body: Body) -> str:
+    update = execution.updates.get(update_id)
+    if update is not None:
+        return "Completed" if update.completed_event_id else "Accepted"
+    if update_id in sent or update_id in execution.admitted_updates:
+        return "Sent"
     if _request_in(body):
         return "Sent"  # its caller is gone, or the service forgot it: the worker brought it along
     raise BadCommand(

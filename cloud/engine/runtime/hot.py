@@ -57,9 +57,13 @@ class Tail:
         """Events `first` to `last` if all of them are here."""
         if first_event_id > last_event_id:
             return []
-        if not self._events or self._events[0].event_id > first_event_id:
+        events = self._events
+        if not events or events[0].event_id > first_event_id:
             return None
-        return [event for event in self._events if first_event_id <= event.event_id <= last_event_id]
+        start = first_event_id - events[0].event_id  # ids have no gaps
+        return [
+            events[at] for at in range(start, min(start + last_event_id - first_event_id + 1, len(events)))
+        ]
 
 
 @dataclass(slots=True, eq=False)
