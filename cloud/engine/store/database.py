@@ -20,16 +20,18 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from cloud.engine.store.turns import TooManyWaiting, Turns
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
@@ -316,6 +318,8 @@ class PostgresDatabase:
 
     def _pool(self, size: int, **settings: str) -> AsyncEngine:
         """A lane: so many connections, made when they are needed first."""
+        from sqlalchemy.ext.asyncio import create_async_engine  # brings the whole ORM: not for SQLite
+
         return create_async_engine(
             self._url,
             hide_parameters=True,  # a failed statement must not print what tenants store
