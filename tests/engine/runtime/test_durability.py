@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from cloud.engine.runtime.lease import Lease
 from cloud.engine.store.database import Database
@@ -85,3 +86,31 @@ async def test_a_run_that_left_memory_comes_back(database: Database) -> None:
         found.runtime.runs.forget()
         await found.signal("wf", "last")
         assert await found.signals("wf") == [*map(str, range(300)), "last"]
+
+
+@pytest.mark.postgres
+async def test_cut_connections_cost_one_refusal_and_lose_nothing(database: Database) -> None:
+    if database.dialect != "postgresql":
+        pytest.skip("a file has no connections")
+    cut = text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with engine(database) as found:
+        await found.start("wf")
+        kept = []
+        for number in range(3):
+            await found.signal("wf", f"before {number}")
+            await database.list("test", lambda c: c.execute(cut).scalar())
+            refused = 0
+            while True:
+                try:
+                    await found.signal("wf", f"after {number}")
+                    break
+                except Unavailable:
+                    refused += 1
+            assert refused <= 1
+            kept += [f"before {number}", f"after {number}"]
+        assert await found.signals("wf") == kept
+    async with engine(database) as again:
+        assert await again.signals("wf") == kept
