@@ -2,6 +2,7 @@
 
 ``python -m tests.conformance``           all of it: scenarios, bad requests and random ones; writes docs/conformance.md
 ``python -m tests.conformance ADDRESS``   only records what the server at ADDRESS answers to bad requests
+``python -m tests.conformance serve PORT HTTP_PORT``   only runs the real server, to record scenarios beside it
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ RANDOM_REQUESTS = 100_000
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["serve"]:
+        port, http_port = sys.argv[2:]
+        command = [str(BIN / "temporal"), "server", "start-dev", "--headless", "--log-level", "error"]
+        switched = [*switches.for_scenarios(), *switches.for_callbacks(int(http_port))]
+        command += ["--port", port, "--http-port", http_port, *switched]
+        return subprocess.run(command, check=False).returncode
     if len(sys.argv) > 1:
         outcomes = asyncio.run(all_outcomes(sys.argv[1]))
         GOLDEN.write_text(json.dumps(outcomes, indent=1, ensure_ascii=False) + "\n")

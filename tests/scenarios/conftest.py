@@ -33,13 +33,24 @@ from .workers import SEARCH_ATTRIBUTES
 
 START_SECONDS = 20.0
 
+SWITCHED_ON = (
+    "frontend.WorkflowPauseEnabled",
+    "frontend.workflowRulesAPIsEnabled",
+    "nexusoperation.enableStandalone",
+    "frontend.WorkerCommandsEnabled",
+    "frontend.WorkflowTimeSkippingEnabled",
+    "frontend.workerVersioningDataAPIs",
+    "frontend.workerVersioningRuleAPIs",
+    "frontend.workerVersioningWorkflowAPIs",
+)
+"""What is off on the real server by default; ours is compared with it switched on."""
+
 DYNAMIC_CONFIG = {
+    **dict.fromkeys(SWITCHED_ON, "true"),
     "matching.wv.VersionDrainageStatusVisibilityGracePeriod": '"1s"',
     "matching.wv.VersionDrainageStatusRefreshInterval": '"1s"',
     "matching.maxVersionsInDeployment": "3",
     "matching.maxTaskQueuesInDeploymentVersion": "3",
-    "frontend.workerVersioningDataAPIs": "true",
-    "frontend.workerVersioningRuleAPIs": "true",
 }
 """What the server under test is started with, so that limits and waits are within reach of a test."""
 
@@ -124,11 +135,6 @@ async def _prepare(address: str, within: float, process: "subprocess.Popen[bytes
             await client.operator_service.add_search_attributes(
                 AddSearchAttributesRequest(namespace="default", search_attributes=missing)
             )
-
-
-async def prepare(address: str) -> None:
-    """As the server of all scenarios is, for a server of other scenarios' own."""
-    await _prepare(address, START_SECONDS)
 
 
 async def _connected(address: str, within: float, process: "subprocess.Popen[bytes] | None") -> Client:

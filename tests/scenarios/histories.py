@@ -15,6 +15,7 @@ _USUAL: dict[str, dict[str, str]] = {
     "WorkflowExecutionStarted": {
         "attempt": "1",
         "workflow_task_timeout": "10s",
+        "first_workflow_task_backoff": "0s",
         "workflow_id": "wf",
         "workflow_type.name": "demo",
         "task_queue": "tq",
@@ -62,7 +63,13 @@ def event_text(event: HistoryEvent, names: Names) -> str:
     ):
         shown.pop("first_execution_run_id", None)
         shown.pop("original_execution_run_id", None)
+    backoff = shown.get("first_workflow_task_backoff")
+    if shown.get("initiator") == "WORKFLOW" and backoff in {None, "up to 1s"}:
+        # What follows a run of less than a second is held back for the rest of it: by the machine's pace.
+        shown.pop("first_workflow_task_backoff", None)
+        usual.pop("first_workflow_task_backoff", None)
     parts = [f"{key}={value}" for key, value in shown.items() if usual.get(key) != value]
+    parts += [f"{key}=unset" for key, value in usual.items() if value == "0s" and key not in shown]
     if event.HasField("user_metadata"):
         parts += [f"user_metadata.{key}={value}" for key, value in fields(event.user_metadata, names).items()]
     if event.worker_may_ignore:

@@ -28,7 +28,7 @@ VOLATILE = {
 """Fields that differ between two equal runs, or tell of the worker's make."""
 
 BACKOFFS = {"first_workflow_task_backoff", "backoff_start_interval"}
-"""Counted from the moment of the run's end, so they are shown in whole seconds, up to one not at all."""
+"""Counted from the moment of the run's end, so they are shown in whole seconds, rounded up."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -106,8 +106,6 @@ def _walk(message: Message, names: Names, hide: frozenset[str], path: str) -> It
             continue
         if field.name == "identity" and value == IDENTITY:
             continue
-        if isinstance(value, duration_pb2.Duration) and not value.ToNanoseconds():
-            continue  # an unset timeout and one of zero mean the same
         if (
             field.name in {"namespace", "parent_workflow_namespace", "workflow_namespace"}
             and value == names.namespace
@@ -118,9 +116,8 @@ def _walk(message: Message, names: Names, hide: frozenset[str], path: str) -> It
             yield from nested or [(key, "{}")]
             continue
         if field.name in BACKOFFS:
-            whole = math.ceil(value.ToMilliseconds() / 1000)
-            if whole > 1:
-                yield key, f"{whole}s" if whole < 3600 else "long"
+            whole = math.ceil(value.ToNanoseconds() / 1e9)
+            yield key, "up to 1s" if whole == 1 else f"{whole}s" if whole < 3600 else "long"
             continue
         yield key, _text(field, value, names)
 

@@ -12,9 +12,9 @@ async def test_completes(s: Scenario) -> None:
         task,
         """
             workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a input=['in'] attempt=1 start_to_close_timeout=10s
-                  heartbeat_timeout=10s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=100s
+                  activity_type.name=act activity_id=a input=['in'] attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
         """,
     )
     await s.complete_activity(task, "out")
@@ -24,7 +24,8 @@ async def test_completes(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a input=['in'] start_to_close_timeout=10s heartbeat_timeout=10s
+        5 ActivityTaskScheduled activity_id=a input=['in'] schedule_to_close_timeout=0s
+              schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=10s
               workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskCompleted result=['out'] scheduled_event_id=5 started_event_id=6
@@ -60,15 +61,15 @@ async def test_default_options_and_timeouts(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=start schedule_to_close_timeout=50s schedule_to_start_timeout=50s
-              start_to_close_timeout=50s workflow_task_completed_event_id=4
+              start_to_close_timeout=50s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskScheduled activity_id=close schedule_to_close_timeout=20s schedule_to_start_timeout=20s
-              start_to_close_timeout=20s workflow_task_completed_event_id=4
+              start_to_close_timeout=20s heartbeat_timeout=0s workflow_task_completed_event_id=4
         7 ActivityTaskScheduled activity_id=all schedule_to_close_timeout=9s schedule_to_start_timeout=9s
               start_to_close_timeout=9s heartbeat_timeout=9s workflow_task_completed_event_id=4
         8 ActivityTaskScheduled activity_id=retry schedule_to_close_timeout=50s schedule_to_start_timeout=50s
-              start_to_close_timeout=10s workflow_task_completed_event_id=4 retry_policy.initial_interval=2s
-              retry_policy.maximum_interval=200s retry_policy.maximum_attempts=4
-              retry_policy.non_retryable_error_types=[Bad]
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+              retry_policy.initial_interval=2s retry_policy.maximum_interval=200s
+              retry_policy.maximum_attempts=4 retry_policy.non_retryable_error_types=[Bad]
     """)
 
 
@@ -81,14 +82,16 @@ async def test_started_is_written_only_when_it_ends(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
     """)
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
             activity_id=a activity_type.name=act state=STARTED attempt=1 last_worker_identity=tester
-                  activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=100s
         """,
@@ -99,7 +102,8 @@ async def test_started_is_written_only_when_it_ends(s: Scenario) -> None:
         """
             activity_id=a activity_type.name=act state=STARTED heartbeat_details=['beat'] attempt=1
                   last_worker_identity=tester activity_options.task_queue=tq
-                  activity_options.start_to_close_timeout=10s
+                  activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
+                  activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=100s
@@ -114,7 +118,8 @@ async def test_describe_of_a_scheduled_activity(s: Scenario) -> None:
         (await s.describe()).pending_activities[0],
         """
             activity_id=a activity_type.name=act state=SCHEDULED attempt=1 activity_options.task_queue=tq
-                  activity_options.start_to_close_timeout=10s
+                  activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
+                  activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=100s
@@ -132,7 +137,8 @@ async def test_non_retryable_failure(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               failure.application_failure_info.non_retryable=true scheduled_event_id=5 started_event_id=6
@@ -154,7 +160,8 @@ async def test_non_retryable_type(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.non_retryable_error_types=[Boom]
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
@@ -176,7 +183,8 @@ async def test_retries_until_the_attempts_are_used_up(s: Scenario) -> None:
             activity_id=a activity_type.name=act state=SCHEDULED attempt=2 maximum_attempts=2
                   last_failure.message=first last_failure.application_failure_info.type=Boom
                   last_worker_identity=tester current_retry_interval=0.1s activity_options.task_queue=tq
-                  activity_options.start_to_close_timeout=10s
+                  activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
+                  activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=0.1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=10s
@@ -188,9 +196,10 @@ async def test_retries_until_the_attempts_are_used_up(s: Scenario) -> None:
         second,
         """
             workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=10s
-                  retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2
+                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=0.1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
+                  retry_policy.maximum_attempts=2
         """,
     )
     await s.fail_activity(second, c.failure("second"))
@@ -200,7 +209,8 @@ async def test_retries_until_the_attempts_are_used_up(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
               retry_policy.maximum_attempts=2
         6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message=first
@@ -225,7 +235,8 @@ async def test_success_on_the_second_attempt_keeps_the_last_failure(s: Scenario)
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
         6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message=first
               last_failure.application_failure_info.type=Boom
@@ -248,7 +259,8 @@ async def test_next_retry_delay_of_the_failure_is_used(s: Scenario) -> None:
                   last_failure.application_failure_info.type=Boom
                   last_failure.application_failure_info.next_retry_delay=0.1s last_worker_identity=tester
                   current_retry_interval=0.1s activity_options.task_queue=tq
-                  activity_options.start_to_close_timeout=10s
+                  activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
+                  activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=60s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=6000s
@@ -269,8 +281,8 @@ async def test_no_retry_when_the_deadline_would_pass(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=5s schedule_to_start_timeout=5s
-              start_to_close_timeout=5s workflow_task_completed_event_id=4 retry_policy.initial_interval=60s
-              retry_policy.maximum_interval=6000s
+              start_to_close_timeout=5s heartbeat_timeout=0s workflow_task_completed_event_id=4
+              retry_policy.initial_interval=60s retry_policy.maximum_interval=6000s
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskFailed failure.message=first failure.application_failure_info.type=Boom
               scheduled_event_id=5 started_event_id=6 retry_state=TIMEOUT
@@ -293,8 +305,9 @@ async def test_heartbeat_details_reach_the_next_attempt(s: Scenario) -> None:
         """
             workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
                   activity_type.name=act activity_id=a heartbeat_details=['half', 50] attempt=2
-                  start_to_close_timeout=10s retry_policy.initial_interval=0.1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
+                  schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
+                  retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=10s
         """,
     )
     await s.fail_activity(second, last_heartbeat_details=c.payloads("from the failure"))
@@ -317,8 +330,8 @@ async def test_schedule_to_start_timeout(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a schedule_to_start_timeout=1s start_to_close_timeout=10s
-              workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=1s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskTimedOut failure.message="activity ScheduleToStart timeout" failure.source=Server
               failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START scheduled_event_id=5
               retry_state=TIMEOUT
@@ -340,7 +353,7 @@ async def test_schedule_to_close_timeout(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=1s schedule_to_start_timeout=1s
-              start_to_close_timeout=1s workflow_task_completed_event_id=4
+              start_to_close_timeout=1s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskTimedOut failure.message="Not enough time to schedule next retry before activity
               ScheduleToClose timeout, giving up retrying" failure.source=Server
@@ -370,7 +383,7 @@ async def test_schedule_to_close_timeout_before_start(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=1s schedule_to_start_timeout=1s
-              start_to_close_timeout=1s workflow_task_completed_event_id=4
+              start_to_close_timeout=1s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskTimedOut failure.message="activity ScheduleToStart timeout" failure.source=Server
               failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START scheduled_event_id=5
               retry_state=TIMEOUT
@@ -391,7 +404,8 @@ async def test_start_to_close_timeout_without_retry(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=1s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=1s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.maximum_attempts=1
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskTimedOut failure.message="activity StartToClose timeout" failure.source=Server
@@ -429,8 +443,9 @@ async def test_start_to_close_timeout_is_retried(s: Scenario) -> None:
             activity_id=a activity_type.name=act state=STARTED attempt=2 last_failure.message="activity
                   StartToClose timeout" last_failure.source=Server
                   last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE last_worker_identity=tester
-                  activity_options.task_queue=tq activity_options.start_to_close_timeout=1s
-                  activity_options.retry_policy.initial_interval=0.1s
+                  activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=1s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=0.1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=10s
         """,
@@ -442,7 +457,8 @@ async def test_start_to_close_timeout_is_retried(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=1s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=1s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
         6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message="activity StartToClose
               timeout" last_failure.source=Server
@@ -473,8 +489,9 @@ async def test_heartbeat_timeout(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=30s heartbeat_timeout=1s
-              workflow_task_completed_event_id=4 retry_policy.maximum_attempts=1
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=30s heartbeat_timeout=1s workflow_task_completed_event_id=4
+              retry_policy.maximum_attempts=1
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskTimedOut failure.message="activity Heartbeat timeout" failure.source=Server
               failure.timeout_failure_info.timeout_type=HEARTBEAT
@@ -509,9 +526,9 @@ async def test_heartbeat_timeout_is_retried_with_details(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=30s heartbeat_timeout=1s
-              workflow_task_completed_event_id=4 retry_policy.initial_interval=0.1s
-              retry_policy.maximum_interval=10s
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=30s heartbeat_timeout=1s workflow_task_completed_event_id=4
+              retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
         6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message="activity Heartbeat timeout"
               last_failure.source=Server last_failure.timeout_failure_info.timeout_type=HEARTBEAT
         7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6
@@ -532,7 +549,8 @@ async def test_cancel_before_start(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
@@ -555,7 +573,8 @@ async def test_cancel_in_the_same_turn(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskCancelRequested scheduled_event_id=5 workflow_task_completed_event_id=4
         7 ActivityTaskCanceled details=['ACTIVITY_ID_NOT_STARTED'] latest_cancel_requested_event_id=6
               scheduled_event_id=5
@@ -575,8 +594,9 @@ async def test_cancel_is_told_by_heartbeat(s: Scenario) -> None:
         (await s.describe()).pending_activities[0],
         """
             activity_id=a activity_type.name=act state=CANCEL_REQUESTED attempt=1 last_worker_identity=tester
-                  activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=100s
         """,
@@ -594,7 +614,8 @@ async def test_cancel_is_told_by_heartbeat(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
@@ -621,7 +642,8 @@ async def test_completion_after_cancel_request_still_counts(s: Scenario) -> None
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
@@ -647,7 +669,8 @@ async def test_failure_after_cancel_request_is_not_retried(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
@@ -674,7 +697,8 @@ async def test_cancel_while_waiting_for_a_retry(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=60s retry_policy.maximum_interval=6000s
         6 WorkflowExecutionSignaled signal_name=sig
         7 WorkflowTaskScheduled
@@ -851,9 +875,12 @@ async def test_by_id(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
-        6 ActivityTaskScheduled activity_id=b start_to_close_timeout=10s workflow_task_completed_event_id=4
-        7 ActivityTaskScheduled activity_id=c start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+        6 ActivityTaskScheduled activity_id=b schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+        7 ActivityTaskScheduled activity_id=c schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         8 ActivityTaskStarted scheduled_event_id=5
         9 ActivityTaskCompleted result=['by id'] scheduled_event_id=5 started_event_id=8
         10 WorkflowTaskScheduled
@@ -884,7 +911,8 @@ async def test_completion_by_id_of_a_not_started_activity(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
@@ -903,8 +931,10 @@ async def test_several_pending_activities_end_in_order_of_completion(s: Scenario
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
-        6 ActivityTaskScheduled activity_id=b start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+        6 ActivityTaskScheduled activity_id=b schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         7 ActivityTaskStarted scheduled_event_id=6
         8 ActivityTaskCompleted result=['B'] scheduled_event_id=6 started_event_id=7
         9 WorkflowTaskScheduled
@@ -933,7 +963,8 @@ async def test_run_ends_with_activities_open(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 TimerStarted timer_id=t start_to_fire_timeout=60s workflow_task_completed_event_id=4
         7 WorkflowExecutionCompleted result=['early'] workflow_task_completed_event_id=4
     """)

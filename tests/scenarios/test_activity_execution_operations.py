@@ -82,11 +82,11 @@ async def test_pause_and_unpause(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
     await s.expect_refusal(
         unpause(s),
@@ -120,11 +120,11 @@ async def test_reset(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=1 start_to_close_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -137,11 +137,11 @@ async def test_reset_of_heartbeat(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=1 start_to_close_timeout=10s heartbeat_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -151,34 +151,38 @@ async def test_update(s: Scenario) -> None:
     s.expect_message(
         await update(s, options, "start_to_close_timeout"),
         """
-        activity_options.task_queue=tq activity_options.start_to_close_timeout=7s
-              activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=7s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
     s.expect_message(
         (await pending(s)).activity_options,
         """
-        task_queue=tq start_to_close_timeout=7s retry_policy.initial_interval=1s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-    """,
+            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=7s
+                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
+        """,
     )
     s.expect_message(
         await update(s, restore_original=True),
         """
-        activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-              activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
     s.expect_message(
         (await pending(s)).activity_options,
         """
-        task_queue=tq start_to_close_timeout=10s retry_policy.initial_interval=1s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-    """,
+            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
+        """,
     )
 
 

@@ -109,7 +109,8 @@ async def test_pause_of_a_scheduled_activity(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
@@ -144,7 +145,8 @@ async def test_pause_of_a_started_activity_lets_the_attempt_go_on(s: Scenario) -
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskCompleted result=['out'] scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
@@ -175,11 +177,11 @@ async def test_an_attempt_that_fails_while_paused(s: Scenario) -> None:
     s.expect_message(
         again,
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf activity_type.name=act activity_id=a
-              attempt=2 start_to_close_timeout=10s retry_policy.initial_interval=0.1s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
-              retry_policy.maximum_attempts=2
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf activity_type.name=act activity_id=a
+                  attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
+                  retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2
+        """,
         hide=["workflow_execution.run_id"],
     )
     await s.fail_activity(again)
@@ -189,7 +191,8 @@ async def test_an_attempt_that_fails_while_paused(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
               retry_policy.maximum_attempts=2
         6 ActivityTaskStarted scheduled_event_id=5 attempt=2
@@ -220,11 +223,12 @@ async def test_a_paused_activity_that_fails_beyond_its_last_attempt(s: Scenario)
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=10s
-              retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=10s retry_policy.maximum_attempts=1
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=0.1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
+                  retry_policy.maximum_attempts=1
+        """,
     )
 
 
@@ -239,7 +243,8 @@ async def test_a_paused_activity_that_fails_for_good(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               failure.application_failure_info.non_retryable=true scheduled_event_id=5 started_event_id=6
@@ -267,11 +272,11 @@ async def test_pause_while_backing_off(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -410,7 +415,8 @@ async def test_cancel_of_a_paused_activity(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 WorkflowExecutionSignaled signal_name=sig
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
@@ -488,11 +494,11 @@ async def test_unpause_with_reset_of_attempts_and_heartbeat(s: Scenario) -> None
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=1 start_to_close_timeout=10s heartbeat_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -506,11 +512,12 @@ async def test_unpause_keeps_attempts_and_heartbeat(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a heartbeat_details=['beat'] attempt=2
-              start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=60s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a heartbeat_details=['beat'] attempt=2
+                  schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=10s
+                  retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -596,11 +603,12 @@ async def test_reset_while_backing_off(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a heartbeat_details=['beat'] attempt=1
-              start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=60s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a heartbeat_details=['beat'] attempt=1
+                  schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=10s
+                  retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -613,11 +621,11 @@ async def test_reset_with_heartbeat(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=1 start_to_close_timeout=10s heartbeat_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -655,11 +663,11 @@ async def test_reset_of_a_started_first_attempt(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=10s heartbeat_timeout=10s
-              retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=10s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=0.1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
+        """,
     )
 
 
@@ -700,11 +708,11 @@ async def test_reset_of_a_started_second_attempt_ends_when_it_times_out(s: Scena
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=2s
-              retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=10s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
+                  start_to_close_timeout=2s heartbeat_timeout=0s retry_policy.initial_interval=0.1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
+        """,
     )
 
 
@@ -722,11 +730,11 @@ async def test_reset_of_a_paused_activity(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=1 start_to_close_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -747,11 +755,11 @@ async def test_reset_that_keeps_paused(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=1 start_to_close_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -803,9 +811,10 @@ async def test_reset_restores_options(s: Scenario) -> None:
     s.expect_message(
         (await pending(s)).activity_options,
         """
-        task_queue=tq start_to_close_timeout=10s retry_policy.initial_interval=60s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
-    """,
+            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -860,11 +869,11 @@ async def test_update_of_timeouts(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=1 start_to_close_timeout=10s
-              retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=100s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
+        """,
     )
 
 
@@ -878,7 +887,8 @@ async def test_updated_timeouts_count(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=60s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=60s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.maximum_attempts=1
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskTimedOut failure.message="activity StartToClose timeout" failure.source=Server
@@ -898,22 +908,23 @@ async def test_update_of_the_task_queue(s: Scenario) -> None:
     s.expect_message(
         reply,
         """
-        activity_options.task_queue=other activity_options.start_to_close_timeout=10s
-              activity_options.retry_policy.initial_interval=1s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=100s
-    """,
+            activity_options.task_queue=other activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=100s
+        """,
     )
     with pytest.raises(RPCError):
         await s.poll_activity(timeout=1.5)
     s.expect_message(
         await s.poll_activity(other),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=1 start_to_close_timeout=10s
-              retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=100s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
+        """,
     )
 
 
@@ -938,12 +949,13 @@ async def test_update_of_the_retry_policy_while_backing_off(s: Scenario) -> None
     s.expect_message(
         reply,
         """
-        activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-              activity_options.retry_policy.initial_interval=30s
-              activity_options.retry_policy.backoff_coefficient=1.0
-              activity_options.retry_policy.maximum_interval=6000s
-              activity_options.retry_policy.maximum_attempts=5
-    """,
+            activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=30s
+                  activity_options.retry_policy.backoff_coefficient=1.0
+                  activity_options.retry_policy.maximum_interval=6000s
+                  activity_options.retry_policy.maximum_attempts=5
+        """,
     )
     s.expect_message(
         await pending(s),
@@ -975,18 +987,19 @@ async def test_update_of_the_whole_retry_policy(s: Scenario) -> None:
     s.expect_message(
         reply,
         """
-        activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-              activity_options.retry_policy.initial_interval=0.2s
-              activity_options.retry_policy.backoff_coefficient=1.0
-              activity_options.retry_policy.non_retryable_error_types=[Worse]
-    """,
+            activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=0.2s
+                  activity_options.retry_policy.backoff_coefficient=1.0
+                  activity_options.retry_policy.non_retryable_error_types=[Worse]
+        """,
     )
     s.expect_message(
         (await pending(s)).activity_options,
         """
-        task_queue=tq start_to_close_timeout=10s retry_policy.initial_interval=0.2s
-              retry_policy.backoff_coefficient=1.0
-    """,
+            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=0.2s retry_policy.backoff_coefficient=1.0
+        """,
     )
     task = await s.poll_activity()
     s.expect_message(
@@ -1004,7 +1017,8 @@ async def test_update_of_the_whole_retry_policy(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
               retry_policy.non_retryable_error_types=[Bad]
         6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message=boom
@@ -1056,19 +1070,21 @@ async def test_update_restores_the_original_options(s: Scenario) -> None:
     s.expect_message(
         reply,
         """
-        activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-              activity_options.retry_policy.initial_interval=2s
-              activity_options.retry_policy.backoff_coefficient=2.0
-              activity_options.retry_policy.maximum_interval=200s
-              activity_options.retry_policy.non_retryable_error_types=[Bad]
-    """,
+            activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=2s
+                  activity_options.retry_policy.backoff_coefficient=2.0
+                  activity_options.retry_policy.maximum_interval=200s
+                  activity_options.retry_policy.non_retryable_error_types=[Bad]
+        """,
     )
     s.expect_message(
         (await pending(s)).activity_options,
         """
-        task_queue=tq start_to_close_timeout=10s retry_policy.initial_interval=2s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=200s
-    """,
+            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=2s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=200s
+        """,
     )
 
 
@@ -1090,11 +1106,11 @@ async def test_update_of_a_paused_activity(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-        workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-              activity_type.name=act activity_id=a attempt=2 start_to_close_timeout=10s
-              retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=6000s
-    """,
+            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+        """,
     )
 
 
@@ -1109,16 +1125,18 @@ async def test_update_by_type_and_of_all(s: Scenario) -> None:
     s.expect_message(
         found[0].activity_options,
         """
-        task_queue=tq start_to_close_timeout=9s retry_policy.initial_interval=1s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-    """,
+            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=9s
+                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
+        """,
     )
     s.expect_message(
         found[1].activity_options,
         """
-        task_queue=tq start_to_close_timeout=9s heartbeat_timeout=2s retry_policy.initial_interval=1s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-    """,
+            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=9s
+                  heartbeat_timeout=2s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
+        """,
     )
 
 

@@ -313,9 +313,10 @@ async def test_update_of_activity_options(s: Scenario) -> None:
     s.expect_message(
         (await s.describe(s.id("w0"))).pending_activities[0].activity_options,
         """
-        task_queue=tq start_to_close_timeout=7s retry_policy.initial_interval=1s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-    """,
+            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=7s
+                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
+        """,
     )
 
 

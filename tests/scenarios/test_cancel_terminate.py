@@ -113,7 +113,7 @@ async def test_cancel_with_first_execution_run_id(s: Scenario) -> None:
     )
     await s.request_cancel(first_execution_run_id=first.run_id)
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowExecutionCancelRequested
         3 WorkflowTaskScheduled
@@ -169,7 +169,8 @@ async def test_terminate_with_pending_activity_and_timer(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 TimerStarted timer_id=t start_to_fire_timeout=60s workflow_task_completed_event_id=4
         7 WorkflowExecutionTerminated reason="terminated by user via frontend"
     """)

@@ -34,7 +34,7 @@ async def test_completes(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              input=['in'] workflow_task_timeout=10s parent_close_policy=TERMINATE
+              input=['in'] workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
               workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE memo.fields={m: 1}
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run1 workflow_type.name=demo
@@ -52,8 +52,8 @@ async def test_completes(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run2 parent_initiated_event_id=5 task_queue=child-tq
-                  input=['in'] memo.fields={m: 1} parent_workflow_namespace_id=run3 workflow_id=child
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run2
+                  input=['in'] workflow_run_timeout=0s memo.fields={m: 1} parent_workflow_namespace_id=run3
+                  workflow_id=child root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run2
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -84,8 +84,8 @@ async def test_fails(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled
@@ -115,8 +115,8 @@ async def test_is_cancelled_by_the_parent(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled
@@ -143,8 +143,8 @@ async def test_is_cancelled_by_the_parent(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1
+                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowExecutionCancelRequested external_initiated_event_id=14
                   external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
@@ -167,8 +167,8 @@ async def test_is_terminated(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled
@@ -219,8 +219,8 @@ async def test_continues_as_new_and_completes(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled
@@ -237,9 +237,9 @@ async def test_continues_as_new_and_completes(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  continued_execution_run_id=run2 initiator=WORKFLOW original_execution_run_id=run3
-                  first_execution_run_id=run2 parent_workflow_namespace_id=run4 workflow_id=child
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+                  workflow_run_timeout=0s continued_execution_run_id=run2 initiator=WORKFLOW
+                  original_execution_run_id=run3 first_execution_run_id=run2 parent_workflow_namespace_id=run4
+                  workflow_id=child root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -260,10 +260,10 @@ async def test_is_retried_by_its_own_policy(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE retry_policy.initial_interval=0.1s
-              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
-              retry_policy.maximum_attempts=2
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
+              retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
+              retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled
@@ -292,8 +292,8 @@ async def test_already_running(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 StartChildWorkflowExecutionFailed workflow_id=child workflow_type.name=demo
               cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=5
         7 WorkflowTaskScheduled
@@ -317,8 +317,8 @@ async def test_already_finished_with_reject_duplicate(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=REJECT_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=REJECT_DUPLICATE
         6 StartChildWorkflowExecutionFailed workflow_id=child workflow_type.name=demo
               cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=5
         7 WorkflowTaskScheduled
@@ -412,8 +412,8 @@ async def test_default_queue_and_timeouts_come_from_the_parent(s: Scenario) -> N
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled start_to_close_timeout=6s
@@ -422,7 +422,7 @@ async def test_default_queue_and_timeouts_come_from_the_parent(s: Scenario) -> N
     await s.expect_history(
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 workflow_run_timeout=0s
                   parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
                   root_workflow_execution.run_id=run1
             2 WorkflowTaskScheduled
@@ -447,8 +447,8 @@ async def test_parent_close_policy_terminate(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1
+                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -462,8 +462,8 @@ async def test_parent_close_policy_terminate(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled
@@ -484,8 +484,8 @@ async def test_parent_close_policy_request_cancel(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1
+                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -508,8 +508,8 @@ async def test_parent_close_policy_abandon(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1
+                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -556,7 +556,7 @@ async def test_policy_is_applied_when_the_parent_continues_as_new(s: Scenario) -
     )
     await s.step(c.complete())
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
@@ -573,7 +573,7 @@ async def test_abandoned_child_of_a_parent_that_continues_as_new_reports_to_nobo
     await s.closed(child)
     await s.step(c.complete())
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
@@ -593,8 +593,8 @@ async def test_child_commanded_in_the_turn_that_closes_the_parent_never_starts(s
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=ABANDON workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=ABANDON
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 WorkflowExecutionCompleted workflow_task_completed_event_id=4
     """)
     await s.expect_refusal(
@@ -623,8 +623,8 @@ async def test_child_completion_while_the_parents_task_is_started(s: Scenario) -
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled

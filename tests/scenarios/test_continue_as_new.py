@@ -18,13 +18,13 @@ async def test_new_run_follows(s: Scenario) -> None:
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
             5 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 input=['second']
-                  workflow_task_timeout=10s workflow_task_completed_event_id=4
+                  workflow_run_timeout=0s workflow_task_timeout=10s workflow_task_completed_event_id=4
         """,
         run_id=first.run_id,
     )
     await s.expect_history("""
-        1 WorkflowExecutionStarted input=['second'] continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1
+        1 WorkflowExecutionStarted input=['second'] workflow_run_timeout=0s continued_execution_run_id=run1
+              initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -103,12 +103,12 @@ async def test_backoff_delays_the_first_task(s: Scenario) -> None:
         )
     )
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
     """)
     await s.step(c.complete())
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
@@ -139,13 +139,13 @@ async def test_signals_before_it_stay_with_the_old_run(s: Scenario) -> None:
             3 WorkflowExecutionSignaled signal_name=old
             4 WorkflowTaskStarted scheduled_event_id=2
             5 WorkflowTaskCompleted scheduled_event_id=2
-            6 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 workflow_task_timeout=10s
-                  workflow_task_completed_event_id=5 backoff_start_interval=60s
+            6 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 workflow_run_timeout=0s
+                  workflow_task_timeout=10s workflow_task_completed_event_id=5 backoff_start_interval=60s
         """,
         run_id=first.run_id,
     )
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=60s
         2 WorkflowExecutionSignaled signal_name=new
     """)
@@ -169,8 +169,8 @@ async def test_result_poll_of_the_old_run_ends_with_the_continuation(s: Scenario
     s.expect_events(
         [await s.closed(run_id=first.run_id)],
         """
-            5 WorkflowExecutionContinuedAsNew new_execution_run_id=run1 workflow_task_timeout=10s
-                  workflow_task_completed_event_id=4
+            5 WorkflowExecutionContinuedAsNew new_execution_run_id=run1 workflow_run_timeout=0s
+                  workflow_task_timeout=10s workflow_task_completed_event_id=4
         """,
     )
 
@@ -182,7 +182,7 @@ async def test_timers_and_activities_do_not_survive(s: Scenario) -> None:
     assert (await s.describe()).pending_activities == []
     await s.complete(task, c.complete())
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
@@ -196,7 +196,7 @@ async def test_request_cancel_reaches_only_the_current_run(s: Scenario) -> None:
     await s.request_cancel()
     await s.step(c.continue_as_new())
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
     """)
     try:

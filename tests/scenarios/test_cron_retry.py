@@ -10,6 +10,7 @@ async def test_cron_runs_again_after_completion(s: Scenario) -> None:
     await s.expect_history(
         """
             1 WorkflowExecutionStarted input=['in'] initiator=CRON_SCHEDULE cron_schedule="@every 1s"
+                  first_workflow_task_backoff=up to 1s
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -22,7 +23,7 @@ async def test_cron_runs_again_after_completion(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted input=['in'] continued_execution_run_id=run1 initiator=CRON_SCHEDULE
                   last_completion_result=['result 1'] original_execution_run_id=run2
-                  first_execution_run_id=run1 cron_schedule="@every 1s"
+                  first_execution_run_id=run1 cron_schedule="@every 1s" first_workflow_task_backoff=up to 1s
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -44,7 +45,7 @@ async def test_cron_runs_again_after_failure(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=CRON_SCHEDULE
                   last_completion_result=['good'] original_execution_run_id=run2 first_execution_run_id=run1
-                  cron_schedule="@every 1s"
+                  cron_schedule="@every 1s" first_workflow_task_backoff=up to 1s
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -59,7 +60,7 @@ async def test_cron_runs_again_after_failure(s: Scenario) -> None:
             1 WorkflowExecutionStarted continued_execution_run_id=run2 initiator=CRON_SCHEDULE
                   continued_failure.message=boom continued_failure.application_failure_info.type=Boom
                   last_completion_result=['good'] original_execution_run_id=run3 first_execution_run_id=run1
-                  cron_schedule="@every 1s"
+                  cron_schedule="@every 1s" first_workflow_task_backoff=up to 1s
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
         """,
@@ -103,7 +104,7 @@ async def test_cron_continues_after_a_run_timeout(s: Scenario) -> None:
     await s.expect_history(
         """
             1 WorkflowExecutionStarted workflow_run_timeout=1s workflow_task_timeout=1s
-                  initiator=CRON_SCHEDULE cron_schedule="@every 1s"
+                  initiator=CRON_SCHEDULE cron_schedule="@every 1s" first_workflow_task_backoff=up to 1s
             2 WorkflowTaskScheduled start_to_close_timeout=1s
             3 WorkflowExecutionTimedOut retry_state=RETRY_POLICY_NOT_SET new_execution_run_id=run2
         """,
@@ -115,6 +116,7 @@ async def test_cron_continues_after_a_run_timeout(s: Scenario) -> None:
               timeout" continued_failure.source=Server
               continued_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
               original_execution_run_id=run2 first_execution_run_id=run1 cron_schedule="@every 1s"
+              first_workflow_task_backoff=up to 1s
     """)
     await s.terminate()
 
@@ -144,6 +146,7 @@ async def test_retry_chain(s: Scenario) -> None:
                   original_execution_run_id=run2 first_execution_run_id=run1
                   retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2 attempt=2
+                  first_workflow_task_backoff=up to 1s
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -163,6 +166,7 @@ async def test_retry_completes(s: Scenario) -> None:
               continued_failure.message=boom continued_failure.application_failure_info.type=Boom
               original_execution_run_id=run2 first_execution_run_id=run1 retry_policy.initial_interval=0.1s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s attempt=2
+              first_workflow_task_backoff=up to 1s
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -226,6 +230,7 @@ async def test_retry_uses_the_failures_delay(s: Scenario) -> None:
               continued_failure.application_failure_info.next_retry_delay=0.1s original_execution_run_id=run2
               first_execution_run_id=run1 retry_policy.initial_interval=60s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s attempt=2
+              first_workflow_task_backoff=up to 1s
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted

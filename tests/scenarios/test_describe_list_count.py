@@ -66,7 +66,8 @@ async def test_describe_of_a_running_workflow(s: Scenario) -> None:
         described.pending_activities[0],
         """
             activity_id=a activity_type.name=act state=SCHEDULED attempt=1 activity_options.task_queue=tq
-                  activity_options.start_to_close_timeout=10s
+                  activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
+                  activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=100s

@@ -73,9 +73,9 @@ async def test_eager_activity_comes_with_the_completion(s: Scenario) -> None:
         reply.activity_tasks[0],
         """
             workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a input=['in'] attempt=1 start_to_close_timeout=10s
-                  retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=100s
+                  activity_type.name=act activity_id=a input=['in'] attempt=1 schedule_to_close_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
         """,
     )
     await s.expect_history("""
@@ -83,15 +83,17 @@ async def test_eager_activity_comes_with_the_completion(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a input=['in'] start_to_close_timeout=10s
+        5 ActivityTaskScheduled activity_id=a input=['in'] schedule_to_close_timeout=0s
+              schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
               workflow_task_completed_event_id=4
     """)
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
             activity_id=a activity_type.name=act state=STARTED attempt=1 last_worker_identity=tester
-                  activity_options.task_queue=tq activity_options.start_to_close_timeout=10s
-                  activity_options.retry_policy.initial_interval=1s
+                  activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=100s
         """,
@@ -104,7 +106,8 @@ async def test_eager_activity_comes_with_the_completion(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a input=['in'] start_to_close_timeout=10s
+        5 ActivityTaskScheduled activity_id=a input=['in'] schedule_to_close_timeout=0s
+              schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
               workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskCompleted result=['out'] scheduled_event_id=5 started_event_id=6

@@ -61,7 +61,7 @@ def _stable(value: Any) -> Any:
     return {
         key: _stable(item)
         for key, item in value.items()
-        if key not in _CAMEL_VOLATILE and item not in ("0s", {}, []) and not _TIME.fullmatch(str(item))
+        if key not in _CAMEL_VOLATILE and item not in ({}, []) and not _TIME.fullmatch(str(item))
     }
 
 
@@ -119,32 +119,33 @@ async def test_a_workflow_from_start_to_result(s: Scenario, http: Http) -> None:
     expect(
         history,
         """
-        200 {"history": {"events": [{"workflowExecutionStartedEventAttributes": {"attempt": 1,
-              "firstExecutionRunId": "run1", "identity": "tester", "input": ["text", 1, 2.5, {"metadata":
-              {"encoding": "YmluYXJ5L251bGw="}}, {"nested": [true]}, [0], {"_protoMessageType": "some.Type",
-              "name": "value"}], "memo": {"fields": {"note": {"a": 1}}}, "originalExecutionRunId": "run1",
-              "searchAttributes": {"indexedFields": {"ScenarioKeyword": {"data": "ImFkYSI=", "metadata":
-              {"encoding": "anNvbi9wbGFpbg==", "type": "S2V5d29yZA=="}}}}, "taskQueue": {"kind":
-              "TASK_QUEUE_KIND_NORMAL", "name": "tq"}, "workflowId": "wf", "workflowRunTimeout": "60s",
-              "workflowTaskTimeout": "10s", "workflowType": {"name": "demo"}}},
-              {"workflowTaskScheduledEventAttributes": {"attempt": 1, "startToCloseTimeout": "10s",
-              "taskQueue": {"kind": "TASK_QUEUE_KIND_NORMAL", "name": "tq"}}},
-              {"workflowExecutionSignaledEventAttributes": {"identity": "tester", "input": ["now"],
-              "signalName": "go"}}, {"workflowTaskStartedEventAttributes": {"identity": "tester",
-              "scheduledEventId": "2"}}, {"workflowTaskCompletedEventAttributes": {"identity": "tester",
-              "scheduledEventId": "2", "startedEventId": "4"}}, {"workflowExecutionCompletedEventAttributes":
-              {"result": ["done"], "workflowTaskCompletedEventId": "5"}}]}}
-    """,
+            200 {"history": {"events": [{"workflowExecutionStartedEventAttributes": {"attempt": 1,
+                  "firstExecutionRunId": "run1", "firstWorkflowTaskBackoff": "0s", "identity": "tester",
+                  "input": ["text", 1, 2.5, {"metadata": {"encoding": "YmluYXJ5L251bGw="}}, {"nested":
+                  [true]}, [0], {"_protoMessageType": "some.Type", "name": "value"}], "memo": {"fields":
+                  {"note": {"a": 1}}}, "originalExecutionRunId": "run1", "searchAttributes": {"indexedFields":
+                  {"ScenarioKeyword": {"data": "ImFkYSI=", "metadata": {"encoding": "anNvbi9wbGFpbg==",
+                  "type": "S2V5d29yZA=="}}}}, "taskQueue": {"kind": "TASK_QUEUE_KIND_NORMAL", "name": "tq"},
+                  "workflowId": "wf", "workflowRunTimeout": "60s", "workflowTaskTimeout": "10s",
+                  "workflowType": {"name": "demo"}}}, {"workflowTaskScheduledEventAttributes": {"attempt": 1,
+                  "startToCloseTimeout": "10s", "taskQueue": {"kind": "TASK_QUEUE_KIND_NORMAL", "name":
+                  "tq"}}}, {"workflowExecutionSignaledEventAttributes": {"identity": "tester", "input":
+                  ["now"], "signalName": "go"}}, {"workflowTaskStartedEventAttributes": {"identity": "tester",
+                  "scheduledEventId": "2"}}, {"workflowTaskCompletedEventAttributes": {"identity": "tester",
+                  "scheduledEventId": "2", "startedEventId": "4"}},
+                  {"workflowExecutionCompletedEventAttributes": {"result": ["done"],
+                  "workflowTaskCompletedEventId": "5"}}]}}
+        """,
     )
     history = await http("GET", f"workflows/{s.wf}/history?noPayloadShorthand")
     expect(
         history,
         """
             200 {"history": {"events": [{"workflowExecutionStartedEventAttributes": {"attempt": 1,
-                  "firstExecutionRunId": "run1", "identity": "tester", "input": {"payloads": [{"data":
-                  "InRleHQi", "metadata": {"encoding": "anNvbi9wbGFpbg=="}}, {"data": "MQ==", "metadata":
-                  {"encoding": "anNvbi9wbGFpbg=="}}, {"data": "Mi41", "metadata": {"encoding":
-                  "anNvbi9wbGFpbg=="}}, {"metadata": {"encoding": "YmluYXJ5L251bGw="}}, {"data":
+                  "firstExecutionRunId": "run1", "firstWorkflowTaskBackoff": "0s", "identity": "tester",
+                  "input": {"payloads": [{"data": "InRleHQi", "metadata": {"encoding": "anNvbi9wbGFpbg=="}},
+                  {"data": "MQ==", "metadata": {"encoding": "anNvbi9wbGFpbg=="}}, {"data": "Mi41", "metadata":
+                  {"encoding": "anNvbi9wbGFpbg=="}}, {"metadata": {"encoding": "YmluYXJ5L251bGw="}}, {"data":
                   "eyJuZXN0ZWQiOlt0cnVlXX0=", "metadata": {"encoding": "anNvbi9wbGFpbg=="}}, {"data": "WzBd",
                   "metadata": {"encoding": "anNvbi9wbGFpbg=="}}, {"data": "eyJuYW1lIjoidmFsdWUifQ==",
                   "metadata": {"encoding": "anNvbi9wcm90b2J1Zg==", "messageType": "c29tZS5UeXBl"}}]}, "memo":

@@ -57,11 +57,13 @@ async def test_user_metadata_of_commands_reaches_the_events(s: Scenario) -> None
         4 WorkflowTaskCompleted
         5 TimerStarted timer_id=t start_to_fire_timeout=60s workflow_task_completed_event_id=4
               user_metadata.summary='why' user_metadata.details='how'
-        6 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        6 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               user_metadata.summary='why' user_metadata.details='how'
         7 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE user_metadata.summary='why' user_metadata.details='how'
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
+              user_metadata.summary='why' user_metadata.details='how'
         8 MarkerRecorded marker_name=m workflow_task_completed_event_id=4 user_metadata.summary='why'
               user_metadata.details='how'
         9 ChildWorkflowExecutionStarted initiated_event_id=7 workflow_execution.workflow_id=child
@@ -90,7 +92,8 @@ async def test_events_stand_in_the_order_of_the_commands(s: Scenario) -> None:
         5 MarkerRecorded marker_name=1 workflow_task_completed_event_id=4
         6 TimerStarted timer_id=2 start_to_fire_timeout=60s workflow_task_completed_event_id=4
         7 WorkflowPropertiesModified workflow_task_completed_event_id=4 upserted_memo.fields={three: 3}
-        8 ActivityTaskScheduled activity_id=4 start_to_close_timeout=10s workflow_task_completed_event_id=4
+        8 ActivityTaskScheduled activity_id=4 schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         9 UpsertWorkflowSearchAttributes workflow_task_completed_event_id=4
               search_attributes.indexed_fields={ScenarioKeyword: '5'}
         10 TimerCanceled timer_id=2 started_event_id=6 workflow_task_completed_event_id=4

@@ -113,8 +113,10 @@ async def test_task_in_flight(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 TimerStarted timer_id=t start_to_fire_timeout=1s workflow_task_completed_event_id=4
-        6 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
-        7 ActivityTaskScheduled activity_id=e start_to_close_timeout=10s workflow_task_completed_event_id=4
+        6 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+        7 ActivityTaskScheduled activity_id=e schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         8 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
         9 WorkflowExecutionSignaled signal_name=while
         10 TimerFired timer_id=t started_event_id=5
@@ -260,11 +262,14 @@ async def test_activities(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=held task_queue=held start_to_close_timeout=10s
+        5 ActivityTaskScheduled activity_id=held task_queue=held schedule_to_close_timeout=0s
+              schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
               workflow_task_completed_event_id=4
-        6 ActivityTaskScheduled activity_id=retried task_queue=retried start_to_close_timeout=10s
+        6 ActivityTaskScheduled activity_id=retried task_queue=retried schedule_to_close_timeout=0s
+              schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
               workflow_task_completed_event_id=4
-        7 ActivityTaskScheduled activity_id=waiting task_queue=waiting start_to_close_timeout=10s
+        7 ActivityTaskScheduled activity_id=waiting task_queue=waiting schedule_to_close_timeout=0s
+              schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
               workflow_task_completed_event_id=4
         8 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
         9 ActivityTaskStarted scheduled_event_id=5
@@ -290,8 +295,8 @@ async def test_activities_time_out_all_the_same(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a schedule_to_start_timeout=2s start_to_close_timeout=10s
-              workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=2s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
         7 ActivityTaskTimedOut failure.message="activity ScheduleToStart timeout" failure.source=Server
               failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START scheduled_event_id=5
@@ -522,8 +527,8 @@ async def test_parent_and_child(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled
@@ -546,16 +551,16 @@ async def test_child_of_a_closed_parent(s: Scenario) -> None:
     await s.closed(s.id("c1"))
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=cq
-              parent_workflow_namespace_id=run3 workflow_id=c1 root_workflow_execution.workflow_id=wf
-              root_workflow_execution.run_id=run1
-        2 WorkflowTaskScheduled task_queue=cq
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        6 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=cq
+                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=c1
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+            2 WorkflowTaskScheduled task_queue=cq
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
+            6 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
+        """,
         workflow_id=s.id("c1"),
     )
 

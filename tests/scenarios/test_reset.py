@@ -28,21 +28,22 @@ async def test_open_run(s: Scenario) -> None:
     made = await reset(s, 4)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
-        7 WorkflowExecutionSignaled signal_name=one
-        8 WorkflowTaskScheduled
-        9 WorkflowTaskStarted
-        10 WorkflowTaskCompleted
-        11 TimerStarted timer_id=t2 start_to_fire_timeout=600s workflow_task_completed_event_id=10
-        12 WorkflowExecutionSignaled signal_name=two input=['x']
-        13 WorkflowTaskScheduled
-        14 WorkflowExecutionTerminated reason=why identity=history-resetter
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
+            6 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+            7 WorkflowExecutionSignaled signal_name=one
+            8 WorkflowTaskScheduled
+            9 WorkflowTaskStarted
+            10 WorkflowTaskCompleted
+            11 TimerStarted timer_id=t2 start_to_fire_timeout=600s workflow_task_completed_event_id=10
+            12 WorkflowExecutionSignaled signal_name=two input=['x']
+            13 WorkflowTaskScheduled
+            14 WorkflowExecutionTerminated reason=why identity=history-resetter
+        """,
         run_id=base,
     )
     await s.expect_history(
@@ -87,20 +88,22 @@ async def test_what_was_before_the_point_goes_on(s: Scenario) -> None:
     made = await reset(s, 10)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
-        7 WorkflowExecutionSignaled signal_name=one
-        8 WorkflowTaskScheduled
-        9 WorkflowTaskStarted
-        10 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run2
-        11 WorkflowExecutionSignaled signal_name=two input=['x']
-        12 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
+            6 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+            7 WorkflowExecutionSignaled signal_name=one
+            8 WorkflowTaskScheduled
+            9 WorkflowTaskStarted
+            10 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run2
+            11 WorkflowExecutionSignaled signal_name=two input=['x']
+            12 WorkflowTaskScheduled
+        """,
         run_id=made,
     )
     assert (await s.describe(run_id=made)).pending_activities[0].activity_id == "a"
@@ -218,18 +221,20 @@ async def test_activity_whose_end_is_not_copied(s: Scenario) -> None:
     await s.step()
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
-        6 WorkflowExecutionSignaled signal_name=one
-        7 WorkflowTaskScheduled
-        8 WorkflowTaskStarted identity=history-service
-        9 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run2
-        10 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+            6 WorkflowExecutionSignaled signal_name=one
+            7 WorkflowTaskScheduled
+            8 WorkflowTaskStarted identity=history-service
+            9 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run2
+            10 WorkflowTaskScheduled
+        """,
         run_id=await reset(s, 8),
     )
 
@@ -367,9 +372,9 @@ async def test_continue_as_new_after_a_reset(s: Scenario) -> None:
     s.expect_events(
         task.history.events[:1],
         """
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run3
-    """,
+            1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
+                  initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run3
+        """,
     )
     points = task.history.events[0].workflow_execution_started_event_attributes.prev_auto_reset_points.points
     expect(

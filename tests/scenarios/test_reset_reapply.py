@@ -265,66 +265,69 @@ async def test_children(s: Scenario) -> None:
     base = await newest(s)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
-              workflow_execution.run_id=run2 workflow_type.name=demo
-        7 WorkflowTaskScheduled
-        8 WorkflowTaskStarted
-        9 WorkflowTaskCompleted
-        10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=9
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
-        11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
-              workflow_execution.run_id=run3 workflow_type.name=demo
-        12 WorkflowTaskScheduled
-        13 WorkflowTaskStarted
-        14 WorkflowTaskCompleted
-        15 StartChildWorkflowExecutionInitiated workflow_id=c3 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=14
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
-        16 ChildWorkflowExecutionStarted initiated_event_id=15 workflow_execution.workflow_id=c3
-              workflow_execution.run_id=run4 workflow_type.name=demo
-        17 WorkflowTaskScheduled
-        18 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
-              workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10 started_event_id=11
-        19 WorkflowTaskStarted scheduled_event_id=17
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
+            6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
+                  workflow_execution.run_id=run2 workflow_type.name=demo
+            7 WorkflowTaskScheduled
+            8 WorkflowTaskStarted
+            9 WorkflowTaskCompleted
+            10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=9 workflow_id_reuse_policy=ALLOW_DUPLICATE
+            11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
+                  workflow_execution.run_id=run3 workflow_type.name=demo
+            12 WorkflowTaskScheduled
+            13 WorkflowTaskStarted
+            14 WorkflowTaskCompleted
+            15 StartChildWorkflowExecutionInitiated workflow_id=c3 workflow_type.name=demo task_queue=cq
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=14 workflow_id_reuse_policy=ALLOW_DUPLICATE
+            16 ChildWorkflowExecutionStarted initiated_event_id=15 workflow_execution.workflow_id=c3
+                  workflow_execution.run_id=run4 workflow_type.name=demo
+            17 WorkflowTaskScheduled
+            18 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
+                  workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10
+                  started_event_id=11
+            19 WorkflowTaskStarted scheduled_event_id=17
+        """,
         run_id=base,
     )
     made = await reset(s, (await completed_tasks(s, base))[2])
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
-              workflow_execution.run_id=run2 workflow_type.name=demo
-        7 WorkflowTaskScheduled
-        8 WorkflowTaskStarted
-        9 WorkflowTaskCompleted
-        10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=9
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
-        11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
-              workflow_execution.run_id=run3 workflow_type.name=demo
-        12 WorkflowTaskScheduled
-        13 WorkflowTaskStarted
-        14 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run5
-        15 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
-              workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10 started_event_id=11
-        16 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
+            6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
+                  workflow_execution.run_id=run2 workflow_type.name=demo
+            7 WorkflowTaskScheduled
+            8 WorkflowTaskStarted
+            9 WorkflowTaskCompleted
+            10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=9 workflow_id_reuse_policy=ALLOW_DUPLICATE
+            11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
+                  workflow_execution.run_id=run3 workflow_type.name=demo
+            12 WorkflowTaskScheduled
+            13 WorkflowTaskStarted
+            14 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run5
+            15 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
+                  workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10
+                  started_event_id=11
+            16 WorkflowTaskScheduled
+        """,
         run_id=made,
     )
     # The child that was wanted before the reset point goes on, and tells the new run of its end.
@@ -341,40 +344,42 @@ async def test_children(s: Scenario) -> None:
     await asyncio.sleep(0.5)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
-              workflow_execution.run_id=run2 workflow_type.name=demo
-        7 WorkflowTaskScheduled
-        8 WorkflowTaskStarted
-        9 WorkflowTaskCompleted
-        10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=9
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
-        11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
-              workflow_execution.run_id=run3 workflow_type.name=demo
-        12 WorkflowTaskScheduled
-        13 WorkflowTaskStarted
-        14 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run5
-        15 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
-              workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10 started_event_id=11
-        16 WorkflowTaskScheduled
-        17 WorkflowTaskStarted
-        18 WorkflowTaskCompleted
-        19 StartChildWorkflowExecutionInitiated workflow_id=c3 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=18
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
-        20 StartChildWorkflowExecutionFailed workflow_id=c3 workflow_type.name=demo
-              cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=19
-        21 WorkflowTaskScheduled
-        22 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
+            6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
+                  workflow_execution.run_id=run2 workflow_type.name=demo
+            7 WorkflowTaskScheduled
+            8 WorkflowTaskStarted
+            9 WorkflowTaskCompleted
+            10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=9 workflow_id_reuse_policy=ALLOW_DUPLICATE
+            11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
+                  workflow_execution.run_id=run3 workflow_type.name=demo
+            12 WorkflowTaskScheduled
+            13 WorkflowTaskStarted
+            14 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run5
+            15 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
+                  workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10
+                  started_event_id=11
+            16 WorkflowTaskScheduled
+            17 WorkflowTaskStarted
+            18 WorkflowTaskCompleted
+            19 StartChildWorkflowExecutionInitiated workflow_id=c3 workflow_type.name=demo task_queue=cq
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=18 workflow_id_reuse_policy=ALLOW_DUPLICATE
+            20 StartChildWorkflowExecutionFailed workflow_id=c3 workflow_type.name=demo
+                  cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=19
+            21 WorkflowTaskScheduled
+            22 WorkflowTaskStarted
+        """,
         run_id=made,
     )
 
@@ -398,8 +403,8 @@ async def test_child_that_is_reset(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-              workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
-              workflow_id_reuse_policy=ALLOW_DUPLICATE
+              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
         6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
               workflow_execution.run_id=run2 workflow_type.name=demo
         7 WorkflowTaskScheduled

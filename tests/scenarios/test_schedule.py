@@ -37,7 +37,7 @@ async def test_a_description_tells_the_defaults(sched: ScheduleScenario) -> None
     sched.expect(
         found,
         """
-            schedule.spec.interval=[{interval=3600s}] schedule.action.start_workflow.workflow_id=wf
+            schedule.spec.interval=[{interval=3600s phase=0s}] schedule.action.start_workflow.workflow_id=wf
                   schedule.action.start_workflow.workflow_type.name=demo
                   schedule.action.start_workflow.task_queue=tq schedule.policies.overlap_policy=SKIP
                   schedule.policies.catchup_window=3.1536e+07s schedule.state={}
@@ -428,7 +428,7 @@ async def test_an_update_replaces_all_but_what_was(sched: ScheduleScenario) -> N
     sched.expect(
         found,
         """
-            schedule.spec.interval=[{interval=60s}] schedule.action.start_workflow.workflow_id=wf
+            schedule.spec.interval=[{interval=60s phase=0s}] schedule.action.start_workflow.workflow_id=wf
                   schedule.action.start_workflow.workflow_type.name=other
                   schedule.action.start_workflow.task_queue=tq schedule.policies.overlap_policy=SKIP
                   schedule.policies.catchup_window=3.1536e+07s schedule.state={}
@@ -541,8 +541,8 @@ async def test_lists_and_counts(sched: ScheduleScenario) -> None:
         """
             schedules=[{schedule_id=b memo.fields={name: 'b'}
                   search_attributes.indexed_fields={ScenarioKeyword: '<mark>'}
-                  info.spec.interval=[{interval=3600s}] info.workflow_type.name=demo info.notes="of b"
-                  info.paused=true info.future_action_times=[...]}]
+                  info.spec.interval=[{interval=3600s phase=0s}] info.workflow_type.name=demo info.notes="of
+                  b" info.paused=true info.future_action_times=[...]}]
         """,
     )
     pages = []

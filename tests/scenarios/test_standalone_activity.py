@@ -47,29 +47,31 @@ async def test_complete(s: Scenario, act: Standalone) -> None:
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=SCHEDULED
-              info.task_queue=tq info.start_to_close_timeout=60s info.heartbeat_timeout=20s
-              info.retry_policy.initial_interval=1s info.retry_policy.backoff_coefficient=2.0
-              info.retry_policy.maximum_interval=100s info.attempt=1 info.priority.priority_key=2
-              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'} info.header.fields={h: 'x'}
-              info.user_metadata.summary='sum' info.user_metadata.details='det' input=['in']
+              info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=20s info.retry_policy.initial_interval=1s
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
+              info.priority.priority_key=2 info.search_attributes.indexed_fields={ScenarioKeyword: 'k'}
+              info.header.fields={h: 'x'} info.user_metadata.summary='sum' info.user_metadata.details='det'
+              input=['in']
     """)
     task = await s.poll_activity()
     s.expect_message(
         task,
         """
             workflow_execution={} activity_type.name=act activity_id=act header.fields={h: 'x'} input=['in']
-                  attempt=1 start_to_close_timeout=60s heartbeat_timeout=20s retry_policy.initial_interval=1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-                  priority.priority_key=2 activity_run_id=run1
+                  attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=60s heartbeat_timeout=20s
+                  retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s priority.priority_key=2 activity_run_id=run1
         """,
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=STARTED
-              info.task_queue=tq info.start_to_close_timeout=60s info.heartbeat_timeout=20s
-              info.retry_policy.initial_interval=1s info.retry_policy.backoff_coefficient=2.0
-              info.retry_policy.maximum_interval=100s info.attempt=1 info.priority.priority_key=2
-              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'} info.header.fields={h: 'x'}
-              info.user_metadata.summary='sum' info.user_metadata.details='det' input=['in']
+              info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=20s info.retry_policy.initial_interval=1s
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
+              info.priority.priority_key=2 info.search_attributes.indexed_fields={ScenarioKeyword: 'k'}
+              info.header.fields={h: 'x'} info.user_metadata.summary='sum' info.user_metadata.details='det'
+              input=['in']
     """)
     s.expect_message(
         await s.heartbeat(task, "beat"),
@@ -78,12 +80,13 @@ async def test_complete(s: Scenario, act: Standalone) -> None:
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=STARTED
-              info.task_queue=tq info.start_to_close_timeout=60s info.heartbeat_timeout=20s
-              info.retry_policy.initial_interval=1s info.retry_policy.backoff_coefficient=2.0
-              info.retry_policy.maximum_interval=100s info.heartbeat_details=['beat'] info.attempt=1
-              info.priority.priority_key=2 info.search_attributes.indexed_fields={ScenarioKeyword: 'k'}
-              info.header.fields={h: 'x'} info.user_metadata.summary='sum' info.user_metadata.details='det'
-              info.total_heartbeat_count=1 input=['in']
+              info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=20s info.retry_policy.initial_interval=1s
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
+              info.heartbeat_details=['beat'] info.attempt=1 info.priority.priority_key=2
+              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'} info.header.fields={h: 'x'}
+              info.user_metadata.summary='sum' info.user_metadata.details='det' info.total_heartbeat_count=1
+              input=['in']
     """)
     await s.complete_activity(task, "out")
     s.expect_message(
@@ -94,6 +97,7 @@ async def test_complete(s: Scenario, act: Standalone) -> None:
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=COMPLETED info.task_queue=tq
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=20s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
               info.heartbeat_details=['beat'] info.attempt=1 info.priority.priority_key=2
@@ -131,10 +135,11 @@ async def test_description_leaves_out_what_was_not_asked_for(s: Scenario, act: S
         await act.describe(),
         """
             info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=STARTED
-                  info.task_queue=tq info.start_to_close_timeout=60s info.retry_policy.initial_interval=0.05s
-                  info.retry_policy.backoff_coefficient=1.0 info.retry_policy.maximum_interval=5s
-                  info.retry_policy.maximum_attempts=2 info.attempt=2 info.search_attributes={}
-                  info.total_heartbeat_count=1
+                  info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+                  info.start_to_close_timeout=60s info.heartbeat_timeout=0s
+                  info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
+                  info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2 info.attempt=2
+                  info.search_attributes={} info.total_heartbeat_count=1
         """,
         hide=HIDDEN,
     )
@@ -143,10 +148,11 @@ async def test_description_leaves_out_what_was_not_asked_for(s: Scenario, act: S
         await act.describe(),
         """
             info.activity_id=act info.activity_type.name=act info.status=COMPLETED info.task_queue=tq
-                  info.start_to_close_timeout=60s info.retry_policy.initial_interval=0.05s
-                  info.retry_policy.backoff_coefficient=1.0 info.retry_policy.maximum_interval=5s
-                  info.retry_policy.maximum_attempts=2 info.attempt=2 info.search_attributes={}
-                  info.total_heartbeat_count=1
+                  info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+                  info.start_to_close_timeout=60s info.heartbeat_timeout=0s
+                  info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
+                  info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2 info.attempt=2
+                  info.search_attributes={} info.total_heartbeat_count=1
         """,
         hide=HIDDEN,
     )
@@ -168,18 +174,20 @@ async def test_retry_and_fail(s: Scenario, act: Standalone) -> None:
         task,
         """
             workflow_execution={} activity_type.name=act activity_id=act heartbeat_details=['last'] attempt=2
-                  start_to_close_timeout=60s retry_policy.initial_interval=0.05s
-                  retry_policy.backoff_coefficient=1.0 retry_policy.maximum_interval=5s
-                  retry_policy.maximum_attempts=2 activity_run_id=run1
+                  schedule_to_close_timeout=0s start_to_close_timeout=60s heartbeat_timeout=0s
+                  retry_policy.initial_interval=0.05s retry_policy.backoff_coefficient=1.0
+                  retry_policy.maximum_interval=5s retry_policy.maximum_attempts=2 activity_run_id=run1
         """,
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=STARTED
-              info.task_queue=tq info.start_to_close_timeout=60s info.retry_policy.initial_interval=0.05s
-              info.retry_policy.backoff_coefficient=1.0 info.retry_policy.maximum_interval=5s
-              info.retry_policy.maximum_attempts=2 info.heartbeat_details=['last'] info.attempt=2
-              info.last_failure.message=boom info.last_failure.application_failure_info.type=Boom
-              info.search_attributes={} info.total_heartbeat_count=1
+              info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s
+              info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
+              info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2
+              info.heartbeat_details=['last'] info.attempt=2 info.last_failure.message=boom
+              info.last_failure.application_failure_info.type=Boom info.search_attributes={}
+              info.total_heartbeat_count=1
     """)
     await s.fail_activity(task, c.failure("worse"))
     s.expect_message(
@@ -191,11 +199,13 @@ async def test_retry_and_fail(s: Scenario, act: Standalone) -> None:
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=FAILED info.task_queue=tq
-              info.start_to_close_timeout=60s info.retry_policy.initial_interval=0.05s
-              info.retry_policy.backoff_coefficient=1.0 info.retry_policy.maximum_interval=5s
-              info.retry_policy.maximum_attempts=2 info.heartbeat_details=['last'] info.attempt=2
-              info.last_failure.message=worse info.last_failure.application_failure_info.type=Boom
-              info.search_attributes={} info.total_heartbeat_count=1 outcome.failure.message=worse
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s
+              info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
+              info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2
+              info.heartbeat_details=['last'] info.attempt=2 info.last_failure.message=worse
+              info.last_failure.application_failure_info.type=Boom info.search_attributes={}
+              info.total_heartbeat_count=1 outcome.failure.message=worse
               outcome.failure.application_failure_info.type=Boom outcome.retry_state=MAXIMUM_ATTEMPTS_REACHED
     """)
 
@@ -205,7 +215,8 @@ async def test_waits_for_its_next_attempt(s: Scenario, act: Standalone) -> None:
     await s.fail_activity(await s.poll_activity())
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=SCHEDULED
-              info.task_queue=tq info.start_to_close_timeout=60s info.retry_policy.initial_interval=60s
+              info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=60s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=6000s
               info.attempt=2 info.last_failure.message=boom
               info.last_failure.application_failure_info.type=Boom info.current_retry_interval=60s
@@ -289,10 +300,11 @@ async def test_schedule_to_start_timeout(s: Scenario, act: Standalone) -> None:
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=TIMED_OUT info.task_queue=tq
-              info.schedule_to_start_timeout=1s info.start_to_close_timeout=60s
-              info.retry_policy.initial_interval=1s info.retry_policy.backoff_coefficient=2.0
-              info.retry_policy.maximum_interval=100s info.retry_policy.maximum_attempts=1 info.attempt=1
-              info.search_attributes={} outcome.failure.message="activity ScheduleToStart timeout"
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=1s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
+              info.retry_policy.maximum_attempts=1 info.attempt=1 info.search_attributes={}
+              outcome.failure.message="activity ScheduleToStart timeout"
               outcome.failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START outcome.retry_state=TIMEOUT
     """)
 
@@ -312,7 +324,7 @@ async def test_schedule_to_close_timeout(s: Scenario, act: Standalone) -> None:
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=TIMED_OUT info.task_queue=tq
               info.schedule_to_close_timeout=1s info.schedule_to_start_timeout=1s
-              info.start_to_close_timeout=1s info.retry_policy.initial_interval=1s
+              info.start_to_close_timeout=1s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
               info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive'] info.attempt=1
               info.search_attributes={} info.total_heartbeat_count=1 outcome.failure.message="activity
@@ -336,7 +348,8 @@ async def test_start_to_close_timeout(s: Scenario, act: Standalone) -> None:
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=TIMED_OUT info.task_queue=tq
-              info.start_to_close_timeout=1s info.retry_policy.initial_interval=1s
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=1s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
               info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive'] info.attempt=1
               info.last_failure.message="activity StartToClose timeout"
@@ -363,6 +376,7 @@ async def test_heartbeat_timeout(s: Scenario, act: Standalone) -> None:
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=TIMED_OUT info.task_queue=tq
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=1s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
               info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive'] info.attempt=1
@@ -382,20 +396,23 @@ async def test_timeouts_are_retried(s: Scenario, act: Standalone) -> None:
     task = await s.poll_activity()
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=STARTED
-              info.task_queue=tq info.start_to_close_timeout=1s info.retry_policy.initial_interval=0.05s
-              info.retry_policy.backoff_coefficient=1.0 info.retry_policy.maximum_interval=5s
-              info.retry_policy.maximum_attempts=2 info.attempt=2 info.last_failure.message="activity
-              StartToClose timeout" info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
-              info.search_attributes={}
+              info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=1s info.heartbeat_timeout=0s
+              info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
+              info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2 info.attempt=2
+              info.last_failure.message="activity StartToClose timeout"
+              info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE info.search_attributes={}
     """)
     assert task.attempt == 2
     await act.outcome()
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=TIMED_OUT info.task_queue=tq
-              info.start_to_close_timeout=1s info.retry_policy.initial_interval=0.05s
-              info.retry_policy.backoff_coefficient=1.0 info.retry_policy.maximum_interval=5s
-              info.retry_policy.maximum_attempts=2 info.attempt=2 info.last_failure.message="activity
-              StartToClose timeout" info.last_failure.cause.message="activity StartToClose timeout"
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=1s info.heartbeat_timeout=0s
+              info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
+              info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2 info.attempt=2
+              info.last_failure.message="activity StartToClose timeout"
+              info.last_failure.cause.message="activity StartToClose timeout"
               info.last_failure.cause.timeout_failure_info.timeout_type=START_TO_CLOSE
               info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE info.search_attributes={}
               outcome.failure.message="activity StartToClose timeout" outcome.failure.cause.message="activity
@@ -423,7 +440,8 @@ async def test_start_delay(s: Scenario, act: Standalone) -> None:
     await act.start(start_delay=Duration(seconds=3600))
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=SCHEDULED
-              info.task_queue=tq info.start_to_close_timeout=60s info.retry_policy.initial_interval=1s
+              info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
               info.search_attributes={} info.start_delay=3600s
     """)
@@ -435,8 +453,9 @@ async def test_start_delay(s: Scenario, act: Standalone) -> None:
         task,
         """
             workflow_execution={} activity_type.name=act activity_id=other attempt=1
-                  start_to_close_timeout=60s retry_policy.initial_interval=1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s activity_run_id=run1
+                  schedule_to_close_timeout=0s start_to_close_timeout=60s heartbeat_timeout=0s
+                  retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s activity_run_id=run1
         """,
     )
     await s.expect_refusal(
@@ -460,7 +479,8 @@ async def test_cancel_before_and_while_a_worker_holds_it(s: Scenario, act: Stand
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=CANCELED info.task_queue=tq
-              info.start_to_close_timeout=60s info.retry_policy.initial_interval=1s
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
               info.search_attributes={} info.canceled_reason=why outcome.failure.message="Activity canceled"
               outcome.failure.canceled_failure_info.details=['why']
@@ -498,7 +518,8 @@ async def test_cancel_before_and_while_a_worker_holds_it(s: Scenario, act: Stand
     )
     await held.expect("""
         info.activity_id=held info.activity_type.name=act info.status=RUNNING info.run_state=CANCEL_REQUESTED
-              info.task_queue=tq info.start_to_close_timeout=60s info.retry_policy.initial_interval=1s
+              info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
               info.search_attributes={} info.canceled_reason=why
     """)
@@ -519,7 +540,8 @@ async def test_cancel_before_and_while_a_worker_holds_it(s: Scenario, act: Stand
     )
     await held.expect("""
         info.activity_id=held info.activity_type.name=act info.status=CANCELED info.task_queue=tq
-              info.start_to_close_timeout=60s info.retry_policy.initial_interval=1s
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
               info.search_attributes={} info.canceled_reason=why info.total_heartbeat_count=1
               outcome.failure.message="Activity canceled"
@@ -566,7 +588,8 @@ async def test_terminate(s: Scenario, act: Standalone) -> None:
     )
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=TERMINATED info.task_queue=tq
-              info.start_to_close_timeout=60s info.retry_policy.initial_interval=1s
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
               info.search_attributes={} outcome.failure.message=enough
               outcome.failure.terminated_failure_info.identity=me
@@ -988,7 +1011,8 @@ async def test_completed_by_id_before_a_worker_took_it(s: Scenario, act: Standal
     await act.complete_by_id("early")
     await act.expect("""
         info.activity_id=act info.activity_type.name=act info.status=COMPLETED info.task_queue=tq
-              info.start_to_close_timeout=60s info.retry_policy.initial_interval=1s
+              info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+              info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
               info.search_attributes={} outcome.result=['early']
     """)
@@ -1005,9 +1029,10 @@ async def test_waiting_for_a_change(s: Scenario, act: Standalone) -> None:
         await waiting,
         """
             info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=STARTED
-                  info.task_queue=tq info.start_to_close_timeout=60s info.retry_policy.initial_interval=1s
-                  info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
-                  info.attempt=1 info.search_attributes={}
+                  info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+                  info.start_to_close_timeout=60s info.heartbeat_timeout=0s
+                  info.retry_policy.initial_interval=1s info.retry_policy.backoff_coefficient=2.0
+                  info.retry_policy.maximum_interval=100s info.attempt=1 info.search_attributes={}
         """,
         hide=HIDDEN,
     )
@@ -1085,9 +1110,10 @@ async def test_a_workflow_and_an_activity_may_share_an_id(s: Scenario, act: Stan
         await act.describe(activity_id=s.wf),
         """
             info.activity_id=wf info.activity_type.name=act info.status=RUNNING info.run_state=SCHEDULED
-                  info.task_queue=tq info.start_to_close_timeout=60s info.retry_policy.initial_interval=1s
-                  info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
-                  info.attempt=1 info.search_attributes={}
+                  info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
+                  info.start_to_close_timeout=60s info.heartbeat_timeout=0s
+                  info.retry_policy.initial_interval=1s info.retry_policy.backoff_coefficient=2.0
+                  info.retry_policy.maximum_interval=100s info.attempt=1 info.search_attributes={}
         """,
         hide=HIDDEN,
     )

@@ -268,7 +268,7 @@ async def test_change_options(s: Scenario, act: Standalone) -> None:
         """
             activity_options.task_queue=tq activity_options.schedule_to_close_timeout=500s
                   activity_options.schedule_to_start_timeout=500s activity_options.start_to_close_timeout=60s
-                  activity_options.retry_policy.initial_interval=90s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=90s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=6000s
         """,
@@ -284,7 +284,7 @@ async def test_change_options(s: Scenario, act: Standalone) -> None:
         """
             activity_options.task_queue=tq activity_options.schedule_to_close_timeout=500s
                   activity_options.schedule_to_start_timeout=500s activity_options.start_to_close_timeout=60s
-                  activity_options.retry_policy.initial_interval=90s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=90s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=6000s
         """,
@@ -320,7 +320,7 @@ async def test_change_options(s: Scenario, act: Standalone) -> None:
         """
             activity_options.task_queue=tq activity_options.schedule_to_close_timeout=500s
                   activity_options.schedule_to_start_timeout=500s activity_options.start_to_close_timeout=60s
-                  activity_options.retry_policy.initial_interval=60s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=60s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=6000s
         """,
@@ -415,8 +415,9 @@ async def test_start_delay_may_change_before_the_first_attempt(s: Scenario, act:
     s.expect_message(
         await act.update(ActivityOptions(start_delay=Duration(seconds=1800)), "start_delay"),
         """
-            activity_options.task_queue=tq activity_options.start_to_close_timeout=60s
-                  activity_options.retry_policy.initial_interval=1s
+            activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=60s
+                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=100s activity_options.start_delay=1800s
         """,

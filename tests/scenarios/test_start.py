@@ -330,7 +330,7 @@ async def test_use_existing_attaches_the_request_id(s: Scenario) -> None:
 async def test_start_delay(s: Scenario) -> None:
     await s.start(workflow_start_delay=c.seconds(1))
     await s.expect_history("""
-        1 WorkflowExecutionStarted
+        1 WorkflowExecutionStarted first_workflow_task_backoff=up to 1s
     """)
     s.expect_message(
         (await s.describe()).workflow_execution_info,
@@ -343,7 +343,7 @@ async def test_start_delay(s: Scenario) -> None:
     )
     await s.step(c.complete())
     await s.expect_history("""
-        1 WorkflowExecutionStarted
+        1 WorkflowExecutionStarted first_workflow_task_backoff=up to 1s
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -365,7 +365,7 @@ async def test_signal_is_kept_for_the_end_of_the_delay(s: Scenario) -> None:
     await s.signal()
     await s.step(c.complete())
     await s.expect_history("""
-        1 WorkflowExecutionStarted
+        1 WorkflowExecutionStarted first_workflow_task_backoff=up to 1s
         2 WorkflowExecutionSignaled signal_name=sig
         3 WorkflowTaskScheduled
         4 WorkflowTaskStarted

@@ -106,7 +106,7 @@ async def test_zero_duration_fires_at_once(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t workflow_task_completed_event_id=4
+        5 TimerStarted timer_id=t start_to_fire_timeout=0s workflow_task_completed_event_id=4
         6 TimerFired timer_id=t started_event_id=5
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted

@@ -762,11 +762,11 @@ async def test_continued_as_new(s: Scenario) -> None:
     expect(
         brought(s, task),
         """
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
+                  initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+        """,
     )
 
 

@@ -55,7 +55,8 @@ async def test_pinned_stays_where_it_began(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted versioning_behavior=PINNED worker_deployment_name=dep
               deployment_version=dep:v1
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskStarted scheduled_event_id=5
         7 ActivityTaskCompleted result=['done'] scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
@@ -263,7 +264,8 @@ async def test_an_activity_moves_its_workflow(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v1
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
@@ -478,13 +480,13 @@ async def test_continue_as_new_inherits_a_pin(s: Scenario) -> None:
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 inherited_pinned_version=dep:v1
-              declined_target_version_upgrade.deployment_version=dep:v2
-              declined_target_version_upgrade.revision_number=2
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
+                  initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
+                  inherited_pinned_version=dep:v1 declined_target_version_upgrade.deployment_version=dep:v2
+                  declined_target_version_upgrade.revision_number=2
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+        """,
     )
     await d.complete(task, "v1", behavior=PINNED)
     await expect_versioning(
@@ -514,14 +516,14 @@ async def test_continue_as_new_upgrades_on_demand(s: Scenario) -> None:
     s.expect_events(
         task.history.events,
         """
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1
-              inherited_auto_upgrade_info.source_deployment_version=dep:v1
-              inherited_auto_upgrade_info.source_deployment_revision_number=1
-              inherited_auto_upgrade_info.continue_as_new_initial_versioning_behavior=AUTO_UPGRADE
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-    """,
+            1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
+                  initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
+                  inherited_auto_upgrade_info.source_deployment_version=dep:v1
+                  inherited_auto_upgrade_info.source_deployment_revision_number=1
+                  inherited_auto_upgrade_info.continue_as_new_initial_versioning_behavior=AUTO_UPGRADE
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+        """,
     )
     await d.complete(task, "v2", behavior=PINNED)
     await expect_versioning(
@@ -550,11 +552,11 @@ async def test_children_inherit(s: Scenario) -> None:
     s.expect_events(
         task.history.events[:1],
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run1 parent_initiated_event_id=5
-              parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-              root_workflow_execution.run_id=run1 inherited_pinned_version=dep:v1
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1 inherited_pinned_version=dep:v1
+        """,
     )
     await d.complete(task, "v1", behavior=PINNED)
     await expect_versioning(
@@ -582,12 +584,13 @@ async def test_children_of_an_upgrading_parent(s: Scenario) -> None:
     s.expect_events(
         task.history.events[:1],
         """
-        1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-              parent_workflow_execution.run_id=run1 parent_initiated_event_id=5
-              parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-              root_workflow_execution.run_id=run1 inherited_auto_upgrade_info.source_deployment_version=dep:v1
-              inherited_auto_upgrade_info.source_deployment_revision_number=1
-    """,
+            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
+                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1
+                  inherited_auto_upgrade_info.source_deployment_version=dep:v1
+                  inherited_auto_upgrade_info.source_deployment_revision_number=1
+        """,
     )
 
 

@@ -227,7 +227,7 @@ async def test_refusals(s: Scenario) -> None:
               describe in no namespace, record in no namespace
             INVALID_ARGUMENT: invalid next_page_token
               list with a bad token
-            UNIMPLEMENTED: UpdateWorkerConfig command is not enabled.
+            INVALID_ARGUMENT: WorkerConfig is not set
               update config
             UNIMPLEMENTED: FetchWorkerConfig command is not enabled.
               fetch config

@@ -4,7 +4,7 @@ from typing import Any
 
 import temporalio.api.workflowservice.v1 as ws
 from google.protobuf.field_mask_pb2 import FieldMask
-from temporalio.api.common.v1 import Priority, TimeSkippingConfig, WorkflowExecution
+from temporalio.api.common.v1 import Priority, WorkflowExecution
 from temporalio.api.deployment.v1 import Deployment, WorkerDeploymentVersion
 from temporalio.api.enums.v1 import VersioningBehavior
 from temporalio.api.workflow.v1 import VersioningOverride, WorkflowExecutionOptions
@@ -237,7 +237,7 @@ async def test_override_given_at_the_start(s: Scenario) -> None:
     )
     await s.step(c.complete())
     await s.expect_history("""
-        1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
+        1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1 priority.priority_key=4
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
@@ -499,16 +499,6 @@ async def test_overrides_are_checked(s: Scenario) -> None:
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
     """)
-
-
-async def test_time_skipping_is_off(s: Scenario) -> None:
-    await s.start()
-    await s.expect_refusal(
-        update(s, "time_skipping_config", options={"time_skipping_config": TimeSkippingConfig(enabled=True)}),
-        """
-            UNIMPLEMENTED: The Time-Skipping feature is not enabled for namespace.
-        """,
-    )
 
 
 async def test_what_is_not_there(s: Scenario) -> None:

@@ -113,7 +113,8 @@ async def test_events_that_arrive_while_started_are_buffered(s: Scenario) -> Non
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 TimerStarted timer_id=t start_to_fire_timeout=0.1s workflow_task_completed_event_id=4
         7 TimerFired timer_id=t started_event_id=6
         8 WorkflowTaskScheduled
@@ -125,7 +126,8 @@ async def test_events_that_arrive_while_started_are_buffered(s: Scenario) -> Non
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 TimerStarted timer_id=t start_to_fire_timeout=0.1s workflow_task_completed_event_id=4
         7 TimerFired timer_id=t started_event_id=6
         8 WorkflowTaskScheduled
@@ -157,8 +159,10 @@ async def test_buffered_events_are_flushed_with_activities_last(s: Scenario) -> 
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 ActivityTaskScheduled activity_id=a start_to_close_timeout=10s workflow_task_completed_event_id=4
-        6 ActivityTaskScheduled activity_id=b start_to_close_timeout=10s workflow_task_completed_event_id=4
+        5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
+        6 ActivityTaskScheduled activity_id=b schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+              start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted

@@ -1,53 +1,16 @@
-"""Workflows that skip time: `time_skipping_config` of starts and of changed options, fast-forwards, what is passed on.
-
-Recorded beside a server with ``--dynamic-config-value frontend.WorkflowTimeSkippingEnabled=true``.
-"""
+"""Workflows that skip time: `time_skipping_config` of starts and of changed options, fast-forwards, what is passed on."""
 
 import asyncio
-import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from temporalio import workflow
 from temporalio.api.common.v1 import FastForwardConfig, TimeSkippingConfig
 from temporalio.testing import TimeSkipper
 
-from tests import processes
-
 from . import commands as c
-from .conftest import Server, prepare
 from .raw import Scenario
 from .skipping import HOUR, ON, expect_hours, expect_skipping, forward, poll_forward, update
 from .workers import sdk_worker
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose workflows may skip time."""
-    address = os.environ.get("TACIT_SCENARIOS_ADDRESS")
-    if address:
-        asyncio.run(prepare(address))
-        yield Server(address=address, namespace="default", real=True, http_address="")
-        return
-    folder = tmp_path_factory.mktemp("skipping")
-    found = processes.Server(
-        name="tacit dev",
-        command=[
-            str(processes.BIN / "tacit"),
-            "dev",
-            *("--port", str(port := processes.free_port()), "--http-port", str(processes.free_port())),
-            *("--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"),
-        ],
-        ports=[port],
-        log=folder / "server.log",
-    )
-    found.start()
-    try:
-        asyncio.run(prepare(found.address))
-        yield Server(address=found.address, namespace="default", real=False, http_address="")
-    finally:
-        found.stop()
 
 
 async def test_what_no_workflow_can_have(s: Scenario) -> None:
@@ -192,9 +155,9 @@ async def test_an_activity_holds_time_but_its_backoff_does_not(s: Scenario) -> N
             2 WorkflowTaskScheduled at=+0h
             3 WorkflowTaskStarted at=+0h
             4 WorkflowTaskCompleted at=+0h
-            5 ActivityTaskScheduled activity_id=a start_to_close_timeout=60s
-                  workflow_task_completed_event_id=4 retry_policy.initial_interval=7200s
-                  retry_policy.maximum_interval=7200s at=+0h
+            5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=60s heartbeat_timeout=0s workflow_task_completed_event_id=4
+                  retry_policy.initial_interval=7200s retry_policy.maximum_interval=7200s at=+0h
             6 TimerStarted timer_id=t start_to_fire_timeout=3600s workflow_task_completed_event_id=4 at=+0h
         """,
     )
@@ -210,9 +173,9 @@ async def test_an_activity_holds_time_but_its_backoff_does_not(s: Scenario) -> N
             2 WorkflowTaskScheduled at=+0h
             3 WorkflowTaskStarted at=+0h
             4 WorkflowTaskCompleted at=+0h
-            5 ActivityTaskScheduled activity_id=a start_to_close_timeout=60s
-                  workflow_task_completed_event_id=4 retry_policy.initial_interval=7200s
-                  retry_policy.maximum_interval=7200s at=+0h
+            5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=60s heartbeat_timeout=0s workflow_task_completed_event_id=4
+                  retry_policy.initial_interval=7200s retry_policy.maximum_interval=7200s at=+0h
             6 TimerStarted timer_id=t start_to_fire_timeout=3600s workflow_task_completed_event_id=4 at=+0h
             7 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+0h skips_to=+1h
             8 TimerFired timer_id=t started_event_id=6 at=+1h
@@ -492,9 +455,9 @@ async def test_children_have_their_parents_time_and_skip_too(s: Scenario) -> Non
             9 WorkflowTaskStarted at=+1h
             10 WorkflowTaskCompleted at=+1h
             11 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=cq
-                  workflow_task_timeout=10s parent_close_policy=TERMINATE workflow_task_completed_event_id=10
-                  workflow_id_reuse_policy=ALLOW_DUPLICATE time_skipping_config.enabled=true
-                  time_skipping_config.max_session_skip_count=200
+                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+                  workflow_task_completed_event_id=10 workflow_id_reuse_policy=ALLOW_DUPLICATE
+                  time_skipping_config.enabled=true time_skipping_config.max_session_skip_count=200
                   time_skipping_state_propagation.initial_skipped_duration=3600s at=+1h
             12 TimerStarted timer_id=b start_to_fire_timeout=36000s workflow_task_completed_event_id=10 at=+1h
             13 ChildWorkflowExecutionStarted initiated_event_id=11 workflow_execution.workflow_id=child
@@ -521,9 +484,9 @@ async def test_children_have_their_parents_time_and_skip_too(s: Scenario) -> Non
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run1 parent_initiated_event_id=11 task_queue=cq
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1 time_skipping_config.enabled=true
-                  time_skipping_config.max_session_skip_count=200
+                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+                  time_skipping_config.enabled=true time_skipping_config.max_session_skip_count=200
                   time_skipping_state_propagation.initial_skipped_duration=3600s
             2 WorkflowTaskScheduled task_queue=cq at=+1h
             3 WorkflowTaskStarted at=+1h
@@ -556,8 +519,8 @@ async def test_children_need_not_skip(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
                   parent_workflow_execution.run_id=run1 parent_initiated_event_id=11 task_queue=cq
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1
+                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
                   time_skipping_state_propagation.initial_skipped_duration=3600s
             2 WorkflowTaskScheduled task_queue=cq at=+1h
             3 WorkflowTaskStarted at=+1h
@@ -586,9 +549,9 @@ async def test_the_next_run_goes_on_with_it(s: Scenario) -> None:
     await expect_hours(
         s,
         """
-            1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=WORKFLOW
-                  original_execution_run_id=run2 first_execution_run_id=run1 time_skipping_config.enabled=true
-                  time_skipping_config.fast_forward_config.id=ff
+            1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
+                  initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
+                  time_skipping_config.enabled=true time_skipping_config.fast_forward_config.id=ff
                   time_skipping_config.fast_forward_config.duration=21600s
                   time_skipping_config.max_session_skip_count=200
                   time_skipping_state_propagation.initial_skipped_duration=3600s

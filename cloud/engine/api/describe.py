@@ -30,7 +30,7 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import callbacks, checks
 from cloud.engine.api.nexus_descriptions import pending_operation
 from cloud.engine.core import start
-from cloud.engine.core.clock import duration, timestamp, to_ns
+from cloud.engine.core.clock import duration, given, timestamp, to_ns
 from cloud.engine.core.state import Activity, Child, Execution
 from cloud.engine.core.versions import message_of, older, version_of
 from cloud.engine.runtime.hot import HotRun
@@ -71,8 +71,8 @@ def describe_run(hot: HotRun, now: int, breakers: Breakers) -> DescribeWorkflowE
     response = DescribeWorkflowExecutionResponse(
         execution_config=WorkflowExecutionConfig(
             task_queue=TaskQueue(name=started.task_queue.name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
-            workflow_execution_timeout=started.workflow_execution_timeout,
-            workflow_run_timeout=started.workflow_run_timeout,
+            workflow_execution_timeout=given(started, "workflow_execution_timeout"),
+            workflow_run_timeout=given(started, "workflow_run_timeout"),
             default_workflow_task_timeout=started.workflow_task_timeout,
         ),
         workflow_execution_info=_info(hot),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio.api.enums.v1 import NexusOperationCancellationState, PendingNexusOperationState
 from temporalio.api.workflow.v1 import NexusOperationCancellationInfo, PendingNexusOperationInfo
 
-from cloud.engine.core.clock import timestamp
+from cloud.engine.core.clock import given, timestamp
 from cloud.engine.core.state import NexusOperation
 from cloud.engine.runtime.nexus_breakers import OPEN
 
@@ -29,9 +29,9 @@ def pending_operation(operation: NexusOperation, *, blocked: bool) -> PendingNex
         operation=scheduled.operation,
         operation_id=operation.token,
         operation_token=operation.token,
-        schedule_to_close_timeout=scheduled.schedule_to_close_timeout,
-        schedule_to_start_timeout=scheduled.schedule_to_start_timeout,
-        start_to_close_timeout=scheduled.start_to_close_timeout,
+        schedule_to_close_timeout=given(scheduled, "schedule_to_close_timeout"),
+        schedule_to_start_timeout=given(scheduled, "schedule_to_start_timeout"),
+        start_to_close_timeout=given(scheduled, "start_to_close_timeout"),
         scheduled_time=timestamp(operation.scheduled_time),
         state=state,
         # A call that started it there was, also where only the history tells of it (after a reset).

@@ -8,6 +8,7 @@ and a sum of these is held to `LATEST` where it becomes a row.
 from __future__ import annotations
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cloud.engine.core.errors import Invalid
@@ -45,6 +46,12 @@ def duration(ns: int) -> Duration:
     """A duration of `ns` nanoseconds (not negative)."""
     seconds, nanos = divmod(ns, SECOND)
     return Duration(seconds=seconds, nanos=nanos)
+
+
+def given(message: Message, name: str) -> Duration | None:
+    """The duration `name` of `message`; None where nobody gave one, which clients tell from zero."""
+    value: Duration | None = getattr(message, name) if message.HasField(name) else None
+    return value
 
 
 def timestamp(ns: int) -> Timestamp:

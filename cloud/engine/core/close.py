@@ -144,9 +144,7 @@ def continue_as_new(
     """The workflow asks to go on in a new run, with the input, type and queue that it names."""
     execution = turn.execution
     run_id = turn.around.ids.run_id()
-    backoff = to_ns(command.backoff_start_interval)
-    if not backoff:
-        backoff = _held_back(turn, 0)
+    backoff = _held_back(turn, to_ns(command.backoff_start_interval))
     initiator = command.initiator or _I.CONTINUE_AS_NEW_INITIATOR_WORKFLOW
     attributes = start.next_run(
         execution,
@@ -173,6 +171,8 @@ def continue_as_new(
         if to_ns(getattr(command, name)):
             getattr(attributes, name).CopyFrom(getattr(command, name))
     attributes.workflow_run_timeout.SetInParent()
+    if not backoff and not command.HasField("backoff_start_interval"):
+        attributes.ClearField("first_workflow_task_backoff")
     attributes.ClearField("retry_policy")
     if command.HasField("retry_policy"):
         attributes.retry_policy.CopyFrom(retry.with_defaults(command.retry_policy, turn.around.limits))

@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent, NexusOperationScheduledEventAttributes
 
 from cloud.engine.core import nexus_operation
-from cloud.engine.core.clock import duration, fit, to_ns
+from cloud.engine.core.clock import duration, fit, given, to_ns
 from cloud.engine.core.errors import BadCommand, Invalid
 from cloud.engine.core.turn import Turn
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _C = WorkflowTaskFailedCause
 _BAD = _C.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_NEXUS_OPERATION_ATTRIBUTES
 _BAD_CANCEL = _C.WORKFLOW_TASK_FAILED_CAUSE_BAD_REQUEST_CANCEL_NEXUS_OPERATION_ATTRIBUTES
+_TIMEOUTS = ("schedule_to_close_timeout", "schedule_to_start_timeout", "start_to_close_timeout")
 _ATTRIBUTES = "ScheduleNexusOperationCommandAttributes"
 
 # What the protocol says itself, and what tells a service who calls.
@@ -111,19 +112,21 @@ def scheduled_event(turn: Turn, command: Command, completed_event_id: int) -> Hi
         to_ns(wanted.schedule_to_start_timeout),
         to_ns(wanted.start_to_close_timeout),
     )
+    timeouts = {name: given(wanted, name) for name in _TIMEOUTS}
     if run_timeout and (not to_close or to_close > run_timeout):
         to_close = run_timeout
-    if to_close:
-        to_start, start_to_close = min(to_start, to_close), min(start_to_close, to_close)
+        timeouts["schedule_to_close_timeout"] = duration(to_close)
+    if to_close and to_start > to_close:
+        timeouts["schedule_to_start_timeout"] = duration(to_close)
+    if to_close and start_to_close > to_close:
+        timeouts["start_to_close_timeout"] = duration(to_close)
     attributes = NexusOperationScheduledEventAttributes(
         endpoint=wanted.endpoint,
         endpoint_id=turn.around.nexus_endpoint(wanted.endpoint),
         service=wanted.service,
         operation=wanted.operation,
         input=wanted.input if wanted.HasField("input") else None,
-        schedule_to_close_timeout=duration(to_close),
-        schedule_to_start_timeout=duration(to_start),
-        start_to_close_timeout=duration(start_to_close),
+        **timeouts,
         nexus_header={key.lower(): text for key, text in wanted.nexus_header.items()},
         request_id=turn.around.ids.request_id(),
         workflow_task_completed_event_id=completed_event_id,

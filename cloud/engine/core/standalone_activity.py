@@ -291,7 +291,9 @@ def set_options(step: Step, options: ActivityOptions | None) -> None:
         return
     original = original_options(activity.request)
     if step.state.first_started_time:
-        original.start_delay.CopyFrom(activity.options.start_delay)
+        original.ClearField("start_delay")
+        if activity.options.HasField("start_delay"):
+            original.start_delay.CopyFrom(activity.options.start_delay)
     activity.options = original
     step.progress.options = original.SerializeToString() if step.state.first_started_time else b""
 

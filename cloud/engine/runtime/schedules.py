@@ -23,7 +23,7 @@ from temporalio.api.schedule.v1 import SchedulePatch, ScheduleSpec
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
 from cloud.engine.core import cancellation, close, workflow_task
-from cloud.engine.core.clock import SECOND
+from cloud.engine.core.clock import SECOND, given
 from cloud.engine.core.schedule import Outcome, Schedule, ScheduleState, Start, Started, outcome_of
 from cloud.engine.core.schedule_spec import InvalidSpec, Spec
 from cloud.engine.core.state import RUNNING
@@ -478,8 +478,8 @@ class Schedules:
         request = StartWorkflowExecutionRequest(
             workflow_type=info.workflow_type,
             task_queue=info.task_queue,
-            workflow_execution_timeout=info.workflow_execution_timeout,
-            workflow_run_timeout=info.workflow_run_timeout,
+            workflow_execution_timeout=given(info, "workflow_execution_timeout"),
+            workflow_run_timeout=given(info, "workflow_run_timeout"),
             workflow_task_timeout=info.workflow_task_timeout,
             identity=f"temporal-scheduler-{namespace.name}-{work.schedule_id}",
         )
