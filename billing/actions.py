@@ -59,6 +59,9 @@ PAUSE_STANDALONE_ACTIVITY = "pause_standalone_activity"
 RESET_STANDALONE_ACTIVITY = "reset_standalone_activity"
 UPDATE_STANDALONE_ACTIVITY_OPTIONS = "update_standalone_activity_options"
 
+START_STANDALONE_NEXUS_OPERATION = "start_standalone_nexus_operation"
+REQUEST_STANDALONE_NEXUS_OPERATION_CANCELLATION = "request_standalone_nexus_operation_cancellation"
+
 
 class Basis(enum.Enum):
     """Who says what a kind costs."""
@@ -177,6 +180,13 @@ _RULES = (
     (PAUSE_STANDALONE_ACTIVITY, 1, _D, "each call; unpausing is free"),
     (RESET_STANDALONE_ACTIVITY, 1, _D, "each call"),
     (UPDATE_STANDALONE_ACTIVITY_OPTIONS, 1, _D, "each call"),
+    (
+        START_STANDALONE_NEXUS_OPERATION,
+        1,
+        _O,
+        "as an operation of a workflow; handling and retrying are free, a deduplicated start is not usage",
+    ),
+    (REQUEST_STANDALONE_NEXUS_OPERATION_CANCELLATION, 1, _O, "as that of a workflow's operation"),
 )
 
 ACTION_TABLE: Mapping[str, ActionRule] = MappingProxyType(

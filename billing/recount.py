@@ -19,7 +19,7 @@ kinds that both can know, so that the two must be equal. What a history shows, a
   transaction, is not counted again.
 
 Histories cannot show queries, heartbeats of activities and of workflow tasks, rejected updates, calls on
-schedules, standalone activities (:data:`HIDDEN_KINDS`); nor anything of a run that was deleted. Retries
+schedules, standalone activities and Nexus operations (:data:`HIDDEN_KINDS`); nor anything of a deleted run. Retries
 show only in an activity's started event, which is written when the activity ends: :attr:`Recount.at_least`
 names kinds of which there may have been more.
 """
@@ -52,9 +52,11 @@ HIDDEN_KINDS = frozenset(
         actions.RECORD_STANDALONE_ACTIVITY_HEARTBEAT,
         actions.RECORD_WORKFLOW_HEARTBEAT,
         actions.REJECT_WORKFLOW_UPDATE,
+        actions.REQUEST_STANDALONE_NEXUS_OPERATION_CANCELLATION,
         actions.RESET_STANDALONE_ACTIVITY,
         actions.RETRY_STANDALONE_ACTIVITY,
         actions.START_STANDALONE_ACTIVITY,
+        actions.START_STANDALONE_NEXUS_OPERATION,
         actions.UPDATE_SCHEDULE,
         actions.UPDATE_STANDALONE_ACTIVITY_OPTIONS,
     }

@@ -31,6 +31,7 @@ from cloud.engine.core.errors import Invalid
 from cloud.engine.runtime.dynamic_config import (
     STANDALONE_ACTIVITIES,
     STANDALONE_ACTIVITY_OPERATOR_COMMANDS,
+    STANDALONE_NEXUS_OPERATIONS,
     WORKER_HEARTBEATS,
     WORKFLOW_PAUSE,
 )
@@ -200,6 +201,7 @@ class NamespaceMethods:
                     standalone_activity_operator_commands=(
                         standalone and self._runtime.dynamic_config.on(STANDALONE_ACTIVITY_OPERATOR_COMMANDS)
                     ),
+                    standalone_nexus_operation=self._runtime.dynamic_config.on(STANDALONE_NEXUS_OPERATIONS),
                     worker_heartbeats=self._runtime.dynamic_config.on(WORKER_HEARTBEATS),
                 ),
                 limits=NamespaceInfo.Limits(

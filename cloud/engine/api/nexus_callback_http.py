@@ -65,10 +65,10 @@ class NexusCallbackHttp:
             links=wire.read_links(header),
         )
         waiting = await self._completions.find(header.get(CALLBACK_TOKEN_HEADER, ""))
-        if namespace is not None and waiting.hot.namespace.name != namespace:
+        if namespace is not None and waiting.namespace.name != namespace:
             raise CompletionRefused("BAD_REQUEST", "invalid callback token")
-        self._completions.complete(waiting, completion)
-        await asyncio.shield(self._runtime.durable(waiting.hot))
+        waiting.complete(completion)
+        await asyncio.shield(waiting.durable())
 
     def _outcome(self, header: Mapping[str, str], body: bytes) -> Outcome:
         state = header.get(wire.OPERATION_STATE, "")

@@ -38,6 +38,8 @@ from cloud.engine.api.resets import WorkflowResets
 from cloud.engine.api.schedules import ScheduleMethods
 from cloud.engine.api.standalone_activities import StandaloneActivityMethods
 from cloud.engine.api.standalone_lists import StandaloneLists
+from cloud.engine.api.standalone_nexus import StandaloneNexusMethods
+from cloud.engine.api.standalone_nexus_lists import StandaloneNexusLists
 from cloud.engine.api.standalone_operations import StandaloneOperations
 from cloud.engine.api.standalone_tasks import StandaloneTasks
 from cloud.engine.api.system import System
@@ -55,6 +57,7 @@ from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.deployments import Deployments
 from cloud.engine.runtime.matching import Matching
 from cloud.engine.runtime.nexus_callbacks import Callbacks
+from cloud.engine.runtime.nexus_calling import NexusCalling
 from cloud.engine.runtime.nexus_calls import NexusCalls
 from cloud.engine.runtime.nexus_completions import NexusCompletions
 from cloud.engine.runtime.nexus_services import NexusServices
@@ -63,6 +66,8 @@ from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
+from cloud.engine.runtime.standalone_nexus import StandaloneNexusOperations
+from cloud.engine.runtime.standalone_nexus_calls import StandaloneNexusCalls
 from cloud.engine.runtime.starting import Starting
 from cloud.engine.runtime.task_starts import TaskStarts
 from cloud.engine.runtime.time_skipping import TimeSkipping
@@ -88,8 +93,11 @@ class EngineService:
         deployments = Deployments(runtime)
         Transfers(runtime, starting, schedules)
         services = NexusServices(outbound or Outbound(OutboundPolicy()), runtime.limits)
-        NexusCalls(runtime, services)
-        completions = NexusCompletions(runtime)
+        calling = NexusCalling(runtime, services)
+        NexusCalls(runtime, calling)
+        operations = StandaloneNexusOperations(runtime)
+        StandaloneNexusCalls(runtime, operations, calling)
+        completions = NexusCompletions(runtime, operations)
         resetting = Resetting(runtime)
         Callbacks(runtime, completions, services)
         self.nexus_callbacks = NexusCallbackHttp(runtime, completions)
@@ -112,6 +120,8 @@ class EngineService:
             ),
             StandaloneActivityMethods(runtime, standalone),
             StandaloneLists(runtime),
+            StandaloneNexusMethods(runtime, operations),
+            StandaloneNexusLists(runtime),
             WorkflowOptions(runtime),
             WorkflowResets(runtime, resetting),
             WorkflowPauses(runtime),

@@ -18,7 +18,7 @@ from cloud.engine.api import checks
 from cloud.engine.api.lists import keyword_payload, page_of
 from cloud.engine.api.standalone_activities import require_enabled
 from cloud.engine.core.clock import duration, timestamp
-from cloud.engine.runtime.hot_activity import ACTIVITIES_OF
+from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.schema import visibility
@@ -42,7 +42,7 @@ class StandaloneLists:
         rows, token = await page_of(
             self._runtime,
             namespace.namespace_id,
-            ACTIVITIES_OF + namespace.namespace_id,
+            HotActivity.LISTED_AS + namespace.namespace_id,
             list_filter,
             request.query,
             request.page_size,
@@ -59,7 +59,7 @@ class StandaloneLists:
         namespace, list_filter = self._parsed(request.namespace, request.query)
         counted = await self._runtime.database.list(
             namespace.namespace_id,
-            lambda c: visibility.count(c, ACTIVITIES_OF + namespace.namespace_id, list_filter),
+            lambda c: visibility.count(c, HotActivity.LISTED_AS + namespace.namespace_id, list_filter),
         )
         response = CountActivityExecutionsResponse(count=counted.total)
         for group in counted.groups:

@@ -53,10 +53,14 @@ Outcome = Succeeded | Unsuccessful
 Answer = Succeeded | Unsuccessful | Pending | Refused | OutOfTime
 
 
+CALL_ERROR = "CallError"
+"""The type of failures of a call itself."""
+
+
 def call_failure(message: str, *, retryable: bool) -> Failure:
     """Why a call did not come to an answer of its handler."""
     failure = Failure(message=message)
-    failure.application_failure_info.type = "CallError"
+    failure.application_failure_info.type = CALL_ERROR
     failure.application_failure_info.non_retryable = not retryable
     return failure
 

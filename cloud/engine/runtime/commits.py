@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -23,7 +24,7 @@ from cloud.engine.core import machine
 from cloud.engine.core.clock import LATEST
 from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.hot_activity import HotActivity
+from cloud.engine.runtime.hot_standalone import HotStandalone
 from cloud.engine.runtime.lease import LOST
 from cloud.engine.store.database import Database, StoreBroken, StoreUnavailable
 from cloud.engine.store.rows import (
@@ -34,6 +35,8 @@ from cloud.engine.store.rows import (
     Rows,
     RunRow,
     ScheduleRow,
+    StandaloneKind,
+    StandaloneRows,
     TaskRow,
     UsageRow,
     encode,
@@ -105,10 +108,10 @@ class Batch:
     schedules: dict[str, ScheduleRow] = field(default_factory=dict)
     listed_schedules: dict[str, VisibilityRow] = field(default_factory=dict)
     deleted_schedules: list[str] = field(default_factory=list)
-    activities: dict[str, HotActivity] = field(default_factory=dict)
-    new_activities: dict[str, HotActivity] = field(default_factory=dict)
-    listed_activities: set[str] = field(default_factory=set)
-    deleted_activities: set[str] = field(default_factory=set)
+    standalone: dict[str, HotStandalone[Any]] = field(default_factory=dict)
+    new_standalone: set[str] = field(default_factory=set)
+    listed_standalone: set[str] = field(default_factory=set)
+    deleted_standalone: dict[str, StandaloneKind] = field(default_factory=dict)
     batch_operations: list[BatchOperationRow] = field(default_factory=list)
     batch_steps: dict[tuple[str, str], BatchStepRow] = field(default_factory=dict)
     copied_history: list[HistoryRow] = field(default_factory=list)
@@ -127,8 +130,8 @@ class Batch:
             or self.deleted
             or self.schedules
             or self.deleted_schedules
-            or self.activities
-            or self.deleted_activities
+            or self.standalone
+            or self.deleted_standalone
             or self.batch_operations
             or self.batch_steps
         )
@@ -275,9 +278,9 @@ class CommitLoop:
             for hot in batch.runs.values():
                 if hot.unflushed is batch:
                     hot.unflushed = None
-            for activity in batch.activities.values():
-                if activity.unflushed is batch:
-                    activity.unflushed = None
+            for standalone in batch.standalone.values():
+                if standalone.unflushed is batch:
+                    standalone.unflushed = None
             try:
                 self._on_flushed(batch, rows)
             finally:
@@ -349,7 +352,6 @@ class CommitLoop:
             visibility=list(batch.listed_schedules.values()),
             schedules=batch.schedules,
             deleted_schedules=batch.deleted_schedules,
-            deleted_activities=list(batch.deleted_activities),
             batch_operations=batch.batch_operations,
             batch_steps=batch.batch_steps,
             history=batch.copied_history,
@@ -360,13 +362,16 @@ class CommitLoop:
                 rows.runs.append(_run_row(hot))
                 if run_id in batch.visible:
                     rows.visibility.append(self._visibility_row(hot))
-        for run_id, activity in batch.activities.items():
+        for run_id, standalone in batch.standalone.items():
             with _blaming(run_id):
-                rows.activities.append(activity.row())
-                if run_id in batch.new_activities:
-                    rows.activity_requests[run_id] = activity.activity.request.SerializeToString()
-                if run_id in batch.listed_activities:
-                    rows.visibility.append(activity.visibility_row())
+                written = rows.standalone.setdefault(standalone.KIND, StandaloneRows())
+                written.rows.append(standalone.row())
+                if run_id in batch.new_standalone:
+                    written.requests[run_id] = standalone.execution.request.SerializeToString()
+                if run_id in batch.listed_standalone:
+                    rows.visibility.append(standalone.visibility_row())
+        for run_id, kind in batch.deleted_standalone.items():
+            rows.standalone.setdefault(kind, StandaloneRows()).deleted.append(run_id)
         for run_id, events in batch.events.items():
             with _blaming(run_id):
                 for start in range(0, len(events), HISTORY_ROW_EVENTS_MAX):

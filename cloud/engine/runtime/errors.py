@@ -2,6 +2,7 @@
 
 NoSuchRun             the workflow or run is not there
 NoSuchActivity        the standalone activity is not there (to a task it is a run that is gone)
+NoSuchOperation       the standalone Nexus operation is not there
 NoSuchSchedule        the schedule is not there
 Unflushed             (commits) the change is not durable and forgotten: try again
 """
@@ -28,6 +29,13 @@ class NoSuchActivity(NoSuchRun):
 
     def __init__(self, activity_id: str) -> None:
         super().__init__(f"activity not found for ID: {activity_id}")
+
+
+class NoSuchOperation(NoSuchRun):
+    """There is no standalone Nexus operation of this id."""
+
+    def __init__(self, operation_id: str) -> None:
+        super().__init__(f"operation not found for ID: {operation_id}")
 
 
 class NoSuchSchedule(Exception):

@@ -1,59 +1,48 @@
-"""A standalone activity in memory, who waits for it, and its rows."""
+"""A standalone activity in memory, and its rows."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from typing import ClassVar
 
-from cloud.engine.core.clock import LATEST
 from cloud.engine.core.standalone_activity import due_at
 from cloud.engine.core.standalone_state import StandaloneActivity
-from cloud.engine.core.state import RUNNING
-from cloud.engine.runtime.namespaces import Namespace
-from cloud.engine.store.rows import StandaloneActivityRow, encode
+from cloud.engine.runtime.hot_standalone import HotStandalone
+from cloud.engine.store.rows import StandaloneKind
 from cloud.engine.store.search_attribute_values import indexed, listed
 from cloud.engine.store.visibility import VisibilityRow
-from cloud.engine.store.visibility_attributes import AttributeTypes
-
-if TYPE_CHECKING:
-    from cloud.engine.runtime.commits import Batch
-
-ACTIVITIES_OF = "activities:"
-"""Before a namespace's id in the rows by which lists find its activities, so that no list of runs has them."""
 
 
 @dataclass(slots=True, eq=False)
-class HotActivity:
-    """See the module's head. `number` orders those of one id."""
+class HotActivity(HotStandalone[StandaloneActivity]):
+    """See the module's head."""
 
-    activity: StandaloneActivity
-    namespace: Namespace
-    number: int
-    request_size: int
-    size: int = 0  # bytes, as they were counted last
-    unflushed: Batch | None = None
-    watchers: set[asyncio.Future[bool]] = field(default_factory=set)
-    dropped: bool = False
+    KIND: ClassVar[StandaloneKind] = StandaloneKind.ACTIVITY
+    LISTED_AS: ClassVar[str] = "activities:"
 
     @property
-    def run_id(self) -> str:
-        """The run's id."""
-        return self.activity.run_id
+    def activity(self) -> StandaloneActivity:
+        """The activity."""
+        return self.execution
 
     @property
     def activity_id(self) -> str:
         """The id that the client gave it."""
-        return self.activity.request.activity_id
+        return self.execution.request.activity_id
 
     @property
-    def types(self) -> AttributeTypes:
-        """The types of the namespace's own search attributes."""
-        return cast("AttributeTypes", self.namespace.search_attributes)
+    def id(self) -> str:
+        """See :class:`HotStandalone`."""
+        return self.activity_id
+
+    @property
+    def type_name(self) -> str:
+        """See :class:`HotStandalone`."""
+        return self.execution.request.activity_type.name
 
     def measure(self) -> int:
-        """What it takes now (bytes), about."""
-        state = self.activity.state
+        """See :class:`HotStandalone`."""
+        state = self.execution.state
         progress = state.progress
         return (
             self.request_size
@@ -63,41 +52,13 @@ class HotActivity:
             + len(progress.heartbeat_details)
         )
 
-    @property
-    def busy(self) -> bool:
-        """Whether it must stay in memory."""
-        return bool(self.unflushed or self.watchers)
-
-    def wake_watchers(self) -> None:
-        """Something of it became durable, or it left memory: who waits looks again."""
-        for watcher in self.watchers:
-            if not watcher.done():
-                watcher.set_result(True)
-        self.watchers.clear()
-
-    def drop(self) -> None:
-        """It left memory: whoever holds it asks for it again."""
-        self.dropped = True
-        self.wake_watchers()
-
-    def row(self) -> StandaloneActivityRow:
-        """What is stored of it."""
-        activity = self.activity
-        closed = activity.closed
-        wake_at = activity.state.close_time + self.namespace.retention if closed else due_at(activity)
-        return StandaloneActivityRow(
-            activity.run_id,
-            self.namespace.namespace_id,
-            self.activity_id,
-            self.number,
-            activity.status if closed else RUNNING,
-            min(wake_at, LATEST),
-            encode(activity.state),
-        )
+    def due_at(self) -> int:
+        """See :class:`HotStandalone`."""
+        return due_at(self.execution)
 
     def visibility_row(self) -> VisibilityRow:
-        """What lists show of it."""
-        activity = self.activity
+        """See :class:`HotStandalone`."""
+        activity = self.execution
         request, state = activity.request, activity.state
         closed = activity.closed
         types = self.types
@@ -105,7 +66,7 @@ class HotActivity:
         shown = listed(attributes, types) if attributes.indexed_fields else None
         return VisibilityRow(
             run_id=activity.run_id,
-            namespace_id=ACTIVITIES_OF + self.namespace.namespace_id,
+            namespace_id=self.LISTED_AS + self.namespace.namespace_id,
             workflow_id=self.activity_id,
             workflow_type=request.activity_type.name,
             task_queue=activity.options.task_queue.name,

@@ -111,7 +111,7 @@ class Callbacks:
                 token = callback.callback.nexus.header.get(CALLBACK_TOKEN_HEADER, "")
                 waiting = await self._completions.find(token)
                 if not hot.dropped:
-                    self._completions.complete(waiting, completion)  # in one batch with what follows
+                    waiting.complete(completion)  # in one batch with what follows
             else:
                 namespace_id = hot.execution.key.namespace_id
                 await self._call(namespace_id, callback, completion, to_ns(event.event_time))

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from cloud.engine.core import standalone_activity, time_skipping
+from cloud.engine.core import standalone_activity, standalone_nexus, time_skipping
 from cloud.engine.core.clock import LATEST, SECOND
 from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.database import StoreUnavailable
-from cloud.engine.store.rows import Rows, decode_standalone
+from cloud.engine.store.rows import Rows, StandaloneKind, StandaloneRow, decode_operation, decode_standalone
 
 log = structlog.get_logger(__name__)
 
@@ -91,11 +91,14 @@ class TimeSkipping:
                 self._work[row.run_id] = count
             else:
                 self._work.pop(row.run_id, None)
-        for activity in rows.activities:
-            if standalone_activity.with_workers(decode_standalone(activity.state)):
-                self._work[activity.run_id] = 1
-            else:
-                self._work.pop(activity.run_id, None)
+        for kind, written in rows.standalone.items():
+            for standalone in written.rows:
+                if _is_at_work(kind, standalone):
+                    self._work[standalone.run_id] = 1
+                else:
+                    self._work.pop(standalone.run_id, None)
+            for run_id in written.deleted:
+                self._work.pop(run_id, None)
         for _, _, run_id in rows.deleted_runs:
             self._work.pop(run_id, None)
         self._changed.set()
@@ -222,3 +225,10 @@ class TimeSkipping:
         if self._sleeps:
             moments.append(self._sleeps[0][0])
         return min((moment for moment in moments if moment), default=0)
+
+
+def _is_at_work(kind: StandaloneKind, row: StandaloneRow) -> bool:
+    """Whether a worker has, or is to take, something of a standalone execution."""
+    if kind == StandaloneKind.ACTIVITY:
+        return standalone_activity.with_workers(decode_standalone(row.state))
+    return standalone_nexus.with_handler(decode_operation(row.state))

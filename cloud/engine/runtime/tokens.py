@@ -21,6 +21,7 @@ WORKERS_PAGE = 6
 NEXUS_TASK = 7
 NEXUS_CALLBACK = 8
 ACTIVITY_STATE = 9
+OPERATION_STATE = 10
 
 _FORM = b"\x01"
 _MAC_SIZE = 16
@@ -97,6 +98,13 @@ class ActivityStateToken(msgspec.Struct, array_like=True, frozen=True):
     transitions: int
 
 
+class OperationStateToken(msgspec.Struct, array_like=True, frozen=True):
+    """Names a state of a standalone Nexus operation that a caller has seen."""
+
+    run_id: str
+    transitions: int
+
+
 _DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
     form: msgspec.msgpack.Decoder(tuple[int, str, form])  # type: ignore[valid-type]
     for form in (
@@ -108,6 +116,7 @@ _DECODERS: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
         NexusTaskToken,
         NexusCallbackToken,
         ActivityStateToken,
+        OperationStateToken,
     )
 }
 

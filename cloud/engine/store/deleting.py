@@ -10,7 +10,8 @@ from cloud.engine.core.state import RUNNING
 from cloud.engine.store import schema as s
 from cloud.engine.store.deployments import remove_of_namespace
 from cloud.engine.store.rows import schedule_key
-from cloud.engine.store.writing import check_epoch, delete_activities
+from cloud.engine.store.standalone import STANDALONE
+from cloud.engine.store.writing import check_epoch
 
 PAGE_RUNS = 100
 """Runs of one transaction: a run may have a history of many megabytes."""
@@ -81,15 +82,17 @@ def delete_rest(connection: Connection, namespace_id: str, epoch: int) -> int:
         )
         s.visibility.delete(connection, [schedule_key(namespace_id, schedule_id) for schedule_id in page])
     count += len(page)
-    table = s.standalone_activities
-    page = list(
-        connection.execute(
-            select(table.c.run_id).where(table.c.namespace_id == namespace_id).limit(PAGE_RUNS)
-        ).scalars()
-    )
-    if page:
-        delete_activities(connection, page)
-    return count + len(page)
+    for tables in STANDALONE.values():
+        c = tables.table.c
+        page = list(
+            connection.execute(
+                select(c.run_id).where(c.namespace_id == namespace_id).limit(PAGE_RUNS)
+            ).scalars()
+        )
+        if page:
+            tables.delete(connection, page)
+        count += len(page)
+    return count
 
 
 def delete_dead_tasks(connection: Connection, after: int, epoch: int) -> int:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from cloud.engine.store.database import Database, StoreUnavailable
 from cloud.engine.store.schema import metadata
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration; a test holds it against the files."""
 
 _LOCK = 0x7461636974

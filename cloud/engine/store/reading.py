@@ -18,7 +18,6 @@ from cloud.engine.store.rows import (
     HistoryRow,
     RunRow,
     ScheduleRow,
-    StandaloneActivityRow,
     TaskRow,
     UsageRow,
     decode_callback_progress,
@@ -331,52 +330,6 @@ def read_due_schedules(connection: Connection, until: int, count_max: int) -> li
         .limit(count_max)
     )
     return [(schedule_key(namespace_id, schedule_id), wake_at) for namespace_id, schedule_id, wake_at in rows]
-
-
-_ACTIVITY = Statement(
-    lambda _: (
-        select(*s.standalone_activities.c, s.standalone_activity_requests.c.request)
-        .join(
-            s.standalone_activity_requests,
-            s.standalone_activity_requests.c.run_id == s.standalone_activities.c.run_id,
-        )
-        .where(s.standalone_activities.c.run_id == bindparam("run_id"))
-    )
-)
-_NEWEST_ACTIVITY = Statement(
-    lambda _: (
-        select(s.standalone_activities.c.run_id)
-        .where(s.standalone_activities.c.namespace_id == bindparam("namespace_id"))
-        .where(s.standalone_activities.c.activity_id == bindparam("activity_id"))
-        .order_by(s.standalone_activities.c.number.desc())
-        .limit(literal_column("1"))
-        .offset(literal_column("0"))  # else a bound one is added
-    )
-)
-
-
-def read_activity(connection: Connection, run_id: str) -> tuple[StandaloneActivityRow, bytes] | None:
-    """A standalone activity and its serialized request, None if there is none."""
-    found = _ACTIVITY.one(connection, run_id=run_id)
-    return None if found is None else (StandaloneActivityRow._make(found[:-1]), found[-1])
-
-
-def read_newest_activity(connection: Connection, namespace_id: str, activity_id: str) -> str | None:
-    """The run id of the newest standalone activity of an id, None if there is none."""
-    found = _NEWEST_ACTIVITY.one(connection, namespace_id=namespace_id, activity_id=activity_id)
-    return None if found is None else str(found[0])
-
-
-def read_due_activities(connection: Connection, until: int, count_max: int) -> list[tuple[str, int]]:
-    """(run id, wake time) of the standalone activities that are due by `until`, earliest first."""
-    c = s.standalone_activities.c
-    rows = connection.execute(
-        select(c.run_id, c.wake_at)
-        .where(c.wake_at > 0, c.wake_at <= until)
-        .order_by(c.wake_at)
-        .limit(count_max)
-    )
-    return [(run_id, wake_at) for run_id, wake_at in rows]
 
 
 def read_usage(

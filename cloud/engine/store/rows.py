@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 import msgspec
 
 from cloud.engine.core.schedule import ScheduleState
+from cloud.engine.core.standalone_nexus_state import OperationState
 from cloud.engine.core.standalone_state import StandaloneState
 from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress, Volatile
 from cloud.engine.store.visibility import VisibilityRow
@@ -141,16 +143,39 @@ class ScheduleRow(NamedTuple):
         return schedule_key(self.namespace_id, self.schedule_id)
 
 
-class StandaloneActivityRow(NamedTuple):
-    """A row of ``standalone_activities``."""
+class StandaloneKind(Enum):
+    """What an execution is that is no workflow."""
+
+    ACTIVITY = "activity"
+    NEXUS_OPERATION = "nexus operation"
+
+
+class StandaloneRow(NamedTuple):
+    """A row of ``standalone_activities``, or of ``standalone_nexus_operations``. `id` is the one that a client gave it."""
 
     run_id: str
     namespace_id: str
-    activity_id: str
+    id: str
     number: int
     status: int
     wake_at: int
     state: bytes
+
+
+@dataclass(slots=True)
+class StandaloneRows:
+    """What a batch writes of one kind of executions that are no workflows."""
+
+    rows: list[StandaloneRow] = field(default_factory=list)
+    requests: dict[str, bytes] = field(default_factory=dict)  # serialized, by run id
+    deleted: list[str] = field(default_factory=list)  # their run ids
+
+    def of_run(self, run_id: str) -> StandaloneRows:
+        """What is written of one of them."""
+        return StandaloneRows(
+            [row for row in self.rows if row.run_id == run_id],
+            {key: data for key, data in self.requests.items() if key == run_id},
+        )
 
 
 def schedule_key(namespace_id: str, schedule_id: str) -> str:
@@ -188,18 +213,16 @@ class Rows:
     deleted_schedules: list[str] = field(default_factory=list)
     copies_done: list[str] = field(default_factory=list)  # run ids
 
-    activities: list[StandaloneActivityRow] = field(default_factory=list)
-    activity_requests: dict[str, bytes] = field(default_factory=dict)  # by run id
-    deleted_activities: list[str] = field(default_factory=list)  # their run ids
+    standalone: dict[StandaloneKind, StandaloneRows] = field(default_factory=dict)
 
     batch_operations: list[BatchOperationRow] = field(default_factory=list)
     batch_steps: dict[tuple[str, str], BatchStepRow] = field(default_factory=dict)
 
     def run_ids(self) -> list[str]:
-        """The runs, standalone activities and keys of schedules that have rows of their own here."""
+        """The runs, standalone executions and keys of schedules that have rows of their own here."""
         return list(
             {row.run_id for row in self.runs}
-            | {row.run_id for row in self.activities}
+            | {row.run_id for written in self.standalone.values() for row in written.rows}
             | {row.run_id for row in self.usage}
             | self.schedules.keys()
         )
@@ -222,8 +245,7 @@ class Rows:
             deleted_runs=[row for row in self.deleted_runs if row[2] == run_id],
             schedules={key: row for key, row in self.schedules.items() if key == run_id},
             copies_done=[done for done in self.copies_done if done == run_id],
-            activities=[row for row in self.activities if row.run_id == run_id],
-            activity_requests={key: data for key, data in self.activity_requests.items() if key == run_id},
+            standalone={kind: written.of_run(run_id) for kind, written in self.standalone.items()},
         )
 
 
@@ -233,11 +255,20 @@ _progress = msgspec.msgpack.Decoder(ActivityProgress)
 _callback_progress = msgspec.msgpack.Decoder(CallbackProgress)
 _nexus_progress = msgspec.msgpack.Decoder(NexusProgress)
 _standalone = msgspec.msgpack.Decoder(StandaloneState)
+_operation = msgspec.msgpack.Decoder(OperationState)
 _schedule = msgspec.msgpack.Decoder(ScheduleState)
 
 
 def encode(
-    state: (Volatile | ActivityProgress | NexusProgress | CallbackProgress | ScheduleState | StandaloneState),
+    state: (
+        Volatile
+        | ActivityProgress
+        | NexusProgress
+        | CallbackProgress
+        | ScheduleState
+        | StandaloneState
+        | OperationState
+    ),
 ) -> bytes:
     """State as MessagePack: a map by field names, so that fields can be added with a default."""
     return _encoder.encode(state)
@@ -295,3 +326,12 @@ def decode_standalone(data: bytes) -> StandaloneState:
         msgspec.DecodeError: the bytes are none of ours.
     """
     return _standalone.decode(data)
+
+
+def decode_operation(data: bytes) -> OperationState:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are none of ours.
+    """
+    return _operation.decode(data)

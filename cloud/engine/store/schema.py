@@ -275,4 +275,37 @@ standalone_activity_requests = Table(
     Column("request", LargeBinary, nullable=False),
 )
 
+# Standalone Nexus operations, as standalone activities are kept: `state` is core.standalone_nexus_state.OperationState.
+standalone_nexus_operations = Table(
+    "standalone_nexus_operations",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("namespace_id", String(36), nullable=False),
+    Column("operation_id", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("wake_at", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+Index(
+    "standalone_nexus_operations_by_id",
+    standalone_nexus_operations.c.namespace_id,
+    standalone_nexus_operations.c.operation_id,
+    standalone_nexus_operations.c.number,
+)
+Index(
+    "standalone_nexus_operations_wake_at",
+    standalone_nexus_operations.c.wake_at,
+    sqlite_where=standalone_nexus_operations.c.wake_at > 0,
+    postgresql_where=standalone_nexus_operations.c.wake_at > 0,
+)
+
+# What they were started with: a serialized StartNexusOperationExecutionRequest.
+standalone_nexus_requests = Table(
+    "standalone_nexus_requests",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+)
+
 visibility = Visibility(visibility_table(metadata), values_table(metadata))

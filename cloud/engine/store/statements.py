@@ -12,7 +12,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Executable, Insert, Table, bindparam, delete
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 
@@ -59,6 +60,30 @@ class Statement:
             driver.executemany(text, rows)
         except sqlite3.Error as error:
             raise _wrapped(error) from error
+
+
+def upsert_into(table: Table) -> Statement:
+    """Puts rows, as tuples in the order of the table's columns, in place of those of the same key."""
+    keys = [column.name for column in table.primary_key.columns]
+    others = [column.name for column in table.columns if column.name not in keys]
+
+    def build(dialect: str) -> Insert:
+        statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+        return statement.on_conflict_do_update(
+            index_elements=keys, set_={name: statement.excluded[name] for name in others}
+        )
+
+    return Statement(build)
+
+
+def insert_into(table: Table) -> Statement:
+    """Adds rows, as tuples in the order of the table's columns."""
+    return Statement(lambda _: table.insert())
+
+
+def delete_by(table: Table, column: str) -> Statement:
+    """Deletes the rows that have a value in a column."""
+    return Statement(lambda _: delete(table).where(table.c[column] == bindparam(f"{column}_")))
 
 
 def _sqlite(connection: Connection) -> sqlite3.Connection | None:

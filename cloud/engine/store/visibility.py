@@ -37,12 +37,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.engine.store.search_attribute_values import IndexedValue
 from cloud.engine.store.statements import Statement
-from cloud.engine.store.visibility_attributes import ACTIVITY_STATUS
+from cloud.engine.store.visibility_attributes import ACTIVITY_STATUS, OPERATION_STATUS
 from cloud.engine.store.visibility_conditions import All, Compare, Condition, ListFilter, Order, Within
 from cloud.engine.store.visibility_index import RANGE_RUNS_MAX, keys_for, value_rows
 from cloud.engine.store.visibility_schema import close_order
 from cloud.engine.store.visibility_sql import Lowering
-from cloud.engine.store.visibility_values import ACTIVITY_STATUS_NAMES, INT64_MAX, STATUS_NAMES
+from cloud.engine.store.visibility_values import (
+    ACTIVITY_STATUS_NAMES,
+    INT64_MAX,
+    OPERATION_STATUS_NAMES,
+    STATUS_NAMES,
+)
 
 PAGE_SIZE_MAX: Final = 1_000
 """Rows of a page, as the server of 1.32 bounds them (frontend.visibilityMaxPageSize)."""
@@ -322,7 +327,11 @@ class _Source:
     few: bool = False
 
 
-_STATUS_NAMES: Final = {"ExecutionStatus": STATUS_NAMES, ACTIVITY_STATUS: ACTIVITY_STATUS_NAMES}
+_STATUS_NAMES: Final = {
+    "ExecutionStatus": STATUS_NAMES,
+    ACTIVITY_STATUS: ACTIVITY_STATUS_NAMES,
+    OPERATION_STATUS: OPERATION_STATUS_NAMES,
+}
 
 
 def _execute(

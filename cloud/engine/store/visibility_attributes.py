@@ -63,7 +63,12 @@ SYSTEM_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
 ACTIVITY_STATUS: Final = "ActivityExecutionStatus"
 """What the status of a standalone activity is stored under; callers call it ExecutionStatus."""
 
-COLUMNS: Final[Mapping[str, str]] = MappingProxyType({**SYSTEM_COLUMNS, ACTIVITY_STATUS: "status"})
+OPERATION_STATUS: Final = "NexusOperationExecutionStatus"
+"""What the status of a standalone Nexus operation is stored under; callers call it ExecutionStatus."""
+
+COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
+    {**SYSTEM_COLUMNS, ACTIVITY_STATUS: "status", OPERATION_STATUS: "status"}
+)
 """The column of each attribute that has one."""
 
 SYSTEM: Final[AttributeTypes] = MappingProxyType(
@@ -80,7 +85,7 @@ SYSTEM: Final[AttributeTypes] = MappingProxyType(
 )
 
 _NOTHING: Final = "ParentWorkflowId"
-"""A column in which activities have no value."""
+"""A column in which activities and Nexus operations have no value."""
 
 _ACTIVITY_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -95,6 +100,24 @@ _ACTIVITY_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Where the rows of activities have what a caller names otherwise, or what no activity has."""
+
+_OPERATION_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "OperationId": "WorkflowId",
+        "WorkflowId": "WorkflowId",
+        "Operation": "WorkflowType",
+        "WorkflowType": _NOTHING,
+        "Endpoint": "TaskQueue",
+        "TaskQueue": _NOTHING,
+        "Service": "RootWorkflowId",
+        "RequestId": "RootRunId",
+        "ExecutionStatus": OPERATION_STATUS,
+        "HistoryLength": _NOTHING,
+        "RootWorkflowId": _NOTHING,
+        "RootRunId": _NOTHING,
+    }
+)
+"""The same of Nexus operations."""
 
 SETTABLE: Final[AttributeTypes] = MappingProxyType(
     {
@@ -168,6 +191,14 @@ def resolve(alias: str, custom: AttributeTypes) -> Attribute | None:
 def resolve_of_activity(alias: str, custom: AttributeTypes) -> Attribute | None:
     """The attribute that a caller means by `alias` in a filter of standalone activities, or None."""
     field = _ACTIVITY_FIELDS.get(alias)
+    if field is not None:
+        return Attribute(alias, field, SYSTEM.get(alias, KEYWORD))
+    return resolve(alias, custom)
+
+
+def resolve_of_operation(alias: str, custom: AttributeTypes) -> Attribute | None:
+    """The attribute that a caller means by `alias` in a filter of standalone Nexus operations, or None."""
+    field = _OPERATION_FIELDS.get(alias)
     if field is not None:
         return Attribute(alias, field, SYSTEM.get(alias, KEYWORD))
     return resolve(alias, custom)

@@ -29,11 +29,13 @@ from cloud.engine.store.visibility_attributes import (
     KEYWORD,
     KEYWORD_LIST,
     NAMESPACE_DIVISION,
+    OPERATION_STATUS,
     TEXT,
     Attribute,
     AttributeTypes,
     resolve,
     resolve_of_activity,
+    resolve_of_operation,
 )
 from cloud.engine.store.visibility_conditions import (
     All,
@@ -134,7 +136,7 @@ _OPERATORS: Final[dict[int, frozenset[str]]] = {
     DATETIME: _ORDERED,
 }
 _RANGES: Final = frozenset({KEYWORD, INT, DOUBLE, DATETIME})
-_GROUPS: Final = frozenset({"ExecutionStatus", ACTIVITY_STATUS, NAMESPACE_DIVISION})
+_GROUPS: Final = frozenset({"ExecutionStatus", ACTIVITY_STATUS, OPERATION_STATUS, NAMESPACE_DIVISION})
 _CLAUSES: Final[dict[str, str]] = {"order": "ORDER BY", "limit": "LIMIT", "having": "HAVING"}
 _PREFIX_OPERATORS: Final = frozenset({TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE})
 
@@ -165,7 +167,19 @@ def parse_activity_filter(query: str, types: AttributeTypes, *, may_order: bool 
     Raises:
         FilterError: as of `parse_filter`.
     """
-    reader = _Reader(lambda alias: resolve_of_activity(alias, types))
+    return _parse_standalone(_Reader(lambda alias: resolve_of_activity(alias, types)), query, may_order)
+
+
+def parse_operation_filter(query: str, types: AttributeTypes, *, may_order: bool = False) -> ListFilter:
+    """Parse a filter of standalone Nexus operations, which have attributes of their own beside the namespace's.
+
+    Raises:
+        FilterError: as of `parse_filter`.
+    """
+    return _parse_standalone(_Reader(lambda alias: resolve_of_operation(alias, types)), query, may_order)
+
+
+def _parse_standalone(reader: _Reader, query: str, may_order: bool) -> ListFilter:
     select = _parse(query, may_order=may_order)
     where = select.args.get("where")
     condition = reader.condition(where.this) if where is not None else None

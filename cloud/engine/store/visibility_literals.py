@@ -16,6 +16,7 @@ from cloud.engine.store.visibility_attributes import (
     INT,
     KEYWORD,
     KEYWORD_LIST,
+    OPERATION_STATUS,
     TEXT,
     Attribute,
 )
@@ -24,6 +25,7 @@ from cloud.engine.store.visibility_values import (
     ACTIVITY_STATUS_NUMBERS,
     INT64_MAX,
     INT64_MIN,
+    OPERATION_STATUS_NUMBERS,
     STATUS_NAMES,
     duration_ns,
     status_number,
@@ -88,6 +90,8 @@ def typed(attribute: Attribute, value: Value) -> Value:
         )
     if attribute.field == ACTIVITY_STATUS:  # a text like any other: one that names no status is nobody's
         return ACTIVITY_STATUS_NUMBERS.get(str(value), _NO_STATUS)
+    if attribute.field == OPERATION_STATUS:
+        return OPERATION_STATUS_NUMBERS.get(str(value), _NO_STATUS)
     return value
 
 

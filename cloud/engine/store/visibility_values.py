@@ -8,7 +8,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from temporalio.api.enums.v1 import ActivityExecutionStatus, WorkflowExecutionStatus
+from temporalio.api.enums.v1 import (
+    ActivityExecutionStatus,
+    NexusOperationExecutionStatus,
+    WorkflowExecutionStatus,
+)
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
@@ -30,6 +34,13 @@ ACTIVITY_STATUS_NAMES: Final[dict[int, str]] = {
 }
 """The name of an activity's status for people, such as ``TimedOut``, by its number."""
 ACTIVITY_STATUS_NUMBERS: Final = {name: number for number, name in ACTIVITY_STATUS_NAMES.items()}
+_OPERATION_STATUS_PREFIX: Final = "NEXUS_OPERATION_EXECUTION_STATUS_"
+OPERATION_STATUS_NAMES: Final[dict[int, str]] = {
+    number: "".join(part.capitalize() for part in name.removeprefix(_OPERATION_STATUS_PREFIX).split("_"))
+    for name, number in NexusOperationExecutionStatus.items()
+}
+"""The name of a Nexus operation's status for people, by its number."""
+OPERATION_STATUS_NUMBERS: Final = {name: number for number, name in OPERATION_STATUS_NAMES.items()}
 
 _TIME: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,64}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Insert, Table, bindparam, delete, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, delete, literal_column, select, update
 
 from cloud.engine.store import schema as s
 from cloud.engine.store.rows import HistoryRow, Rows, schedule_of_key
-from cloud.engine.store.statements import Statement
+from cloud.engine.store.standalone import STANDALONE
+from cloud.engine.store.statements import Statement, delete_by, insert_into, upsert_into
 
 
 class LeaseLost(Exception):
@@ -44,42 +44,19 @@ def write_rows(connection: Connection, rows: Rows, epoch: int) -> None:
     _ADD_BATCH_OPERATIONS.execute_many(connection, rows.batch_operations)
     _STEP_BATCH_OPERATIONS.execute_many(connection, list(rows.batch_steps.values()))
     _PUT_SCHEDULES.execute_many(connection, list(rows.schedules.values()))
-    _PUT_ACTIVITIES.execute_many(connection, rows.activities)
-    _ADD_ACTIVITY_REQUESTS.execute_many(connection, list(rows.activity_requests.items()))
-    if rows.deleted_activities:
-        delete_activities(connection, rows.deleted_activities)
+    for kind, standalone in rows.standalone.items():
+        STANDALONE[kind].write(connection, standalone)
     if rows.deleted_schedules:
         _DELETE_SCHEDULE.execute_many(connection, [schedule_of_key(key) for key in rows.deleted_schedules])
         s.visibility.delete(connection, rows.deleted_schedules)
 
 
-def _upsert(table: Table) -> Statement:
-    keys = [column.name for column in table.primary_key.columns]
-    others = [column.name for column in table.columns if column.name not in keys]
-
-    def build(dialect: str) -> Insert:
-        statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-        return statement.on_conflict_do_update(
-            index_elements=keys, set_={name: statement.excluded[name] for name in others}
-        )
-
-    return Statement(build)
-
-
-def _insert(table: Table) -> Statement:
-    return Statement(lambda _: table.insert())
-
-
-def _delete(table: Table, column: str) -> Statement:
-    return Statement(lambda _: delete(table).where(table.c[column] == bindparam(f"{column}_")))
-
-
 # Rows are tuples in the order of their table's columns.
-_PUT_RUNS = _upsert(s.runs)
-_PUT_CURRENT = _upsert(s.current_runs)
-_PUT_PROGRESS = _upsert(s.activity_progress)
-_PUT_NEXUS_PROGRESS = _upsert(s.nexus_progress)
-_ADD_BATCH_OPERATIONS = _insert(s.batch_operations)
+_PUT_RUNS = upsert_into(s.runs)
+_PUT_CURRENT = upsert_into(s.current_runs)
+_PUT_PROGRESS = upsert_into(s.activity_progress)
+_PUT_NEXUS_PROGRESS = upsert_into(s.nexus_progress)
+_ADD_BATCH_OPERATIONS = insert_into(s.batch_operations)
 _STEP_BATCH_OPERATIONS = Statement(
     lambda _: (
         update(s.batch_operations)
@@ -90,23 +67,18 @@ _STEP_BATCH_OPERATIONS = Statement(
         .where(s.batch_operations.c.job_id == bindparam("job_"))
     )
 )
-_PUT_SCHEDULES = _upsert(s.schedules)
-_PUT_ACTIVITIES = _upsert(s.standalone_activities)
-_ADD_ACTIVITY_REQUESTS = _insert(s.standalone_activity_requests)
-_DELETE_ACTIVITY = tuple(
-    _delete(table, "run_id") for table in (s.standalone_activities, s.standalone_activity_requests)
-)
-_ADD_HISTORY = _insert(s.history)
-_ADD_BUFFERED = _insert(s.buffered_events)
-_ADD_TASKS = _insert(s.tasks)
-_ADD_USAGE = _insert(s.usage_records)
-_FINISH_COPIES = _delete(s.copied_runs, "run_id")
-_FINISH_TASKS = _delete(s.tasks, "task_id")
-_CLEAR_BUFFERED = _delete(s.buffered_events, "run_id")
-_CLEAR_PROGRESS = _delete(s.activity_progress, "run_id")
-_CLEAR_NEXUS_PROGRESS = _delete(s.nexus_progress, "run_id")
+_PUT_SCHEDULES = upsert_into(s.schedules)
+_ADD_HISTORY = insert_into(s.history)
+_ADD_BUFFERED = insert_into(s.buffered_events)
+_ADD_TASKS = insert_into(s.tasks)
+_ADD_USAGE = insert_into(s.usage_records)
+_FINISH_COPIES = delete_by(s.copied_runs, "run_id")
+_FINISH_TASKS = delete_by(s.tasks, "task_id")
+_CLEAR_BUFFERED = delete_by(s.buffered_events, "run_id")
+_CLEAR_PROGRESS = delete_by(s.activity_progress, "run_id")
+_CLEAR_NEXUS_PROGRESS = delete_by(s.nexus_progress, "run_id")
 _DELETE_RUN = tuple(
-    _delete(table, "run_id")
+    delete_by(table, "run_id")
     for table in (s.history, s.activity_progress, s.nexus_progress, s.buffered_events, s.runs)
 )
 _DELETE_CURRENT = Statement(
@@ -163,13 +135,6 @@ def undo_copies(connection: Connection, epoch: int, run_id: str | None = None) -
     for (found,) in connection.execute(undone).all():
         connection.execute(delete(s.history).where(s.history.c.run_id == found))
         connection.execute(delete(s.copied_runs).where(c == found))
-
-
-def delete_activities(connection: Connection, run_ids: Sequence[str]) -> None:
-    """Delete standalone activities with all that is stored of them but their usage."""
-    for statement in _DELETE_ACTIVITY:
-        statement.execute_many(connection, [(run_id,) for run_id in run_ids])
-    s.visibility.delete(connection, run_ids)
 
 
 def check_epoch(connection: Connection, epoch: int) -> None:

@@ -74,6 +74,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "workflow_pause",
         "standalone_activities",
         "poller_autoscaling",
+        "standalone_nexus_operation",
         "standalone_activity_start_delay",
         "standalone_activity_operator_commands",
     ]

@@ -112,7 +112,18 @@ async def test_each_operation_ends_once_however_often_the_process_is_killed(tmp_
                 await client.start_workflow(Caller.run, n, id=f"{prefix}-{n}", task_queue=QUEUE)
                 for n in range(CALLERS)
             ]
+            standalone = client.create_nexus_client(service=Service, endpoint=ENDPOINT)
+            operations = [
+                await standalone.start_operation(Service.work, n, id=f"{prefix}-{n}") for n in range(CALLERS)
+            ]
             process = await kill_again_and_again(port, tmp_path, process)
+            for number, operation in enumerate(operations):
+                while True:
+                    try:
+                        assert await operation.result() == number * 2
+                        break
+                    except RPCError:
+                        await asyncio.sleep(0.2)
             for number, handle in enumerate(handles):
                 while True:
                     try:
@@ -129,7 +140,7 @@ async def test_each_operation_ends_once_however_often_the_process_is_killed(tmp_
                 ):
                     assert types.count(kind) == 1
             works = [run async for run in client.list_workflows("WorkflowType = 'Work'")]
-            assert len(works) == CALLERS
+            assert len(works) == CALLERS * 2
             for work in works:
                 described = (await client.get_workflow_handle(work.id).describe()).raw_description
                 assert [callback.attempt for callback in described.callbacks] == [1]

@@ -32,7 +32,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.core.clock import SECOND
-from cloud.engine.runtime import standalone_activities
+from cloud.engine.runtime import standalone_executions
 from cloud.engine.store import schema
 from cloud.engine.store.database import Database
 from cloud.rpc import RpcError
@@ -288,7 +288,7 @@ async def test_no_token_is_of_use_to_another_namespace(database: Database) -> No
 async def test_memory_lets_go_of_those_used_longest_ago(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standalone_activities, "ACTIVITIES_MAX", 2)
+    monkeypatch.setattr(standalone_executions, "COUNT_MAX", 2)
     async with engine(database) as cell:
         run_ids = [await start(cell, str(number)) for number in range(6)]
         for number, run_id in enumerate(run_ids):
