@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 from temporalio.api.batch.v1 import BatchOperationInfo
@@ -11,8 +11,6 @@ from temporalio.api.common.v1 import Execution
 from temporalio.api.enums.v1 import (
     BatchOperationState,
     BatchOperationType,
-    ExecutionType,
-    ResetType,
     ResourceExhaustedCause,
     ResourceExhaustedScope,
 )
@@ -33,13 +31,15 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import activity_operations, checks, workflow_options
+from cloud.engine.api.batch_checks import OF_STANDALONE_ACTIVITIES, check_start, operation_of, type_of
 from cloud.engine.api.batch_resets import BatchResets
 from cloud.engine.api.workflows import delete_run
 from cloud.engine.core import activity_operations as operations
-from cloud.engine.core import cancellation, close, signal
+from cloud.engine.core import cancellation, close, signal, standalone_activity
 from cloud.engine.core.activity_operations import Selection
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import CoreRefusal, NoSuchTask, RunClosed
+from cloud.engine.core.standalone_state import Asked
 from cloud.engine.runtime.batch_operations import (
     BatchOperations,
     Job,
@@ -48,10 +48,13 @@ from cloud.engine.runtime.batch_operations import (
     NoSuchJob,
     TooManyJobs,
 )
+from cloud.engine.runtime.batch_targets import ActivityTargets, WorkflowTargets
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.runtime.tokens import LIST_PAGE, BadToken, ListPageToken
 from cloud.engine.store.batch_operations import RUNNING
 from cloud.engine.store.visibility_filter import FilterError
@@ -62,15 +65,10 @@ from cloud.rpc import (
     NotFound,
     ResourceExhausted,
     RpcError,
-    Unimplemented,
 )
 
 PAGE_SIZE_MAX = 1_000
 _PAGES = b"batch operations"
-_TYPE_OR_ALL = "Either activity type must be set, or match all should be set to true"
-_OF_STANDALONE_ACTIVITIES = frozenset(
-    {"cancel_activities_operation", "terminate_activities_operation", "delete_activities_operation"}
-)
 _TYPES = {
     "termination_operation": BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE_WORKFLOW,
     "signal_operation": BatchOperationType.BATCH_OPERATION_TYPE_SIGNAL_WORKFLOW,
@@ -83,17 +81,27 @@ _TYPES = {
     "unpause_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_UNPAUSE_ACTIVITY,
     "reset_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_RESET_ACTIVITY,
     "update_activity_options_operation": BatchOperationType.BATCH_OPERATION_TYPE_UPDATE_ACTIVITY_OPTIONS,
+    "cancel_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_CANCEL_ACTIVITY,
+    "terminate_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_TERMINATE_ACTIVITY,
+    "delete_activities_operation": BatchOperationType.BATCH_OPERATION_TYPE_DELETE_ACTIVITY,
 }
-_FOR_CLOSED_TOO = frozenset({"deletion_operation", "reset_operation"})
+_FOR_CLOSED_TOO = frozenset({"deletion_operation", "reset_operation", "delete_activities_operation"})
 
 
 class BatchOperationMethods:
     """See the module's head."""
 
-    def __init__(self, runtime: Runtime, resetting: Resetting) -> None:
+    def __init__(self, runtime: Runtime, resetting: Resetting, activities: StandaloneActivities) -> None:
         self._runtime = runtime
-        operations = _Operations(runtime, BatchResets(runtime, resetting))
-        self._jobs = BatchOperations(runtime, operations.perform, _is_for_open_ones, _needs_all)
+        operations = _Operations(runtime, BatchResets(runtime, resetting), activities)
+        workflows, standalone = WorkflowTargets(runtime), ActivityTargets(activities)
+        self._jobs = BatchOperations(
+            runtime,
+            operations.perform,
+            lambda request: standalone if operation_of(request) in OF_STANDALONE_ACTIVITIES else workflows,
+            _is_for_open_ones,
+            _needs_all,
+        )
         runtime.accompany(self._jobs)
 
     async def start_batch_operation(
@@ -101,7 +109,7 @@ class BatchOperationMethods:
     ) -> StartBatchOperationResponse:
         """Start a job; it goes on by itself."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        _check_start(request, self._runtime)
+        check_start(request, self._runtime)
         try:
             await self._jobs.begin(namespace, request)
         except FilterError as error:
@@ -142,7 +150,7 @@ class BatchOperationMethods:
         except NoSuchJob as error:
             raise NotFound(str(error), NotFoundFailure()) from None
         wanted, progress = job.request, job.progress
-        which = _which(wanted)
+        which = operation_of(wanted)
         response = DescribeBatchOperationResponse(
             operation_type=_TYPES[which],
             job_id=job.row.job_id,
@@ -151,15 +159,13 @@ class BatchOperationMethods:
             total_operation_count=progress.total,
             complete_operation_count=progress.done,
             failure_operation_count=progress.failed,
-            identity=getattr(wanted, which).identity,
+            identity=getattr(getattr(wanted, which), "identity", ""),
             reason=wanted.reason,
             query=wanted.visibility_query,
             executions=wanted.target_executions,
         )
         response.executions.extend(
-            Execution(
-                type=ExecutionType.EXECUTION_TYPE_WORKFLOW, business_id=each.workflow_id, run_id=each.run_id
-            )
+            Execution(type=type_of(which), business_id=each.workflow_id, run_id=each.run_id)
             for each in wanted.executions
         )
         if job.close_time:
@@ -204,23 +210,19 @@ def _info(job: Job) -> BatchOperationInfo:
         job_id=job.row.job_id,
         state=BatchOperationState.ValueType(job.state),
         start_time=timestamp(job.row.start_time),
-        operation_type=_TYPES[_which(job.request)],
+        operation_type=_TYPES[operation_of(job.request)],
     )
     if job.close_time:
         info.close_time.CopyFrom(timestamp(job.close_time))
     return info
 
 
-def _which(request: StartBatchOperationRequest) -> str:
-    return request.WhichOneof("operation") or ""
-
-
 def _is_for_open_ones(request: StartBatchOperationRequest) -> bool:
-    return _which(request) not in _FOR_CLOSED_TOO
+    return operation_of(request) not in _FOR_CLOSED_TOO
 
 
 def _needs_all(request: StartBatchOperationRequest) -> bool:
-    return _which(request) == "reset_operation"
+    return operation_of(request) == "reset_operation"
 
 
 def _exists(job: Job) -> AlreadyExists:
@@ -233,111 +235,22 @@ def _exists(job: Job) -> AlreadyExists:
     )
 
 
-# --- what a start must look like ---------------------------------------------------------------------------------
-
-
-def _check_start(request: StartBatchOperationRequest, runtime: Runtime) -> None:
-    which = _which(request)
-    if which in _OF_STANDALONE_ACTIVITIES:
-        raise Unimplemented(
-            "batch operations on standalone activities are not served by this cell yet; "
-            "docs/compatibility.md lists what is"
-        )
-    selectors = sum(map(bool, (request.visibility_query, request.executions, request.target_executions)))
-    if not which or not request.reason or not selectors:
-        raise InvalidArgument(
-            "must provide required parameters: BatchType,Reason,Namespace, "
-            "AND one of (Query OR Executions OR TargetExecutions)"
-        )
-    checks.require(request.job_id, "JobId")
-    checks.check_id_length(request.job_id, "JobId", runtime.limits)
-    if selectors > 1:
-        raise InvalidArgument("visibility query, executions, and target executions are mutually exclusive")
-    for index, execution in enumerate(request.target_executions):
-        if execution.type != ExecutionType.EXECUTION_TYPE_WORKFLOW:
-            kind = ExecutionType.Name(execution.type).removeprefix("EXECUTION_TYPE_").title()
-            operation = "".join(part.title() for part in which.split("_"))
-            raise InvalidArgument(
-                f"target_executions[{index}] has type {kind}, but operation "
-                f"*workflowservice.StartBatchOperationRequest_{operation} requires Workflow"
-            )
-    check = _CHECKS.get(which)
-    if check is not None:
-        check(getattr(request, which), runtime)
-
-
-def _check_signal(operation: Any, runtime: Runtime) -> None:
-    if not operation.signal:
-        raise InvalidArgument("must provide signal name")
-    checks.check_id_length(operation.signal, "signal name", runtime.limits)
-    checks.check_blob(operation.input, "signal input", runtime.limits)
-
-
-def _check_termination(operation: Any, runtime: Runtime) -> None:
-    checks.check_blob(operation.details, "details", runtime.limits)
-
-
-def _check_reset(operation: Any, runtime: Runtime) -> None:
-    if operation.HasField("options"):
-        if operation.options.WhichOneof("target") is None:
-            raise InvalidArgument("batch reset missing target")
-    elif operation.reset_type not in ResetType.values() or not operation.reset_type:
-        raise InvalidArgument(
-            "unknown batch reset type "
-            + ("Unspecified" if not operation.reset_type else str(operation.reset_type))
-        )
-
-
-def _check_filter(operation: Any, sentence: str) -> None:
-    which = operation.WhichOneof("activity")
-    if which is None:
-        raise InvalidArgument(sentence)
-    if not getattr(operation, which):
-        raise InvalidArgument(_TYPE_OR_ALL)
-
-
-def _check_activity_options(operation: Any, runtime: Runtime) -> None:
-    given = operation.HasField("activity_options")
-    if given and operation.restore_original:
-        raise InvalidArgument("cannot set both activity options and restore original")
-    if not given and not operation.restore_original:
-        raise InvalidArgument("Either activity type must be set, or restore original should be set to true")
-    _check_filter(operation, _TYPE_OR_ALL)
-    checks.check_priority(operation.activity_options.priority)
-
-
-def _check_workflow_options(operation: Any, runtime: Runtime) -> None:
-    if not operation.HasField("workflow_execution_options"):
-        raise InvalidArgument("must provide UpdateOptions")
-    if not operation.HasField("update_mask"):
-        raise InvalidArgument("must provide UpdateMask")
-    workflow_options.check_options(runtime, operation.workflow_execution_options)
-
-
-_CHECKS: dict[str, Callable[[Any, Runtime], None]] = {
-    "signal_operation": _check_signal,
-    "termination_operation": _check_termination,
-    "reset_operation": _check_reset,
-    "unpause_activities_operation": lambda o, _: _check_filter(o, "activity filter must be set"),
-    "reset_activities_operation": lambda o, _: _check_filter(o, "must provide ActivityType or MatchAll"),
-    "update_activity_options_operation": _check_activity_options,
-    "update_workflow_options_operation": _check_workflow_options,
-}
-
-
 # --- what is done to each run ------------------------------------------------------------------------------------
 
 
 class _Operations:
     """Does a job's operation to one run, in one transition where it must not be done twice."""
 
-    def __init__(self, runtime: Runtime, resets: BatchResets) -> None:
+    def __init__(self, runtime: Runtime, resets: BatchResets, activities: StandaloneActivities) -> None:
         self._runtime = runtime
         self._resets = resets
+        self._activities = activities
 
-    def perform(self, hot: HotRun, job: Job) -> str | Awaitable[str]:
+    def perform(self, hot: Any, job: Job) -> str | Awaitable[str]:
         """See `runtime.batch_operations.Perform`."""
-        which = _which(job.request)
+        which = operation_of(job.request)
+        if which == "delete_activities_operation":
+            return self._delete_activity(hot)
         if which == "deletion_operation":
             return self._delete(hot)
         if which == "reset_operation":
@@ -353,6 +266,23 @@ class _Operations:
     async def _delete(self, hot: HotRun) -> str:
         await delete_run(self._runtime, hot)
         return ""
+
+    async def _delete_activity(self, hot: HotActivity) -> str:
+        await self._activities.delete(hot)
+        return ""
+
+    def _terminate_activities_operation(self, hot: HotActivity, job: Job, operation: Any) -> None:
+        with self._activities.step(hot) as step:
+            standalone_activity.terminate(step, self._asked(hot, job, operation))
+
+    def _cancel_activities_operation(self, hot: HotActivity, job: Job, operation: Any) -> None:
+        with self._activities.step(hot) as step:
+            standalone_activity.request_cancel(step, self._asked(hot, job, operation))
+
+    def _asked(self, hot: HotActivity, job: Job, operation: Any) -> Asked:
+        """What is asked of an activity once, however often a list names it."""
+        request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{job.row.run_id}:{hot.run_id}"))
+        return Asked(self._runtime.clock.now(), operation.identity, operation.reason, request_id)
 
     def _termination_operation(self, hot: HotRun, job: Job, operation: Any) -> None:
         with self._runtime.transition(hot) as turn:

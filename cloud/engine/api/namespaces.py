@@ -26,6 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.batch_checks import batches_of_activities
 from cloud.engine.core.clock import SECOND, duration, fit, to_ns
 from cloud.engine.core.errors import Invalid
 from cloud.engine.runtime.dynamic_config import (
@@ -201,6 +202,7 @@ class NamespaceMethods:
                     standalone_activity_operator_commands=(
                         standalone and self._runtime.dynamic_config.on(STANDALONE_ACTIVITY_OPERATOR_COMMANDS)
                     ),
+                    standalone_activity_batch_operations=batches_of_activities(self._runtime),
                     standalone_nexus_operation=self._runtime.dynamic_config.on(STANDALONE_NEXUS_OPERATIONS),
                     worker_heartbeats=self._runtime.dynamic_config.on(WORKER_HEARTBEATS),
                 ),

@@ -126,7 +126,7 @@ class EngineService:
             WorkflowResets(runtime, resetting),
             WorkflowPauses(runtime),
             WorkflowRules(runtime),
-            BatchOperationMethods(runtime, resetting),
+            BatchOperationMethods(runtime, resetting, standalone),
             histories,
             WorkflowQueries(runtime, workflow_tasks),
             updates,

@@ -1,4 +1,4 @@
-"""Batch operations: one job that does the same to many runs, one after the other, at a bounded rate.
+"""Batch operations: one job that does the same to many runs (or standalone activities), one after the other, at a bounded rate.
 
 What a job does to a run and how far the job is then are one transaction: a crash neither leaves a run out nor does it twice. A job
 waits for no flush; should one fail, it goes on from what is stored. Runs that a query finds are passed in the order of lists, by a
@@ -14,15 +14,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from temporalio.api.enums.v1 import BatchOperationState
 from temporalio.api.workflowservice.v1 import StartBatchOperationRequest
 
+from cloud.engine.runtime.batch_targets import Targets
 from cloud.engine.runtime.commits import Batch, HeldUp, Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
-from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.batch_operations import (
@@ -40,7 +40,7 @@ from cloud.engine.store.rows import BatchOperationRow, BatchStepRow, Rows
 from cloud.engine.store.schema import visibility
 from cloud.engine.store.visibility import cursor_after
 from cloud.engine.store.visibility_attributes import AttributeTypes
-from cloud.engine.store.visibility_filter import FilterError, ListFilter, parse_filter
+from cloud.engine.store.visibility_filter import FilterError, ListFilter
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +55,10 @@ OLD_ONES_INTERVAL_S = 600.0
 Key = tuple[str, str]
 """(namespace id, job id)."""
 
-Perform = Callable[[HotRun, "Job"], "str | Awaitable[str]"]
-"""Does a job's operation to a run. Returns why it can't be done, empty if it was, or had no need to be.
+Perform = Callable[[Any, "Job"], "str | Awaitable[str]"]
+"""Does a job's operation to a run, or to another thing in memory that is its target.
+
+Returns why it can't be done, empty if it was, or had no need to be.
 
 What must not be done twice is done before it first awaits, or at all if it returns a plain text.
 """
@@ -129,7 +131,7 @@ class _Runner:
 
 @dataclass(slots=True)
 class _Target:
-    """A run that a job comes to, and where the job stands once it is done."""
+    """What a job comes to (a workflow's id stands for that of an activity, too), and where it stands once that is done."""
 
     workflow_id: str
     run_id: str
@@ -142,6 +144,7 @@ class BatchOperations:
 
     runtime: Runtime
     perform: Perform
+    targets: Callable[[StartBatchOperationRequest], Targets]
     open_only: Callable[[StartBatchOperationRequest], bool]
     """Whether an operation is for open runs only."""
 
@@ -326,16 +329,17 @@ class BatchOperations:
         if not request.visibility_query:
             return
         namespace_id, found = namespace.namespace_id, self._filter(namespace, request)
+        listed_as = self.targets(request).listed_as(namespace_id)
         if not progress.counted:
             counted = await self.runtime.database.list(
-                namespace_id, lambda c: visibility.count(c, namespace_id, found)
+                namespace_id, lambda c: visibility.count(c, listed_as, found)
             )
             progress.total, progress.counted = counted.total, True
         while True:
             cursor = progress.cursor or None
             rows, following = await self.runtime.database.list(
                 namespace_id,
-                lambda c, cursor=cursor: visibility.list_page(c, namespace_id, found, PAGE_RUNS, cursor),  # type: ignore[misc]
+                lambda c, cursor=cursor: visibility.list_page(c, listed_as, found, PAGE_RUNS, cursor),  # type: ignore[misc]
             )
             for row in rows:
                 yield _Target(row.workflow_id, row.run_id, cursor_after(row))
@@ -343,13 +347,13 @@ class BatchOperations:
                 return
 
     def _filter(self, namespace: Namespace, request: StartBatchOperationRequest) -> ListFilter:
-        query = request.visibility_query
+        query, parse = request.visibility_query, self.targets(request).parse
         types = cast("AttributeTypes", namespace.search_attributes)
-        found = parse_filter(query, types)
+        found = parse(query, types)
         if found.group_by is not None:
             raise FilterError("a batch operation's query can't have GROUP BY")
         return (
-            parse_filter(f"({query}) AND ExecutionStatus IN ('Running', 'Paused')", types)
+            parse(f"({query}) AND ExecutionStatus IN ('Running', 'Paused')", types)
             if self.open_only(request)
             else found
         )
@@ -366,7 +370,8 @@ class BatchOperations:
         while True:
             refused = ""
             try:
-                hot = await self.runtime.find(namespace, target.workflow_id, target.run_id)
+                targets = self.targets(job.request)
+                hot = await targets.find(namespace, target.workflow_id, target.run_id)
                 self._check(job)
                 outcome = self.perform(hot, job)
                 refused = outcome if isinstance(outcome, str) else await outcome

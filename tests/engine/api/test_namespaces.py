@@ -76,6 +76,7 @@ async def test_capabilities_are_only_those_that_work(api: Api) -> None:
         "poller_autoscaling",
         "standalone_nexus_operation",
         "standalone_activity_start_delay",
+        "standalone_activity_batch_operations",
         "standalone_activity_operator_commands",
     ]
     assert info.supports_schedules
