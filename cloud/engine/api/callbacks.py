@@ -98,7 +98,7 @@ def _described(execution: Execution, callback: CompletionCallback, blocked: bool
         state = _S.CALLBACK_STATE_FAILED
     elif progress.next_attempt_time:
         state = _S.CALLBACK_STATE_BACKING_OFF
-    elif callbacks.triggered(execution):
+    elif callbacks.triggered(execution, callback):
         state = _S.CALLBACK_STATE_BLOCKED if blocked else _S.CALLBACK_STATE_SCHEDULED
     info = CallbackInfo(
         callback=callback.callback,
@@ -106,7 +106,10 @@ def _described(execution: Execution, callback: CompletionCallback, blocked: bool
         state=state,
         attempt=progress.attempt,
     )
-    info.trigger.workflow_closed.SetInParent()
+    if callback.update_id:
+        info.trigger.update_workflow_execution_completed.update_id = callback.update_id
+    else:
+        info.trigger.workflow_closed.SetInParent()
     if state == _S.CALLBACK_STATE_BLOCKED:
         info.blocked_reason = OPEN
     if progress.last_attempt_complete_time:

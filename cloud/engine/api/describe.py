@@ -190,11 +190,11 @@ def _extended(execution: Execution, now: int) -> WorkflowExecutionExtendedInfo:
     started = info.request_id_infos[execution.volatile.start_request_id]
     started.event_id = 1
     started.event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
-    for request_id, event_id in execution.attached_request_ids.items():
+    for request_id, by_event in execution.attached_request_ids.items():
         attached = info.request_id_infos[request_id]
-        attached.event_id = event_id
-        attached.event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
-        attached.buffered = not event_id
+        attached.event_id = by_event.event_id
+        attached.event_type = by_event.event_type
+        attached.buffered = not by_event.event_id
     if execution.started.HasField("workflow_execution_expiration_time"):
         info.execution_expiration_time.CopyFrom(execution.started.workflow_execution_expiration_time)
     run_due = start.due_run_timeout(execution, 0)

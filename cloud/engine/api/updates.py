@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
+from temporalio.api.enums.v1 import EventType, ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
 from temporalio.api.errordetails.v1 import (
     NotFoundFailure,
@@ -24,6 +24,8 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.callbacks import check_callbacks
+from cloud.engine.core import callback as callbacks
 from cloud.engine.core import update, workflow_task
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
@@ -105,6 +107,12 @@ class WorkflowUpdates:
         if not request.request.input.name:
             raise InvalidArgument("Update name is not set on request.")
         checks.check_blob(request.request, "update", self._runtime.limits)
+        if request.request.completion_callbacks:
+            if not request.request.request_id:
+                raise InvalidArgument(
+                    "invalid *update.Request: request_id is required when completion_callbacks are set"
+                )
+            check_callbacks(request.request.completion_callbacks, self._runtime.limits)
         if request.wait_policy.lifecycle_stage == _ADMITTED:
             raise PermissionDenied(
                 "UpdateWorkflowExecution issued asynchronously and waiting on update admitted is not supported.",
@@ -116,7 +124,7 @@ class WorkflowUpdates:
         request: UpdateWorkflowExecutionRequest, reached: Reached
     ) -> UpdateWorkflowExecutionResponse:
         """What a caller is told."""
-        return UpdateWorkflowExecutionResponse(
+        response = UpdateWorkflowExecutionResponse(
             update_ref=UpdateRef(
                 workflow_execution=WorkflowExecution(
                     workflow_id=request.workflow_execution.workflow_id, run_id=reached.run_id
@@ -126,6 +134,20 @@ class WorkflowUpdates:
             outcome=reached.outcome,
             stage=reached.stage,
         )
+        if reached.outcome is not None and reached.outcome.HasField("failure"):
+            to_workflow = response.link.workflow
+            to_workflow.namespace = request.namespace
+            to_workflow.workflow_id = request.workflow_execution.workflow_id
+            to_workflow.run_id = reached.run_id
+            to_workflow.reason = "Update rejected"
+        elif reached.stage != _ADMITTED:
+            to_event = response.link.workflow_event
+            to_event.namespace = request.namespace
+            to_event.workflow_id = request.workflow_execution.workflow_id
+            to_event.run_id = reached.run_id
+            to_event.request_id_ref.request_id = request.request.request_id
+            to_event.request_id_ref.event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+        return response
 
     async def update(
         self, namespace: Namespace, request: UpdateWorkflowExecutionRequest, ends_at: float
@@ -142,6 +164,8 @@ class WorkflowUpdates:
                 found = await self._known(hot, request.request.meta.update_id)
                 if isinstance(found, Reached):
                     return found
+                if found is not None:
+                    await self._attach(hot, found, request.request)
                 pending = found or self.admit(hot, request.request)
                 return await self._wait(hot, pending, wanted, ends_at)
             except (Lost, Unflushed):
@@ -235,6 +259,34 @@ class WorkflowUpdates:
         hot.updates.add(pending)
         return pending
 
+    async def _attach(self, hot: HotRun, pending: PendingUpdate, request: Request) -> None:
+        """Another request for an update on its way: its callbacks are called, too."""
+        if not request.completion_callbacks:
+            return
+        attachment = update.Attachment(request.request_id, request.completion_callbacks)
+        if pending.is_accepted:
+            if not hot.execution.running:
+                return  # its outcome is told at once
+            with self._runtime.transition(hot) as turn:
+                update.attach(turn, pending.update_id, attachment)
+            await self._runtime.durable(hot)
+            return
+        self._check_room(hot, len(request.completion_callbacks))
+        self._runtime.runs.require_room(hot.execution.key.namespace_id)
+        pending.attach(attachment)
+        self._runtime.runs.weigh(hot)
+
+    def _check_room(self, hot: HotRun, count: int) -> None:
+        """Check that `count` more callbacks may come with updates.
+
+        Raises:
+            FailedPrecondition: there would be too many.
+        """
+        have = callbacks.attached_count(hot.execution) + hot.updates.callback_count()
+        most = self._runtime.limits.callbacks
+        if count and have + count > most:
+            raise FailedPrecondition(callbacks.no_room(have, most))
+
     async def _outcome(self, hot: HotRun, event_id: int) -> Outcome:
         events = hot.tail_from(event_id, event_id)
         if events is None:
@@ -274,6 +326,7 @@ class WorkflowUpdates:
                 f"({TOTAL_MAX}). Make sure any duplicate updates share an Update ID so the server can deduplicate them, "
                 "and consider rejecting updates that you aren't going to process"
             )
+        self._check_room(hot, len(request.completion_callbacks))
         self._runtime.runs.require_room(execution.key.namespace_id)
         pending = PendingUpdate(request.meta.update_id, request)
         hot.updates.add(pending)

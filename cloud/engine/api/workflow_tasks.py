@@ -208,6 +208,7 @@ class WorkflowTasks:
                 check_search_attributes=lambda attributes: check_search_attributes(namespace, attributes),
                 eager=_eager(hot),
                 sent_updates=hot.updates.sent(),
+                attachments=hot.updates.attachments(),
                 new_updates=hot.updates.unsent,
             )
         hot.updates.answered(completed.updates)

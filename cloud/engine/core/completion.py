@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from temporalio.api.command.v1 import ScheduleActivityTaskCommandAttributes
@@ -19,7 +19,7 @@ from cloud.engine.core.effects import UpdateVisibility
 from cloud.engine.core.errors import BadCommand
 from cloud.engine.core.state import Execution, Sticky
 from cloud.engine.core.turn import Turn
-from cloud.engine.core.update import Answer, Answers
+from cloud.engine.core.update import Answer, Answers, Attachment
 from cloud.engine.core.versions import message_of
 
 _C = WorkflowTaskFailedCause
@@ -52,11 +52,13 @@ def complete(
     check_search_attributes: command_checks.AttributeCheck,
     eager: Callable[[ScheduleActivityTaskCommandAttributes], bool],
     sent_updates: Mapping[str, Request],
+    attachments: Mapping[str, Sequence[Attachment]],
     new_updates: bool,
 ) -> Completed:
     """Carry out the completion of the task in flight (see ``workflow_task.require_in_flight``).
 
-    `sent_updates` went out with the task and are not answered; with `new_updates` others wait for the next one.
+    `sent_updates` went out with the task and are not answered; with `new_updates` others wait for the next one. `attachments` is what is
+    to be attached to an update, by its id, if the worker accepts it.
     """
     execution = turn.execution
     task = execution.workflow_task
@@ -64,7 +66,7 @@ def complete(
     try:
         command_checks.check_all(plan, request.commands)
         command_checks.check_close(plan, request.commands)
-        answers = update.read(turn, request.commands, request.messages, sent_updates)
+        answers = update.read(turn, request.commands, request.messages, sent_updates, attachments)
     except BadCommand as error:
         return _refuse(turn, error, request.identity)
 

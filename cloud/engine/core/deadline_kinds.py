@@ -17,3 +17,4 @@ NEXUS_SCHEDULE_TO_START = 14
 NEXUS_SCHEDULE_TO_CLOSE = 15
 NEXUS_START_TO_CLOSE = 16
 FAST_FORWARD = 17
+CALLBACK_DISPATCH = 18  # the pause before the next call of an update's callback is over

@@ -18,7 +18,7 @@ from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import RetryPolicy
 from temporalio.api.enums.v1 import CallbackState, EventType, PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflow.v1 import CallbackInfo, PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from cloud.engine.core import activity, callback, machine, update, workflow_task
@@ -31,6 +31,7 @@ from cloud.engine.core.state import (
     ActivityPause,
     ActivityProgress,
     CallbackProgress,
+    CompletionCallback,
     Execution,
     Problems,
     RunKey,
@@ -126,9 +127,13 @@ def read(
         _restore_problems(execution, description)
         _restore_workflow_task(execution, written, description)
         _restore_activities(execution, description)
+        _restore_callbacks(execution, description)
         _check_settled(execution, description)
-        if execution.admitted_updates:
-            # Each workflow task answers all updates that it brings; a rejection leaves no event.
+        if (
+            execution.admitted_updates
+            and execution.last_workflow_task_completed_event_id > execution.reset_event_id
+        ):
+            # Each workflow task of the run itself answers all updates that it brings; a rejection leaves no event.
             execution.volatile.settled_updates = execution.last_workflow_task_completed_event_id
             update.restore(execution)
     else:
@@ -398,16 +403,24 @@ def _without_empty(options: ActivityOptions) -> ActivityOptions:
 
 
 def _restore_callbacks(execution: Execution, description: DescribeWorkflowExecutionResponse | None) -> None:
-    """Nobody is called twice: a closed run's callbacks must be done with, one way or the other."""
-    if not callback.triggered(execution) or not execution.callbacks:
-        return
-    if description is None or len(description.callbacks) != len(execution.callbacks):
-        raise DescriptionMissing(
-            "the run has completion callbacks, and only its description tells whether they were called"
-        )
-    for found, info in zip(execution.callbacks, description.callbacks, strict=True):
+    """Nobody is called twice: callbacks whose time has come must be done with, one way or the other."""
+    told = list(description.callbacks) if description is not None else []
+    for found in execution.callbacks:
+        info = next((info for info in told if _is_of(info, found)), None)
+        if info is None:
+            if not callback.triggered(execution, found):
+                continue
+            if found.update_id and description is not None:
+                found.progress = CallbackProgress(failed=True)  # its server calls none of updates
+                continue
+            raise DescriptionMissing(
+                "the run has completion callbacks, and only its description tells whether they were called"
+            )
+        told.remove(info)
         if info.state not in _CALLED:
-            raise NotSettled("the run's completion callbacks are being called")
+            if callback.triggered(execution, found) or info.state != CallbackState.CALLBACK_STATE_STANDBY:
+                raise NotSettled("the run's completion callbacks are being called")
+            continue
         found.progress = CallbackProgress(
             attempt=info.attempt,
             last_attempt_complete_time=to_ns(info.last_attempt_complete_time),
@@ -419,6 +432,13 @@ def _restore_callbacks(execution: Execution, description: DescribeWorkflowExecut
             succeeded=info.state == CallbackState.CALLBACK_STATE_SUCCEEDED,
             failed=info.state == CallbackState.CALLBACK_STATE_FAILED,
         )
+
+
+def _is_of(info: CallbackInfo, found: CompletionCallback) -> bool:
+    return (
+        info.trigger.update_workflow_execution_completed.update_id == found.update_id
+        and info.callback.nexus == found.callback.nexus
+    )
 
 
 def _check_settled(execution: Execution, description: DescribeWorkflowExecutionResponse) -> None:

@@ -112,6 +112,7 @@ DUE: Mapping[int, DueOf] = {
     kinds.NEXUS_SCHEDULE_TO_CLOSE: nexus_operation.due_schedule_to_close,
     kinds.NEXUS_START_TO_CLOSE: nexus_operation.due_start_to_close,
     kinds.FAST_FORWARD: run_clock.due_fast_forward,
+    kinds.CALLBACK_DISPATCH: callback.due_dispatch,
 }
 
 _FIRE: Mapping[int, Callable[[Turn, int | str], None]] = {
@@ -144,6 +145,7 @@ _FIRE: Mapping[int, Callable[[Turn, int | str], None]] = {
         turn, key, _T.TIMEOUT_TYPE_START_TO_CLOSE
     ),
     kinds.FAST_FORWARD: run_clock.fast_forward_due,
+    kinds.CALLBACK_DISPATCH: callback.dispatch_due,
 }
 
 
@@ -201,6 +203,8 @@ def close_turn(turn: Turn) -> None:
             identity="history-service",
         )
     close.enforce_limits(turn)
+    if execution.callbacks:
+        callback.attached_late(turn)
     if execution.clock is not None:
         _skip_time(turn)
 
@@ -307,6 +311,8 @@ def refill_deadlines(execution: Execution) -> None:
     for scheduled_event_id in execution.nexus_operations:
         for kind in range(kinds.NEXUS_DISPATCH, kinds.NEXUS_START_TO_CLOSE + 1):
             push(execution, kind, scheduled_event_id, DUE[kind](execution, scheduled_event_id))
+    for index in range(len(execution.callbacks)):
+        push(execution, kinds.CALLBACK_DISPATCH, index, callback.due_dispatch(execution, index))
 
 
 def due_at(execution: Execution) -> int:

@@ -28,7 +28,7 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.workflow.v1 import ResetPointInfo
 
-from cloud.engine.core import nexus_operation
+from cloud.engine.core import callback, nexus_operation
 from cloud.engine.core.clock import duration, timestamp, to_ns
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.state import ActivityProgress, Execution
@@ -59,6 +59,7 @@ def begin_anew(execution: Execution, event: HistoryEvent) -> None:
         return  # of a run that this one was copied from, or no reset
     now = to_ns(event.event_time)
     execution.reset_event_id = event.event_id
+    callback.begin_anew(execution)
     execution.start_time = now
     started = WorkflowExecutionStartedEventAttributes()  # readers have the first event itself
     started.CopyFrom(execution.started)
@@ -231,7 +232,11 @@ def _accepted(turn: Turn, event: HistoryEvent, excluded: Excluded) -> None:
 
 
 def _options_updated(turn: Turn, event: HistoryEvent, excluded: Excluded) -> None:
-    request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
+    attributes = event.workflow_execution_options_updated_event_attributes
+    wanted = attributes.workflow_update_options
+    if wanted and _X.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE in excluded:
+        return
+    request_id = wanted[0].attached_request_id if wanted else attributes.attached_request_id
     if not request_id or request_id not in turn.execution.attached_request_ids:
         _again(turn, event)
 

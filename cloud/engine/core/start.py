@@ -19,7 +19,7 @@ from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import UpdateVisibility
-from cloud.engine.core.state import Execution
+from cloud.engine.core.state import Execution, RequestEvent
 from cloud.engine.core.turn import Turn
 
 _E = EventType
@@ -43,13 +43,16 @@ def _apply_started(execution: Execution, event: HistoryEvent) -> None:
 def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.workflow_execution_options_updated_event_attributes
     if attributes.attached_request_id:
-        execution.attached_request_ids[attributes.attached_request_id] = event.event_id
+        execution.attached_request_ids[attributes.attached_request_id] = RequestEvent(
+            event.event_id, event.event_type
+        )
     if attributes.attached_completion_callbacks:
         started = WorkflowExecutionStartedEventAttributes()  # readers have the first event itself
         started.CopyFrom(execution.started)
         started.completion_callbacks.extend(attributes.attached_completion_callbacks)
         execution.started = started
         callback.attached(execution, event)
+    callback.attached_to_updates(execution, event)
     options.fold(execution, event)
 
 
@@ -97,9 +100,13 @@ def begin(
 def mark_buffered(execution: Execution, event: HistoryEvent) -> None:
     """What a second start attached, or people changed, is known from the moment it waits in the buffer; its event has no id yet."""
     if event.event_type == _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
-        request_id = event.workflow_execution_options_updated_event_attributes.attached_request_id
-        if request_id:
-            execution.attached_request_ids[request_id] = 0
+        attributes = event.workflow_execution_options_updated_event_attributes
+        for request_id in (
+            attributes.attached_request_id,
+            *(wanted.attached_request_id for wanted in attributes.workflow_update_options),
+        ):
+            if request_id:
+                execution.attached_request_ids[request_id] = RequestEvent(0, event.event_type)
         options.fold(execution, event)
 
 

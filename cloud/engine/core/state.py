@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import Callback, Payload, TimeSkippingConfig
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
 from temporalio.api.history.v1 import (
     ActivityTaskScheduledEventAttributes,
     HistoryEvent,
@@ -124,6 +124,9 @@ class Volatile:
     ended_by_reset: bool = False  # it was open, and made way for a reset of its workflow id
     reset_request_id: str = ""  # of the request whose reset made it
     rejected_updates: list[str] = field(default_factory=list)  # of those that its history admits
+    rejections: dict[str, bytes] = field(
+        default_factory=dict
+    )  # why, of those of them that have callbacks (Failure)
     settled_updates: int = 0  # all that events up to this one admit are answered
     version_progress: VersionProgress | None = None
     problems: Problems | None = None  # while workflow tasks fail
@@ -282,13 +285,23 @@ class CallbackProgress:
     failed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RequestEvent:
+    """The event by which a request to the open run is known again; id 0 while it waits in the buffer."""
+
+    event_id: int
+    event_type: EventType.ValueType
+
+
 @dataclass(slots=True)
 class CompletionCallback:
-    """A callback of a run. `request_id` is that of the start that attached it to the open run, empty for the run's own."""
+    """A callback of a run, or, with `update_id`, of one of its updates. `request_id` is that of the request that attached it to
+    the open run, empty for the run's own."""
 
     callback: Callback
     registered_at: int
     request_id: str = ""
+    update_id: str = ""
     progress: CallbackProgress = field(default_factory=CallbackProgress)
 
 
@@ -350,7 +363,7 @@ class Execution:
     reset_event_id: int = 0  # the reset that made this run; 0 for none
     original_start_time: int = 0
     signal_request_ids: set[str] = field(default_factory=set)
-    attached_request_ids: dict[str, int] = field(default_factory=dict)
+    attached_request_ids: dict[str, RequestEvent] = field(default_factory=dict)
     memo: dict[str, Payload] = field(default_factory=dict)
     search_attributes: dict[str, Payload] = field(default_factory=dict)
     user_metadata: bytes = b""

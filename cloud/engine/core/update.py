@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 from temporalio.api.command.v1 import Command
+from temporalio.api.common.v1 import Callback
 from temporalio.api.enums.v1 import CommandType, EventType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
     HistoryEvent,
+    WorkflowExecutionOptionsUpdatedEventAttributes,
     WorkflowExecutionUpdateAcceptedEventAttributes,
     WorkflowExecutionUpdateCompletedEventAttributes,
 )
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.update.v1 import Acceptance, Outcome, Rejection, Request, Response
 
+from cloud.engine.core import callback
 from cloud.engine.core.errors import BadCommand
 from cloud.engine.core.state import Execution, Update
 from cloud.engine.core.turn import Turn
@@ -44,11 +47,23 @@ class Answer:
     outcome: Outcome | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What another request for an update that no worker accepted yet wants attached to it."""
+
+    request_id: str
+    callbacks: Sequence[Callback]
+
+
 @dataclass(slots=True)
 class Answers:
-    """The messages of a completion, read and checked, and what they came to. `sent` holds the updates that the worker has, by id."""
+    """The messages of a completion, read and checked, and what they came to.
+
+    `sent` holds the updates that the worker has, `attachments` what else is to be attached to any update, by id.
+    """
 
     sent: Mapping[str, Request]
+    attachments: Mapping[str, Sequence[Attachment]] = field(default_factory=dict)
     messages: dict[str, tuple[str, Body]] = field(default_factory=dict)  # message id -> (update id, body)
     by_update: dict[str, Answer] = field(default_factory=dict)
 
@@ -66,7 +81,10 @@ class Answers:
 
 
 def _apply_accepted(execution: Execution, event: HistoryEvent) -> None:
-    update_id = event.workflow_execution_update_accepted_event_attributes.protocol_instance_id
+    attributes = event.workflow_execution_update_accepted_event_attributes
+    update_id = attributes.protocol_instance_id
+    if attributes.HasField("accepted_request"):
+        callback.begin_of_update(execution, event, update_id, attributes.accepted_request)
     execution.updates[update_id] = Update(update_id, event.event_id)
     execution.admitted_updates.pop(update_id, None)
 
@@ -74,6 +92,7 @@ def _apply_accepted(execution: Execution, event: HistoryEvent) -> None:
 def _apply_admitted(execution: Execution, event: HistoryEvent) -> None:
     request = event.workflow_execution_update_admitted_event_attributes.request
     execution.admitted_updates[request.meta.update_id] = event.event_id
+    callback.begin_of_update(execution, event, request.meta.update_id, request)
 
 
 def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
@@ -108,6 +127,7 @@ def read(
     commands: Sequence[Command],
     messages: Sequence[ProtocolMessage],
     sent: Mapping[str, Request],
+    attachments: Mapping[str, Sequence[Attachment]],
 ) -> Answers:
     """Read and check the messages of a completion, in the order in which they will be carried out.
 
@@ -115,7 +135,8 @@ def read(
         BadCommand: one is wrong, or a command names one that is not there; nothing is changed.
     """
     execution = turn.execution
-    answers = Answers(sent)
+    answers = Answers(sent, attachments)
+    room = turn.around.limits.callbacks - callback.attached_count(execution)
     by_id = {message.id: message for message in messages}
     states: dict[str, str] = {}  # where the messages read so far lead to
     for message in _in_order(commands, by_id):
@@ -124,6 +145,12 @@ def read(
         state = states.get(update_id) or _state(execution, sent, update_id, body)
         _check_fields(update_id, body)
         _check_transition(state, update_id, body)
+        if isinstance(body, Acceptance):
+            room -= len(_request_of(execution, answers, update_id, body).completion_callbacks)
+            room -= sum(len(attachment.callbacks) for attachment in attachments.get(update_id, ()))
+            if room < 0:
+                most = turn.around.limits.callbacks
+                raise BadCommand(_BAD, callback.no_room(callback.attached_count(execution), most))
         states[update_id] = "Accepted" if isinstance(body, Acceptance) else "Completed"
         answers.messages[message.id] = (update_id, body)
     return answers
@@ -221,6 +248,7 @@ def carry_out(turn: Turn, answers: Answers, message_id: str) -> None:
         answer.rejection = body.failure
         if turn.execution.admitted_updates.pop(update_id, None):
             turn.execution.volatile.rejected_updates.append(update_id)
+            callback.update_rejected(turn, update_id, body.failure)
         turn.meter("reject_workflow_update")
     elif not turn.execution.running:
         return  # a command closed the run before
@@ -239,24 +267,64 @@ def carry_out(turn: Turn, answers: Answers, message_id: str) -> None:
             )
         )
         answer.outcome = body.outcome
+        callback.update_ended(turn, update_id)
+
+
+def _request_of(execution: Execution, answers: Answers, update_id: str, body: Acceptance) -> Request:
+    """The request that is to be accepted; empty if an event that admits the update has it."""
+    if update_id in execution.admitted_updates:
+        return Request()
+    return answers.sent.get(update_id) or body.accepted_request
 
 
 def _accept(turn: Turn, answers: Answers, update_id: str, body: Acceptance) -> None:
-    request: Request | None = None
-    if update_id not in turn.execution.admitted_updates:  # else the event that admits it has it
-        request = answers.sent.get(update_id) or body.accepted_request
-    turn.append(
-        turn.event(
-            _E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
-            workflow_execution_update_accepted_event_attributes=WorkflowExecutionUpdateAcceptedEventAttributes(
-                protocol_instance_id=update_id,
-                accepted_request_message_id=body.accepted_request_message_id,
-                accepted_request_sequencing_event_id=body.accepted_request_sequencing_event_id,
-                accepted_request=request,
-            ),
-        )
+    execution = turn.execution
+    event = turn.event(
+        _E.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
+        workflow_execution_update_accepted_event_attributes=WorkflowExecutionUpdateAcceptedEventAttributes(
+            protocol_instance_id=update_id,
+            accepted_request_message_id=body.accepted_request_message_id,
+            accepted_request_sequencing_event_id=body.accepted_request_sequencing_event_id,
+        ),
     )
+    if update_id not in execution.admitted_updates:
+        request = _request_of(execution, answers, update_id, body)
+        event.workflow_execution_update_accepted_event_attributes.accepted_request.CopyFrom(request)
+        for wanted in request.completion_callbacks:
+            event.links.extend(wanted.links)
+    turn.append(event)
+    for attachment in answers.attachments.get(update_id, ()):
+        if attachment.request_id not in execution.attached_request_ids:
+            turn.append(_attaching(turn, update_id, attachment))
     turn.meter("accept_workflow_update")
+
+
+def attach(turn: Turn, update_id: str, attachment: Attachment) -> None:
+    """Attach callbacks to an update that a worker accepted, once per request id.
+
+    Raises:
+        NotNow: there would be too many.
+    """
+    if attachment.request_id in turn.execution.attached_request_ids:
+        return
+    callback.check_room(turn, len(attachment.callbacks))
+    turn.add(_attaching(turn, update_id, attachment))
+
+
+def _attaching(turn: Turn, update_id: str, attachment: Attachment) -> HistoryEvent:
+    options = WorkflowExecutionOptionsUpdatedEventAttributes.WorkflowUpdateOptionsUpdate(
+        update_id=update_id,
+        attached_request_id=attachment.request_id,
+        attached_completion_callbacks=attachment.callbacks,
+    )
+    event = turn.event(
+        _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED,
+        workflow_execution_options_updated_event_attributes=WorkflowExecutionOptionsUpdatedEventAttributes(
+            workflow_update_options=[options]
+        ),
+    )
+    event.worker_may_ignore = True
+    return event
 
 
 def carry_out_rest(turn: Turn, answers: Answers) -> None:
@@ -270,8 +338,10 @@ def reject_unanswered(turn: Turn, answers: Answers) -> None:
     admitted = turn.execution.admitted_updates
     for update_id in (*answers.sent, *admitted):
         if update_id not in answers.by_update:
-            answers.of(update_id).rejection = _unprocessed()
+            rejection = answers.of(update_id).rejection = _unprocessed()
             turn.meter("reject_workflow_update")
+            if update_id in admitted:
+                callback.update_rejected(turn, update_id, rejection)
     rejected = turn.execution.volatile.rejected_updates
     if admitted or rejected:
         admitted.clear()

@@ -1,4 +1,4 @@
-"""The event that closed a run, from memory or from the store."""
+"""One event of a run, such as that which closed it, from memory or from the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from cloud.engine.store.reading import read_events
 
 async def close_event(runtime: Runtime, hot: HotRun) -> HistoryEvent:
     """The last event of a closed run."""
-    event_id = hot.execution.close_event_id
+    return await event_of(runtime, hot, hot.execution.close_event_id)
+
+
+async def event_of(runtime: Runtime, hot: HotRun, event_id: int) -> HistoryEvent:
+    """The event `event_id`, which the run's history has."""
     events = hot.tail_from(event_id, event_id)
     if events is None:
         await runtime.durable(hot)

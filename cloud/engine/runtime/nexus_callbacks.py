@@ -1,4 +1,4 @@
-"""Completion callbacks: what became of a closed run is told to whoever asked for it at its start.
+"""Completion callbacks: what became of a closed run, or of an update, is told to whoever asked for it.
 
 A callback of this very cell is no call at all: the run that waits and the one that closed have one writer, so both know it in one
 transaction. Others are called over HTTP. A run whose callbacks are called keeps its `wake_at` in the past until they are answered.
@@ -20,7 +20,8 @@ from cloud.engine.core.clock import to_ns
 from cloud.engine.core.effects import DeliverCallback
 from cloud.engine.core.nexus_answers import Outcome, Succeeded, Unsuccessful
 from cloud.engine.core.state import CompletionCallback
-from cloud.engine.runtime.close_events import close_event
+from cloud.engine.core.update import closed_failure
+from cloud.engine.runtime.close_events import event_of
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.nexus_breakers import TooManyCalls
@@ -102,10 +103,8 @@ class Callbacks:
             self._runtime.touch(hot)
             return
         callback = hot.execution.callbacks[index]
-        event = await close_event(self._runtime, hot)
-        completion = Completion(
-            _outcome(event), started_at=hot.execution.start_time, links=[_link(hot, callback)]
-        )
+        outcome, ended_at = await self._end(hot, callback)
+        completion = Completion(outcome, started_at=hot.execution.start_time, links=[_link(hot, callback)])
         try:
             if callback.callback.nexus.url == SYSTEM_CALLBACK:
                 token = callback.callback.nexus.header.get(CALLBACK_TOKEN_HEADER, "")
@@ -114,13 +113,27 @@ class Callbacks:
                     waiting.complete(completion)  # in one batch with what follows
             else:
                 namespace_id = hot.execution.key.namespace_id
-                await self._call(namespace_id, callback, completion, to_ns(event.event_time))
+                await self._call(namespace_id, callback, completion, ended_at)
         except CompletionRefused as error:
             self._not_delivered(hot, index, f"handler error ({error.kind}): {error}", retryable=False)
         except CallFailed as error:
             self._not_delivered(hot, index, str(error), retryable=error.retryable)
         else:
             self._delivered(hot, index)
+
+    async def _end(self, hot: HotRun, callback: CompletionCallback) -> tuple[Outcome, int]:
+        """What the callback is to be told, and when that came about (ns)."""
+        execution = hot.execution
+        rejection = execution.volatile.rejections.get(callback.update_id)
+        if rejection is not None:
+            return Unsuccessful(Failure.FromString(rejection)), 0
+        update = execution.updates.get(callback.update_id)
+        if update is not None and update.completed_event_id:
+            event = await event_of(self._runtime, hot, update.completed_event_id)
+            return _update_outcome(event), to_ns(event.event_time)
+        event = await event_of(self._runtime, hot, execution.close_event_id)
+        outcome = Unsuccessful(closed_failure()) if callback.update_id else _outcome(event)
+        return outcome, to_ns(event.event_time)
 
     async def _call(
         self, namespace_id: str, callback: CompletionCallback, completion: Completion, closed_at: int
@@ -167,12 +180,22 @@ def _link(hot: HotRun, callback: CompletionCallback) -> Link:
         namespace=hot.namespace.name, workflow_id=hot.execution.key.workflow_id, run_id=hot.run_id
     )
     if callback.request_id:
+        by_event = hot.execution.attached_request_ids.get(callback.request_id)
         link.request_id_ref.request_id = callback.request_id
-        link.request_id_ref.event_type = _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
+        link.request_id_ref.event_type = (
+            by_event.event_type if by_event else _E.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
+        )
     else:
         link.event_ref.event_id = 1
         link.event_ref.event_type = _E.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
     return Link(workflow_event=link)
+
+
+def _update_outcome(event: HistoryEvent) -> Outcome:
+    outcome = event.workflow_execution_update_completed_event_attributes.outcome
+    if outcome.HasField("failure"):
+        return Unsuccessful(outcome.failure)
+    return Succeeded(outcome.success.payloads[0] if outcome.success.payloads else None)
 
 
 def _outcome(event: HistoryEvent) -> Outcome:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import structlog
 
 from cloud.engine.core import machine
+from cloud.engine.core.callback import progress_key
 from cloud.engine.core.clock import LATEST
 from cloud.engine.core.effects import (
     CancelExternal,
@@ -465,6 +466,10 @@ class Runtime:
             batch.nexus_progress_cleared.add(run_id)
             for calls in [calls for calls in batch.nexus_progress if calls[0] == run_id]:
                 del batch.nexus_progress[calls]
+            for index, callback in enumerate(execution.callbacks):  # of updates: called before the run closed
+                if callback.progress.attempt:
+                    hot.has_nexus_rows = True
+                    batch.nexus_progress[(run_id, progress_key(index))] = callback.progress
         self.set_current(
             batch,
             CurrentRun(

@@ -7,7 +7,7 @@ small) its callers are told `Lost`, and ask anew; so the service keeps nothing o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.update.v1 import Outcome, Request
 
 from cloud.engine.core import update
-from cloud.engine.core.update import Answer
+from cloud.engine.core.update import Answer, Attachment
 
 if TYPE_CHECKING:
     from cloud.engine.runtime.hot import HotRun
@@ -47,6 +47,9 @@ class PendingUpdate:
     rejection: Failure | None = None
     outcome: Outcome | None = None
     waiting: int = 0  # callers that wait for it
+    attachments: list[Attachment] = field(
+        default_factory=list
+    )  # of later requests for it, until it is accepted
     size: int = 0  # bytes
     accepted: asyncio.Future[Failure | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -57,6 +60,22 @@ class PendingUpdate:
 
     def __post_init__(self) -> None:
         self.size = self.request.ByteSize()
+
+    def attach(self, attachment: Attachment) -> None:
+        """Another request for it wants callbacks attached, once it is accepted; each request once."""
+        request_ids = {self.request.request_id, *(known.request_id for known in self.attachments)}
+        if attachment.request_id not in request_ids:
+            self.attachments.append(attachment)
+            self.size += sum(wanted.ByteSize() for wanted in attachment.callbacks)
+
+    @property
+    def callback_count(self) -> int:
+        """How many callbacks come with it, once it is accepted."""
+        if self.is_accepted:
+            return 0
+        return len(self.request.completion_callbacks) + sum(
+            len(attachment.callbacks) for attachment in self.attachments
+        )
 
     def refuse(self, error: Exception) -> None:
         """No answer will come: whoever waits is told `error`."""
@@ -110,6 +129,18 @@ class Updates:
             for key, pending in self._pending.items()
             if pending.sent and not (pending.in_history or pending.is_accepted) and pending.rejection is None
         }
+
+    def attachments(self) -> Mapping[str, Sequence[Attachment]]:
+        """What later requests want attached to updates, once these are accepted."""
+        return {
+            key: pending.attachments
+            for key, pending in self._pending.items()
+            if pending.attachments and not pending.is_accepted
+        }
+
+    def callback_count(self) -> int:
+        """How many callbacks come with all of them, once they are accepted."""
+        return sum(pending.callback_count for pending in self._pending.values())
 
     @property
     def unsent(self) -> bool:

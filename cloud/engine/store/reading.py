@@ -146,7 +146,18 @@ def makes_calls(events: Sequence[HistoryEvent]) -> bool:
         )
         or (
             event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
-            and event.workflow_execution_options_updated_event_attributes.attached_completion_callbacks
+            and (
+                event.workflow_execution_options_updated_event_attributes.attached_completion_callbacks
+                or event.workflow_execution_options_updated_event_attributes.workflow_update_options
+            )
+        )
+        or (
+            event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED
+            and event.workflow_execution_update_admitted_event_attributes.request.completion_callbacks
+        )
+        or (
+            event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+            and event.workflow_execution_update_accepted_event_attributes.accepted_request.completion_callbacks
         )
         for event in events
     )

@@ -53,6 +53,7 @@ from cloud.engine.core.errors import CoreRefusal
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import Execution, RunKey
 from cloud.engine.core.turn import Surroundings, Turn
+from cloud.engine.core.update import Attachment
 from cloud.engine.runtime.cron import next_delay
 from cloud.engine.store.rows import (
     decode_callback_progress,
@@ -62,6 +63,7 @@ from cloud.engine.store.rows import (
     encode,
 )
 from tests.engine.core import nexus_walk
+from tests.engine.core.callback_walk import CallbackWalk
 
 T = CommandType
 
@@ -251,6 +253,7 @@ class Driver:
         behavior: VersioningBehavior.ValueType = VersioningBehavior.VERSIONING_BEHAVIOR_UNSPECIFIED,
         messages: Sequence[ProtocolMessage] = (),
         sent_updates: Mapping[str, Request] | None = None,
+        attachments: Mapping[str, Sequence[Attachment]] | None = None,
         checksum: str = "",
     ) -> completion.Completed | None:
         task = self.live.workflow_task
@@ -279,6 +282,7 @@ class Driver:
                     check_search_attributes=lambda _: None,
                     eager=lambda _: False,
                     sent_updates=sent_updates or {},
+                    attachments=attachments or {},
                     new_updates=False,
                 )
             )
@@ -504,6 +508,7 @@ class RandomWalk:
             rule = ActivityRule("rule", "me", "why", 0, lambda _, pending: pending.progress.attempt == 2)
             self.driver.around = replace(self.driver.around, activity_rules=(rule,))
         self.names = 0
+        self.callbacks = CallbackWalk(seed)
         self.waiting: dict[str, Request] = {}
         self.sent: dict[str, Request] = {}
 
@@ -560,6 +565,8 @@ class RandomWalk:
             for change in chance.sample(nexus_walk.changes(chance, operation), 3):
                 actions.append(lambda change=change: driver.transition(lambda turn: _none(change(turn))))  # type: ignore[misc]
         chance.choice(actions)()
+        for happens in self.callbacks.changes(driver.live):
+            driver.transition(lambda turn, happens=happens: _none(happens(turn)))  # type: ignore[misc]
 
     def work_on(self, event_id: int) -> None:
         driver, chance = self.driver, self.random
@@ -586,6 +593,7 @@ class RandomWalk:
         request = Request()
         request.meta.update_id = f"u{self.names}"
         request.input.name = "u"
+        self.callbacks.give(request)
         self.waiting[request.meta.update_id] = request
         self.driver.transition(lambda turn: workflow_task.schedule(turn, speculative=True))
 
@@ -710,6 +718,7 @@ class RandomWalk:
             ),
             messages=messages,
             sent_updates=self.sent,
+            attachments=self.callbacks.attachments([*self.sent, *driver.live.admitted_updates]),
         )
         if done is not None and done.refusal is None:
             self.sent = {}

@@ -92,3 +92,67 @@ def test_no_more_than_the_limit(in_flight: bool) -> None:
     assert driver.transition(lambda turn: attach(turn, 2, "first"))
     assert not driver.transition(lambda turn: attach(turn, 1, "second"))
     driver.check()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_those_of_updates_are_asked_for_once(seed: int) -> None:
+    """Each callback is asked for when its time comes, and again only after a call that failed."""
+    walk = d.RandomWalk(seed)
+    driver = walk.driver
+    for _ in range(80):
+        if not driver.live.running:
+            break
+        before = driver.live.key.run_id
+        walk.step()
+        if driver.live.key.run_id != before:
+            break  # it was reset: the effects are those of two runs
+        for index, found in enumerate(driver.live.callbacks):
+            waits = callback.awaits_delivery(driver.live, index)
+            assert asked(driver).count(index) == found.progress.attempt + waits
+
+
+def test_walks_reach_all_that_updates_callbacks_go_through() -> None:
+    wanted = {
+        "attached",
+        "attached late",
+        "succeeded",
+        "failed",
+        "backing off",
+        "rejected",
+        "of a closed run",
+    }
+    seen: set[str] = set()
+    for seed in range(3_000):
+        if seen == wanted:
+            break
+        walk = d.RandomWalk(seed)
+        for _ in range(60):
+            if not walk.driver.live.running:
+                break
+            walk.step()
+            live = walk.driver.live
+            if live.volatile.rejections:
+                seen.add("rejected")
+            for found in live.callbacks:
+                if not found.update_id:
+                    continue
+                by_event = live.attached_request_ids[found.request_id]
+                if by_event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED:
+                    seen.add("attached")
+                    ended = (
+                        live.updates[found.update_id].completed_event_id
+                        if found.update_id in live.updates
+                        else 0
+                    )
+                    if 0 < ended < by_event.event_id:
+                        seen.add("attached late")
+                progress = found.progress
+                if progress.succeeded:
+                    seen.add("succeeded")
+                if progress.failed:
+                    seen.add("failed")
+                if progress.next_attempt_time and live.running:
+                    seen.add("backing off")
+                if not live.running and found.update_id in live.updates:
+                    seen.add("of a closed run")
+    assert seen == wanted

@@ -16,7 +16,7 @@ from cloud.engine.core.state import ActivityProgress, Execution, NexusProgress, 
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.nexus_breakers import Breakers
-from cloud.engine.store.rows import decode_progress, decode_volatile, encode
+from cloud.engine.store.rows import decode_callback_progress, decode_progress, decode_volatile, encode
 from tests.engine.core.machine_driver import Driver, RandomWalk
 
 STEPS = 60
@@ -60,6 +60,7 @@ def comparable(execution: Execution) -> Execution:
     for operation in found.nexus_operations.values():
         operation.progress = NexusProgress()  # of closed runs only: nobody calls for them any more
         operation.closing = False
+    found.volatile.rejections.clear()  # their callbacks have been called
     found.progress_size = 0  # a build id and options that are as scheduled count there
     for pending in found.activities.values():
         pending.progress_size = 0
@@ -91,7 +92,12 @@ def check(driver: Driver) -> str:
         if isinstance(refused, importing.TaskInFlight):
             assert live.workflow_task_in_flight
         else:
-            assert machine.outstanding(live) or live.nexus_operations or live.workflow_task.speculative
+            assert (
+                machine.outstanding(live)
+                or live.nexus_operations
+                or live.workflow_task.speculative
+                or any(found.progress.next_attempt_time for found in live.callbacks)
+            )
         return type(refused).__name__
     assert not live.workflow_task_in_flight
     assert not live.buffered
@@ -104,6 +110,10 @@ def check(driver: Driver) -> str:
         volatile=decode_volatile(encode(found.execution.volatile)),
         progress={k: decode_progress(encode(p.progress)) for k, p in found.execution.activities.items()},
         buffered=[],
+        callback_progress={
+            index: decode_callback_progress(encode(called.progress))
+            for index, called in enumerate(found.execution.callbacks)
+        },
     )
     assert again == found.execution
     assert machine.due_at(again) == machine.due_at(found.execution)

@@ -58,7 +58,7 @@ def test_callbacks_are_those_of_the_run_that_goes_on() -> None:
     base = driver.history()
     driver.transition(end)
     driver.check()
-    assert not callback.triggered(driver.live)
+    assert not callback.triggered(driver.live, driver.live.callbacks[0])
     assert not any(isinstance(effect, DeliverCallback) for effect in driver.effects)
     again = Driver(
         completion_callbacks=base[0].workflow_execution_started_event_attributes.completion_callbacks
