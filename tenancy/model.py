@@ -197,6 +197,32 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NexusEndpointSettings:
+    """What is chosen for a Nexus endpoint. Namespaces by their full names; `description` is kept as it comes, unread."""
+
+    name: str
+    target_namespace: str
+    target_task_queue: str
+    callers: tuple[str, ...] = ()
+    description: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NexusEndpoint:
+    """A Nexus endpoint of an account; `cell` is its target's."""
+
+    id: str
+    account_id: str
+    state: ResourceState
+    settings: NexusEndpointSettings
+    cell: str
+    version: int
+    created_at: datetime
+    modified_at: datetime
+    operation_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperationRequest:
     """The caller's side of an operation.
 

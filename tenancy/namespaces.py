@@ -26,12 +26,10 @@ from tenancy.model import (
     RETENTION_DAYS_MAX,
     RETENTION_DAYS_MIN,
     SEARCH_ATTRIBUTES_MAX,
-    AuditRecord,
     Namespace,
     NamespaceSettings,
     Operation,
     OperationRequest,
-    OperationState,
     Page,
     PageRequest,
     ResourceState,
@@ -224,6 +222,13 @@ class Namespaces:
                 raise Refused(
                     f"The namespace {name} is protected from deletion; switch the protection off first."
                 )
+            page = PageRequest(size=1)
+            targeting = store.nexus_endpoints(change.connection, before.account_id, page, target=name)
+            if targeting.items:
+                endpoint = targeting.items[0].settings.name
+                raise Refused(
+                    f"The namespace {name} is the target of the Nexus endpoint {endpoint}; delete or change that first."
+                )
             after = replace(
                 before,
                 state=ResourceState.DELETING,
@@ -249,36 +254,7 @@ class Namespaces:
 
         Settling twice is harmless: the second time finds it finished.
         """
-        office = self._office
-
-        def transaction(connection: sa.Connection) -> Operation:
-            version = store.next_version(connection)
-            present = store.operation(connection, operation.account_id, operation.id)
-            if present is None or present.state is not OperationState.IN_PROGRESS:
-                return present or operation
-            now = office.clock()
-            touched = _settle(connection, present, failure)
-            state = OperationState.FAILED if failure else OperationState.FULFILLED
-            store.finish_operation(connection, present.account_id, present.id, state, failure, now)
-            store.insert_audit(
-                connection,
-                AuditRecord(
-                    id=names.new_id(),
-                    account_id=present.account_id,
-                    at=now,
-                    operation=f"{present.type}{state.value.capitalize()}",
-                    principal_kind="service",
-                    principal_id="",
-                    principal_name="tacit",
-                    api_key_id="",
-                    details={"resource": present.resource_id, "failure": failure},
-                    operation_id=present.id,
-                ),
-            )
-            store.record_changes(connection, version, touched)
-            return replace(present, state=state, failure_reason=failure, finished_at=now)
-
-        return await office.commit(transaction)
+        return await self._office.settle(operation, failure, _settle)
 
 
 def tags_of(namespace: Namespace) -> dict[str, str]:
@@ -304,6 +280,12 @@ def _settle(connection: sa.Connection, operation: Operation, failure: str) -> se
         for service_account_id in scoped:
             store.delete_service_account(connection, service_account_id)
             touched.add((KIND_SERVICE_ACCOUNT, service_account_id))
+        for endpoint in store.nexus_endpoints_called_from(connection, operation.account_id, name):
+            # A later namespace of the name must not inherit the right; the cell knows it by an id that is gone.
+            callers = tuple(caller for caller in endpoint.settings.callers if caller != name)
+            settings = replace(endpoint.settings, callers=callers)
+            changed = replace(endpoint, settings=settings, version=endpoint.version + 1)
+            store.update_nexus_endpoint(connection, changed)
         store.delete_namespace(connection, name)
         return touched
     failed = {

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -161,6 +161,46 @@ class Office:
                 now=self.clock(),
             )
             return _carry_out(change, request, work)
+
+        return await self.commit(transaction)
+
+    async def settle(
+        self,
+        operation: Operation,
+        failure: str,
+        work: Callable[[sa.Connection, Operation, str], set[tuple[str, str]]],
+    ) -> Operation:
+        """Finish an operation that was left in progress; `work` returns what directories must look at again.
+
+        Settling twice is harmless: the second time finds it finished.
+        """
+
+        def transaction(connection: sa.Connection) -> Operation:
+            version = store.next_version(connection)
+            present = store.operation(connection, operation.account_id, operation.id)
+            if present is None or present.state is not OperationState.IN_PROGRESS:
+                return present or operation
+            now = self.clock()
+            touched = work(connection, present, failure)
+            state = OperationState.FAILED if failure else OperationState.FULFILLED
+            store.finish_operation(connection, present.account_id, present.id, state, failure, now)
+            store.insert_audit(
+                connection,
+                AuditRecord(
+                    id=names.new_id(),
+                    account_id=present.account_id,
+                    at=now,
+                    operation=f"{present.type}{state.value.capitalize()}",
+                    principal_kind="service",
+                    principal_id="",
+                    principal_name="tacit",
+                    api_key_id="",
+                    details={"resource": present.resource_id, "failure": failure},
+                    operation_id=present.id,
+                ),
+            )
+            store.record_changes(connection, version, touched)
+            return replace(present, state=state, failure_reason=failure, finished_at=now)
 
         return await self.commit(transaction)
 

@@ -14,6 +14,7 @@ class Right(enum.Enum):
     """What an account role can allow, beyond reading the account's own resources, which every role may."""
 
     CREATE_NAMESPACE = "create namespaces"
+    MANAGE_NEXUS_ENDPOINTS = "manage Nexus endpoints"
     MANAGE_SERVICE_ACCOUNTS = "manage service accounts"
     MANAGE_KEYS = "manage the API keys of others"
     EDIT_TAGS = "edit the tags and the guard of namespaces"
@@ -27,7 +28,7 @@ ROLE_RIGHTS: Mapping[AccountRole, frozenset[Right]] = MappingProxyType(
     {
         AccountRole.OWNER: _ADMINISTRATOR,
         AccountRole.ADMIN: _ADMINISTRATOR,
-        AccountRole.DEVELOPER: frozenset({Right.CREATE_NAMESPACE}),
+        AccountRole.DEVELOPER: frozenset({Right.CREATE_NAMESPACE, Right.MANAGE_NEXUS_ENDPOINTS}),
         AccountRole.FINANCE_ADMIN: frozenset({Right.READ_USAGE}),
         AccountRole.READ: frozenset(),
     }

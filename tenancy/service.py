@@ -33,6 +33,7 @@ from tenancy.model import (
     User,
 )
 from tenancy.namespaces import CREATE, Namespaces
+from tenancy.nexus_endpoints import NexusEndpoints
 from tenancy.office import Clock, Office, standing
 from tenancy.roles import Right
 
@@ -80,6 +81,7 @@ class Tenancy:
         office = Office(database, self.directory, clock)
         self._office = office
         self.namespaces = Namespaces(office, cell)
+        self.nexus_endpoints = NexusEndpoints(office)
         self.users = Users(office)
         self.service_accounts = ServiceAccounts(office)
         self.api_keys = ApiKeys(office, signer)

@@ -24,6 +24,8 @@ from tenancy.model import (
     CodecServer,
     Namespace,
     NamespaceSettings,
+    NexusEndpoint,
+    NexusEndpointSettings,
     Operation,
     OperationState,
     Page,
@@ -238,6 +240,76 @@ def accepted_ca_bundles(c: sa.Connection, but_of: str) -> list[tuple[str, bytes]
     return [(account_id, bundle_pem) for account_id, bundle_pem in c.execute(statement)]
 
 
+def namespaces_among(c: sa.Connection, account_id: str, names: Sequence[str]) -> set[str]:
+    """Those of `names` that are namespaces of an account."""
+    t = tables.namespaces
+    rows = _load(c, t, t.c.name, list(names))
+    return {row["name"] for row in rows if row["account_id"] == account_id}
+
+
+# --- Nexus endpoints ---
+
+
+def insert_nexus_endpoint(c: sa.Connection, one: NexusEndpoint) -> None:
+    """Add an endpoint."""
+    c.execute(sa.insert(tables.nexus_endpoints).values(**_nexus_endpoint_row(one)))
+
+
+def update_nexus_endpoint(c: sa.Connection, one: NexusEndpoint) -> None:
+    """Write all of an endpoint."""
+    t = tables.nexus_endpoints
+    c.execute(sa.update(t).where(t.c.id == one.id).values(**_nexus_endpoint_row(one)))
+
+
+def delete_nexus_endpoint(c: sa.Connection, endpoint_id: str) -> None:
+    """Take an endpoint away."""
+    c.execute(sa.delete(tables.nexus_endpoints).where(tables.nexus_endpoints.c.id == endpoint_id))
+
+
+def nexus_endpoint(c: sa.Connection, account_id: str, endpoint_id: str) -> NexusEndpoint | None:
+    """One endpoint of an account."""
+    t = tables.nexus_endpoints
+    statement = sa.select(t).where(t.c.account_id == account_id, t.c.id == endpoint_id)
+    row = c.execute(statement).mappings().one_or_none()
+    return None if row is None else _nexus_endpoint(row)
+
+
+def nexus_endpoints(
+    c: sa.Connection,
+    account_id: str,
+    page: PageRequest,
+    *,
+    name: str = "",
+    target: str = "",
+    task_queue: str = "",
+) -> Page[NexusEndpoint]:
+    """The endpoints of an account by id; of one name, target namespace or target queue, if given."""
+    t = tables.nexus_endpoints
+    statement = sa.select(t).where(t.c.account_id == account_id)
+    for column, wanted in (
+        (t.c.name, name),
+        (t.c.target_namespace, target),
+        (t.c.target_task_queue, task_queue),
+    ):
+        if wanted:
+            statement = statement.where(column == wanted)
+    rows = _page(c, statement, t.c.id, page)
+    return Page(items=tuple(_nexus_endpoint(row) for row in rows.items), next=rows.next)
+
+
+def count_nexus_endpoints(c: sa.Connection, account_id: str) -> int:
+    """How many endpoints an account has."""
+    t = tables.nexus_endpoints
+    return int(c.execute(sa.select(sa.func.count()).where(t.c.account_id == account_id)).scalar_one())
+
+
+def nexus_endpoints_called_from(c: sa.Connection, account_id: str, namespace: str) -> list[NexusEndpoint]:
+    """The endpoints that a namespace of an account may call."""
+    t = tables.nexus_endpoints
+    rows = c.execute(sa.select(t).where(t.c.account_id == account_id)).mappings()
+    return [one for one in map(_nexus_endpoint, rows) if namespace in one.settings.callers]
+
+
 # --- API keys ---
 
 
@@ -450,6 +522,32 @@ def _api_key(row: Row) -> ApiKey:
 
 def _operation(row: Row) -> Operation:
     return Operation(**{**row, "state": OperationState(row["state"])})
+
+
+def _nexus_endpoint_row(one: NexusEndpoint) -> dict[str, Any]:
+    settings = asdict(one.settings)
+    return {**_plain(one, without={"settings"}), **settings, "callers": list(one.settings.callers)}
+
+
+def _nexus_endpoint(row: Row) -> NexusEndpoint:
+    settings = NexusEndpointSettings(
+        name=row["name"],
+        target_namespace=row["target_namespace"],
+        target_task_queue=row["target_task_queue"],
+        callers=tuple(row["callers"]),
+        description=row["description"],
+    )
+    return NexusEndpoint(
+        id=row["id"],
+        account_id=row["account_id"],
+        state=ResourceState(row["state"]),
+        settings=settings,
+        cell=row["cell"],
+        version=row["version"],
+        created_at=row["created_at"],
+        modified_at=row["modified_at"],
+        operation_id=row["operation_id"],
+    )
 
 
 _SETTINGS_AS_THEY_ARE = (

@@ -129,6 +129,25 @@ api_keys = sa.Table(
     sa.Index("tenancy_api_keys_owner", "account_id", "owner_id"),
 )
 
+nexus_endpoints = sa.Table(
+    "tenancy_nexus_endpoints",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("account_id", sa.Text, sa.ForeignKey("tenancy_accounts.id"), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("target_namespace", sa.Text, nullable=False),
+    sa.Column("target_task_queue", sa.Text, nullable=False),
+    sa.Column("callers", sa.JSON, nullable=False),
+    sa.Column("description", sa.LargeBinary, nullable=False),
+    sa.Column("cell", sa.Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("modified_at", UtcTime, nullable=False),
+    sa.Column("operation_id", sa.Text, nullable=False),
+    sa.UniqueConstraint("account_id", "name", name="tenancy_nexus_endpoints_name"),
+)
+
 operations = sa.Table(
     "tenancy_operations",
     metadata,

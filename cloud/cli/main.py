@@ -22,6 +22,7 @@ COMMANDS = {
     "namespace": ("tenancy_commands", "create, list, show, change and delete namespaces"),
     "cert": ("tenancy_commands", "make certificates for workers and clients"),
     "apikey": ("tenancy_commands", "create, list, disable and delete API keys"),
+    "nexus": ("tenancy_commands", "create, list, show, change and delete Nexus endpoints"),
     "whoami": ("tenancy_commands", "who the service takes you for"),
     "keys": ("keys", "the key ring that encrypts your payloads"),
     "usage": ("billing_commands", "what you used, by kind of action"),

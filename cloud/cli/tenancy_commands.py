@@ -1,4 +1,4 @@
-"""`tacit signup`, `namespace`, `cert`, `apikey` and `whoami`: an account and what is in it, from the client's side."""
+"""`tacit signup`, `namespace`, `cert`, `apikey`, `nexus` and `whoami`: an account and what is in it, from the client's side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from temporalio.api.cloud.identity.v1 import message_pb2 as identity_pb
 from temporalio.api.cloud.namespace.v1 import message_pb2 as namespace_pb
 from temporalio.service import TLSConfig
 
-from cloud.cli import apikey_commands, cert_commands, namespace_commands
+from cloud.cli import apikey_commands, cert_commands, namespace_commands, nexus_commands
 from cloud.cli.account_client import (
     AccountClient,
     AddressOption,
@@ -52,6 +52,7 @@ app = typer.Typer(no_args_is_help=True)
 app.add_typer(namespace_commands.app, name="namespace")
 app.add_typer(cert_commands.app, name="cert")
 app.add_typer(apikey_commands.app, name="apikey")
+app.add_typer(nexus_commands.app, name="nexus")
 
 
 @app.command(

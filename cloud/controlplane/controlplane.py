@@ -15,6 +15,7 @@ from cloud.controlplane.account import AccountMethods
 from cloud.controlplane.call import Call, call_of
 from cloud.controlplane.identities import ApiKeyMethods, ServiceAccountMethods, UserMethods
 from cloud.controlplane.namespaces import NamespaceMethods
+from cloud.controlplane.nexus_endpoints import NexusEndpointMethods
 from cloud.controlplane.ports import Provisioner, UsageReader
 from cloud.controlplane.provisioning import Provisioning
 from cloud.controlplane.refusals import refusals
@@ -44,6 +45,7 @@ class ControlPlane:
     ) -> None:
         self._provisioning = Provisioning(tenancy, provisioner)
         namespaces = NamespaceMethods(tenancy, self._provisioning, region, endpoints)
+        nexus_endpoints = NexusEndpointMethods(tenancy, self._provisioning)
         users = UserMethods(tenancy)
         service_accounts = ServiceAccountMethods(tenancy)
         api_keys = ApiKeyMethods(tenancy)
@@ -58,6 +60,11 @@ class ControlPlane:
             "UpdateNamespace": namespaces.update,
             "UpdateNamespaceTags": namespaces.update_tags,
             "DeleteNamespace": namespaces.delete,
+            "CreateNexusEndpoint": nexus_endpoints.create,
+            "GetNexusEndpoint": nexus_endpoints.get,
+            "GetNexusEndpoints": nexus_endpoints.list,
+            "UpdateNexusEndpoint": nexus_endpoints.update,
+            "DeleteNexusEndpoint": nexus_endpoints.delete,
             "CreateServiceAccount": service_accounts.create,
             "GetServiceAccount": service_accounts.get,
             "GetServiceAccounts": service_accounts.list,

@@ -21,8 +21,21 @@ class CellNamespace:
     search_attributes: Mapping[str, IndexedValueType.ValueType] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellNexusEndpoint:
+    """A Nexus endpoint as its cell needs to know it. Namespaces by their full names; `description` is a serialized Payload."""
+
+    id: str
+    cell: str
+    name: str
+    target_namespace: str
+    target_task_queue: str
+    callers: Sequence[str] = ()
+    description: bytes = b""
+
+
 class Provisioner(Protocol):
-    """Makes namespaces on cells. Every method may be called again with the same values, after a crash or a lost
+    """Makes namespaces and Nexus endpoints on cells. Every method may be called again with the same values, after a crash or a lost
     reply, and then succeeds without doing anything twice.
 
     An RpcError that no repetition can help (INVALID_ARGUMENT, FAILED_PRECONDITION, ALREADY_EXISTS, UNIMPLEMENTED, …)
@@ -37,6 +50,12 @@ class Provisioner(Protocol):
 
     async def delete_namespace(self, namespace: CellNamespace) -> None:
         """Take the namespace and its data away, or find it gone."""
+
+    async def put_nexus_endpoint(self, endpoint: CellNexusEndpoint) -> None:
+        """Make the endpoint, or bring it to these values."""
+
+    async def delete_nexus_endpoint(self, endpoint: CellNexusEndpoint) -> None:
+        """Take the endpoint away, or find it gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Carries namespace operations out on their cells, and heals what a crash left half-way.
+"""Carries operations on namespaces and Nexus endpoints out on their cells, and heals what a crash left half-way.
 
     tenancy commits (operation in progress) ─▶ cell does its part ─▶ tenancy settles (fulfilled or failed)
                           ▲                          ▲
@@ -18,9 +18,10 @@ from datetime import timedelta
 import structlog
 from temporalio.api.enums.v1 import IndexedValueType
 
-from cloud.controlplane.ports import CellNamespace, Provisioner
+from cloud.controlplane.ports import CellNamespace, CellNexusEndpoint, Provisioner
 from cloud.rpc import Code, RpcError
-from tenancy.model import Namespace, Operation, SearchAttributeType
+from tenancy import nexus_endpoints
+from tenancy.model import Namespace, NexusEndpoint, Operation, SearchAttributeType
 from tenancy.namespaces import CREATE, DELETE, UPDATE
 from tenancy.service import Tenancy
 
@@ -57,6 +58,11 @@ class Provisioning:
             CREATE: provisioner.create_namespace,
             UPDATE: provisioner.update_namespace,
             DELETE: provisioner.delete_namespace,
+        }
+        self._endpoint_steps: Mapping[str, Callable[[CellNexusEndpoint], Awaitable[None]]] = {
+            nexus_endpoints.CREATE: provisioner.put_nexus_endpoint,
+            nexus_endpoints.UPDATE: provisioner.put_nexus_endpoint,
+            nexus_endpoints.DELETE: provisioner.delete_nexus_endpoint,
         }
         self._tasks: dict[tuple[str, str], asyncio.Task[Operation]] = {}
 
@@ -110,19 +116,48 @@ class Provisioning:
             pause = min(pause * 2, PAUSE_MAX_SECONDS)
 
     async def _try(self, operation: Operation) -> Operation:
-        namespaces = self._tenancy.namespaces
-        # Read anew each time: a later change of the settings may have been committed meanwhile.
-        namespace = await namespaces.of_operation(operation)
-        failure = ""
+        if operation.type in self._endpoint_steps:
+            endpoints = self._tenancy.nexus_endpoints
+            return await endpoints.settle(operation, await self._failure(operation, self._endpoint_step))
+        return await self._tenancy.namespaces.settle(
+            operation, await self._failure(operation, self._namespace_step)
+        )
+
+    async def _failure(self, operation: Operation, step: Callable[[Operation], Awaitable[None]]) -> str:
+        """Have the cell do its part; why it refuses for good, empty if it did it."""
+        try:
+            await step(operation)
+        except RpcError as error:
+            if error.code not in _FINAL:
+                raise
+            _log.warning("controlplane.operation_failed", operation_id=operation.id, reason=error.message)
+            return error.message
+        return ""
+
+    # What an operation is about is read anew each time: a later change may have been committed meanwhile.
+
+    async def _namespace_step(self, operation: Operation) -> None:
+        namespace = await self._tenancy.namespaces.of_operation(operation)
         if namespace is not None:
-            try:
-                await self._steps[operation.type](cell_namespace(namespace))
-            except RpcError as error:
-                if error.code not in _FINAL:
-                    raise
-                failure = error.message
-                _log.warning("controlplane.operation_failed", operation_id=operation.id, reason=failure)
-        return await namespaces.settle(operation, failure)
+            await self._steps[operation.type](cell_namespace(namespace))
+
+    async def _endpoint_step(self, operation: Operation) -> None:
+        endpoint = await self._tenancy.nexus_endpoints.of_operation(operation)
+        if endpoint is not None:
+            await self._endpoint_steps[operation.type](_cell_endpoint(endpoint))
+
+
+def _cell_endpoint(one: NexusEndpoint) -> CellNexusEndpoint:
+    settings = one.settings
+    return CellNexusEndpoint(
+        id=one.id,
+        cell=one.cell,
+        name=settings.name,
+        target_namespace=settings.target_namespace,
+        target_task_queue=settings.target_task_queue,
+        callers=settings.callers,
+        description=settings.description,
+    )
 
 
 def cell_namespace(one: Namespace) -> CellNamespace:

@@ -95,7 +95,9 @@ _DEVELOPMENT = frozenset({ListenerKind.DEVELOPMENT})
 _API_KEY = frozenset({ListenerKind.API_KEY, ListenerKind.DEVELOPMENT})
 _R, _W, _A = Permission.READ, Permission.WRITE, Permission.ADMIN
 _NAMESPACES_INSTEAD = "Namespaces belong to the control plane: use CloudService or `tacit namespace`."
-_ENDPOINTS_INSTEAD = "Nexus endpoints belong to the control plane: use CloudService."
+_ENDPOINTS_INSTEAD = (
+    "Nexus endpoints belong to the control plane: use CloudService or `tacit nexus endpoint`."
+)
 _CLUSTERS_INSTEAD = "Clusters are not a tenant's to change."
 
 # (permission, class) -> names, in the order of the proto file's subjects.

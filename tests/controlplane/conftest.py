@@ -10,7 +10,7 @@ from temporalio.api.cloud.identity.v1 import message_pb2 as identity_pb
 from temporalio.api.cloud.namespace.v1 import message_pb2 as namespace_pb
 
 from cloud.controlplane.controlplane import CLOUD_SERVICE, ControlPlane
-from cloud.controlplane.ports import CellNamespace, DayUsage
+from cloud.controlplane.ports import CellNamespace, CellNexusEndpoint, DayUsage
 from cloud.controlplane.wire import Endpoints
 from cloud.rpc import CallContext, Caller, CallerKind
 from tenancy.access import Principal
@@ -34,6 +34,7 @@ class MemoryCell:
     """A cell's namespaces in memory. `before` is awaited at each call, and may refuse or hang."""
 
     namespaces: dict[str, CellNamespace] = field(default_factory=dict)
+    endpoints: dict[str, CellNexusEndpoint] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     before: Callable[[], Awaitable[None]] | None = None
 
@@ -49,8 +50,16 @@ class MemoryCell:
         await self._called("delete", namespace)
         self.namespaces.pop(namespace.name, None)
 
-    async def _called(self, what: str, namespace: CellNamespace) -> None:
-        self.calls.append((what, namespace.name))
+    async def put_nexus_endpoint(self, endpoint: CellNexusEndpoint) -> None:
+        await self._called("put endpoint", endpoint)
+        self.endpoints[endpoint.id] = endpoint
+
+    async def delete_nexus_endpoint(self, endpoint: CellNexusEndpoint) -> None:
+        await self._called("delete endpoint", endpoint)
+        self.endpoints.pop(endpoint.id, None)
+
+    async def _called(self, what: str, thing: CellNamespace | CellNexusEndpoint) -> None:
+        self.calls.append((what, thing.name))
         if self.before is not None:
             await self.before()
 

@@ -27,6 +27,7 @@ from cloud.engine.api.lists import Lists
 from cloud.engine.api.multi_operation import MultiOperations
 from cloud.engine.api.namespaces import NamespaceMethods
 from cloud.engine.api.nexus_callback_http import NexusCallbackHttp
+from cloud.engine.api.nexus_endpoint_puts import NexusEndpointPuts
 from cloud.engine.api.nexus_endpoints import NexusEndpointMethods
 from cloud.engine.api.nexus_tasks import NexusTaskMethods
 from cloud.engine.api.operator import Operator
@@ -73,6 +74,7 @@ from cloud.engine.runtime.task_starts import TaskStarts
 from cloud.engine.runtime.time_skipping import TimeSkipping
 from cloud.engine.runtime.transfers import Transfers
 from cloud.rpc import CallContext, Handler, Method, Unimplemented, methods_of
+from cloud.rpc.cell_methods import DELETE_NEXUS_ENDPOINT, PUT_NEXUS_ENDPOINT
 
 SERVICES = (
     workflow_service.DESCRIPTOR.services_by_name["WorkflowService"],
@@ -151,9 +153,12 @@ class EngineService:
             NexusTaskMethods(runtime),
         )
         imports = HistoryImports(runtime)
+        endpoint_puts = NexusEndpointPuts(runtime)
         self._handlers: dict[str, Handler] = {
             **_handlers(groups),
             IMPORT_HISTORY.path: imports.import_history,
+            PUT_NEXUS_ENDPOINT.path: endpoint_puts.put,
+            DELETE_NEXUS_ENDPOINT.path: endpoint_puts.delete,
         }
 
     @property

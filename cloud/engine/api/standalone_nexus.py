@@ -53,7 +53,6 @@ from cloud.rpc import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     Unimplemented,
 )
 
@@ -146,11 +145,9 @@ class StandaloneNexusMethods:
         return request
 
     def _endpoint_id(self, namespace: Namespace, name: str) -> str:
-        found = self._runtime.nexus_endpoints.by_name(name)
+        found = self._runtime.nexus_endpoints.for_caller(namespace.namespace_id, name)
         if found is None:
             raise NotFound(f"could not find Nexus endpoint by name: {name}", NotFoundFailure())
-        if not found.may_be_called_from(namespace.namespace_id):
-            raise PermissionDenied(f'caller namespace "{namespace.name}" unauthorized for "{name}"')
         return found.endpoint_id
 
     # --- looks ---

@@ -220,9 +220,12 @@ class NexusCalling:
             return None
 
     def _endpoint_of(self, call: OperationCall) -> NexusEndpoint | None:
-        """By its id; one that was made anew under its name serves too."""
-        registry = self._runtime.nexus_endpoints
-        return registry.by_id(call.endpoint_id) or registry.by_name(call.endpoint)
+        """By its id, if the caller may still call it; one that was made anew under its name serves too."""
+        registry, namespace_id = self._runtime.nexus_endpoints, call.namespace.namespace_id
+        found = registry.by_id(call.endpoint_id)
+        if found is not None and found.may_be_called_from(namespace_id):
+            return found
+        return registry.for_caller(namespace_id, call.endpoint)
 
     def _time_to_start(self, call: OperationCall) -> tuple[int, TimeoutType.ValueType]:
         """How long (ns) a call to start may take, and which of the operation's timeouts bounds it."""

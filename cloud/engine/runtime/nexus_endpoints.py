@@ -1,13 +1,13 @@
 """The Nexus endpoints of a cell, in memory: few, small, looked up with every operation that is scheduled.
 
-An endpoint belongs to nobody: it has a name by which workflows of any namespace call it, if they may, and a target. In the cloud the
-control plane makes them and says which namespaces may call; under `tacit dev` every namespace may.
+An endpoint has a name, by which namespaces call it, and a target. In the cloud the control plane makes them and says which namespaces
+may call; to all others they do not exist, so tenants may use the same names. Under `tacit dev` every namespace may call every endpoint.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from sqlalchemy import Connection, delete, select
@@ -59,7 +59,8 @@ class NexusEndpoints:
         self._database = database
         self._changing = asyncio.Lock()
         self._by_id: dict[str, NexusEndpoint] = {}
-        self._by_name: dict[str, NexusEndpoint] = {}
+        self._by_name: dict[str, NexusEndpoint] = {}  # those that all namespaces may call
+        self._by_caller: dict[tuple[str, str], NexusEndpoint] = {}  # the others: (namespace id, name)
 
     async def load(self) -> None:
         """Read all from the store."""
@@ -68,12 +69,17 @@ class NexusEndpoints:
         )
         self._by_id.clear()
         self._by_name.clear()
+        self._by_caller.clear()
         for row in rows:
             self._remember(msgspec.msgpack.decode(row, type=NexusEndpoint))
 
     def by_name(self, name: str) -> NexusEndpoint | None:
-        """The endpoint `name`, None if there is none."""
+        """The endpoint `name` of those that all namespaces may call, None if there is none."""
         return self._by_name.get(name)
+
+    def for_caller(self, namespace_id: str, name: str) -> NexusEndpoint | None:
+        """The endpoint that a namespace calls by `name`, None if there is none that it may call."""
+        return self._by_caller.get((namespace_id, name)) or self._by_name.get(name)
 
     def by_id(self, endpoint_id: str) -> NexusEndpoint | None:
         """The endpoint of this id, None if there is none."""
@@ -132,7 +138,7 @@ class NexusEndpoints:
                 connection.execute(s.nexus_endpoints.update().where(key).values(**_row(endpoint)))
 
             await self._database.write(put)
-            self._by_name.pop(previous.name, None)
+            self._forget(previous)
             self._remember(endpoint)
 
     async def delete(self, endpoint_id: str, version: int, epoch: int) -> None:
@@ -158,17 +164,55 @@ class NexusEndpoints:
                 )
 
             await self._database.write(remove)
-            del self._by_id[endpoint_id]
-            del self._by_name[found.name]
+            self._forget(found)
+
+    async def put(self, endpoint: NexusEndpoint, epoch: int) -> None:
+        """Make an endpoint that only some may call, or bring the one of its id to what it is now, durably."""
+        if endpoint.callers is None:
+            raise ValueError("an endpoint that everyone may call has a name of its own: create it")
+        async with self._changing:
+            previous = self._by_id.get(endpoint.endpoint_id)
+            if previous is not None:
+                endpoint = replace(
+                    endpoint,
+                    version=previous.version + 1,
+                    created_at=previous.created_at,
+                    modified_at=endpoint.created_at,
+                )
+
+            def put(connection: Connection) -> None:
+                check_epoch(connection, epoch)
+                key = s.nexus_endpoints.c.endpoint_id == endpoint.endpoint_id
+                connection.execute(delete(s.nexus_endpoints).where(key))
+                connection.execute(s.nexus_endpoints.insert().values(**_row(endpoint)))
+
+            await self._database.write(put)
+            if previous is not None:
+                self._forget(previous)
+            self._remember(endpoint)
 
     def _remember(self, endpoint: NexusEndpoint) -> None:
         self._by_id[endpoint.endpoint_id] = endpoint
-        self._by_name[endpoint.name] = endpoint
+        if endpoint.callers is None:
+            self._by_name[endpoint.name] = endpoint
+        for namespace_id in endpoint.callers or ():
+            self._by_caller[(namespace_id, endpoint.name)] = endpoint
+
+    def _forget(self, endpoint: NexusEndpoint) -> None:
+        self._by_id.pop(endpoint.endpoint_id, None)
+        if endpoint.callers is None:
+            self._by_name.pop(endpoint.name, None)
+        for namespace_id in endpoint.callers or ():
+            key = (namespace_id, endpoint.name)
+            if self._by_caller.get(key) is endpoint:
+                del self._by_caller[key]
 
 
 def _row(endpoint: NexusEndpoint) -> dict[str, object]:
+    # The table has each name once: those that only some may call are told apart by their ids.
+    of_all = endpoint.callers is None
     return {
         "endpoint_id": endpoint.endpoint_id,
-        "name": endpoint.name,
+        "name": endpoint.name if of_all else f"{endpoint.endpoint_id}/{endpoint.name}",
         "record": msgspec.msgpack.encode(endpoint),
     }

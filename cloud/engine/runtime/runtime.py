@@ -322,18 +322,16 @@ class Runtime:
                 ids=self.ids,
                 next_cron_delay=cron.next_delay,
                 polls=partial(self._polls, namespace.namespace_id),
-                nexus_endpoint=partial(self._nexus_endpoint, namespace.namespace_id, namespace.name),
+                nexus_endpoint=partial(self._nexus_endpoint, namespace.namespace_id),
                 activity_rules=activity_rules_of(namespace),
                 retention=namespace.retention,
             )
         return found
 
-    def _nexus_endpoint(self, namespace_id: str, namespace: str, name: str) -> str:
-        found = self.nexus_endpoints.by_name(name)
+    def _nexus_endpoint(self, namespace_id: str, name: str) -> str:
+        found = self.nexus_endpoints.for_caller(namespace_id, name)
         if found is None:
             raise Invalid(f'endpoint "{name}" not found')
-        if not found.may_be_called_from(namespace_id):
-            raise Invalid(f'caller namespace "{namespace}" unauthorized for "{name}"')
         return found.endpoint_id
 
     def _polls(self, namespace_id: str, queue: str, version: str) -> bool:
