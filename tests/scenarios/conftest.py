@@ -34,6 +34,7 @@ from .workers import SEARCH_ATTRIBUTES
 START_SECONDS = 20.0
 
 SWITCHED_ON = (
+    "history.enableSignalWithStartFromWorkflow",
     "history.enableUpdateCallbacks",
     "frontend.WorkflowPauseEnabled",
     "frontend.workflowRulesAPIsEnabled",

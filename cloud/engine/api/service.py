@@ -44,6 +44,7 @@ from cloud.engine.api.standalone_nexus_lists import StandaloneNexusLists
 from cloud.engine.api.standalone_operations import StandaloneOperations
 from cloud.engine.api.standalone_tasks import StandaloneTasks
 from cloud.engine.api.system import System
+from cloud.engine.api.system_operations import SystemOperations
 from cloud.engine.api.task_queue_config import TaskQueueConfigMethods
 from cloud.engine.api.task_queues import TaskQueueMethods
 from cloud.engine.api.time_skipping import TimeSkippingMethods
@@ -95,10 +96,7 @@ class EngineService:
         deployments = Deployments(runtime)
         Transfers(runtime, starting, schedules)
         services = NexusServices(outbound or Outbound(OutboundPolicy()), runtime.limits)
-        calling = NexusCalling(runtime, services)
-        NexusCalls(runtime, calling)
         operations = StandaloneNexusOperations(runtime)
-        StandaloneNexusCalls(runtime, operations, calling)
         completions = NexusCompletions(runtime, operations)
         resetting = Resetting(runtime)
         Callbacks(runtime, completions, services)
@@ -109,6 +107,11 @@ class EngineService:
         activity_operations = ActivityOperations(runtime)
         workflow_tasks = WorkflowTasks(runtime, matching, task_starts, histories, activity_tasks, workers)
         workflows = Workflows(runtime, starting, workflow_tasks)
+        system_operations = SystemOperations(runtime, workflows)
+        runtime.check_system_operation = system_operations.check
+        calling = NexusCalling(runtime, services, system_operations)
+        NexusCalls(runtime, calling)
+        StandaloneNexusCalls(runtime, operations, calling)
         updates = WorkflowUpdates(runtime)
         clock = runtime.clock
         skipping = TimeSkipping(runtime, clock) if isinstance(clock, SkippableClock) else None

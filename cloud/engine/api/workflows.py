@@ -310,13 +310,7 @@ class Workflows:
     ) -> SignalWithStartWorkflowExecutionResponse:
         """Signal the open run, or start one with the signal in it."""
         namespace = checks.namespace_of(self._runtime, request.namespace)
-        self.check_start(request, namespace)
-        _check_signal_name(request.signal_name, self._runtime.limits)
-        checks.check_blob(request.signal_input, "signal input", self._runtime.limits)
-        if request.workflow_id_conflict_policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
-            raise InvalidArgument(
-                "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
-            )
+        self.check_signal_with_start(request, namespace)
         runtime = self._runtime
         request_id = request.request_id or runtime.ids.request_id()
         run_id = runtime.ids.run_id()
@@ -345,6 +339,22 @@ class Workflows:
             signal_link=_signal_link(namespace, hot, request_id),
             first_execution_run_id=hot.execution.started.first_execution_run_id,
         )
+
+    def check_signal_with_start(
+        self, request: SignalWithStartWorkflowExecutionRequest, namespace: Namespace
+    ) -> None:
+        """Check a signal that may start its workflow.
+
+        Raises:
+            RpcError: with the real server's sentence.
+        """
+        self.check_start(request, namespace)
+        _check_signal_name(request.signal_name, self._runtime.limits)
+        checks.check_blob(request.signal_input, "signal input", self._runtime.limits)
+        if request.workflow_id_conflict_policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
+            raise InvalidArgument(
+                "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
+            )
 
     async def signal_workflow_execution(
         self, request: SignalWorkflowExecutionRequest, context: CallContext

@@ -17,6 +17,9 @@ from cloud.engine.core.turn import Turn
 if TYPE_CHECKING:
     from cloud.engine.core.command_checks import Plan
 
+SYSTEM_ENDPOINT = "__temporal_system"
+"""The endpoint of the service's own operations."""
+
 _C = WorkflowTaskFailedCause
 _BAD = _C.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_NEXUS_OPERATION_ATTRIBUTES
 _BAD_CANCEL = _C.WORKFLOW_TASK_FAILED_CAUSE_BAD_REQUEST_CANCEL_NEXUS_OPERATION_ATTRIBUTES
@@ -47,8 +50,16 @@ def check_schedule(plan: Plan, command: Command) -> None:
     """
     wanted = command.schedule_nexus_operation_command_attributes
     limits = plan.turn.around.limits
+    system = wanted.endpoint == SYSTEM_ENDPOINT
+    if system and wanted.nexus_header:
+        raise BadCommand(
+            _BAD, f"{_ATTRIBUTES}.NexusHeader must be empty when using {SYSTEM_ENDPOINT} endpoint"
+        )
     try:
-        plan.turn.around.nexus_endpoint(wanted.endpoint)
+        if system:
+            plan.turn.around.check_system_operation(wanted.service, wanted.operation, wanted.input)
+        else:
+            plan.turn.around.nexus_endpoint(wanted.endpoint)
     except Invalid as error:
         raise BadCommand(_BAD, str(error)) from None
     for what, name in (("Service", wanted.service), ("Operation", wanted.operation)):
@@ -122,7 +133,9 @@ def scheduled_event(turn: Turn, command: Command, completed_event_id: int) -> Hi
         timeouts["start_to_close_timeout"] = duration(to_close)
     attributes = NexusOperationScheduledEventAttributes(
         endpoint=wanted.endpoint,
-        endpoint_id=turn.around.nexus_endpoint(wanted.endpoint),
+        endpoint_id=(
+            "" if wanted.endpoint == SYSTEM_ENDPOINT else turn.around.nexus_endpoint(wanted.endpoint)
+        ),
         service=wanted.service,
         operation=wanted.operation,
         input=wanted.input if wanted.HasField("input") else None,

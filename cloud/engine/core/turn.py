@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -87,6 +88,10 @@ def _no_endpoint(name: str) -> str:
     raise Invalid(f'endpoint "{name}" not found')
 
 
+def _no_operation(service: str, operation: str, given: Payload) -> None:
+    raise Invalid(f'service "{service}" not found')
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a transition may know of the world beside its run."""
@@ -101,6 +106,8 @@ class Surroundings:
     """(task queue, version of workers) -> whether those poll the queue for workflow tasks, or did."""
     nexus_endpoint: Callable[[str], str] = _no_endpoint
     """The id of a Nexus endpoint by its name; raises Invalid if there is none, or none for this namespace."""
+    check_system_operation: Callable[[str, str, Payload], None] = _no_operation
+    """Checks (service, operation, input) of a Nexus operation of the service itself. Raises Invalid if it can't be called so."""
     activity_rules: Sequence[ActivityRule] = ()
     retention: int = 0
     """How long closed runs are kept (ns)."""

@@ -32,6 +32,7 @@ STANDALONE_ACTIVITY_BATCHES = Switch("frontend.enableBatchOperationsForStandalon
 STANDALONE_NEXUS_OPERATIONS = Switch("nexusoperation.enableStandalone", default=True)
 WORKER_HEARTBEATS = Switch("frontend.WorkerHeartbeatsEnabled", default=True)
 WORKER_COMMANDS = Switch("frontend.WorkerCommandsEnabled", default=False)
+SIGNAL_WITH_START_FROM_WORKFLOW = Switch("history.enableSignalWithStartFromWorkflow", default=True)
 VERSIONING_DATA_APIS = Switch("frontend.workerVersioningDataAPIs", default=False)
 VERSIONING_RULE_APIS = Switch("frontend.workerVersioningRuleAPIs", default=False)
 

@@ -28,6 +28,7 @@ from temporalio.api.nexus.v1 import Link as NexusLink
 from cloud.engine.core import nexus_answers
 from cloud.engine.core.clock import MILLISECOND, SECOND, timestamp
 from cloud.engine.core.nexus_answers import Answer, OutOfTime, Pending, Refused, Succeeded
+from cloud.engine.core.nexus_commands import SYSTEM_ENDPOINT
 from cloud.engine.runtime import nexus_failures as failures
 from cloud.engine.runtime import nexus_links
 from cloud.engine.runtime.commits import Unflushed
@@ -83,6 +84,13 @@ class OperationCall:
     link: NexusLink
 
 
+class SystemOperations(Protocol):
+    """The service's own operations."""
+
+    async def start(self, call: OperationCall) -> Answer:
+        """Carry one out."""
+
+
 async def until_answered(caller: Caller, call: Callable[[], Awaitable[None]]) -> None:
     """Try until there is an answer, or the caller is in memory no more (it asks again when it is loaded)."""
     retry_s = RETRY_S
@@ -103,9 +111,10 @@ async def until_answered(caller: Caller, call: Callable[[], Awaitable[None]]) ->
 class NexusCalling:
     """Makes single calls."""
 
-    def __init__(self, runtime: Runtime, services: NexusServices) -> None:
+    def __init__(self, runtime: Runtime, services: NexusServices, system: SystemOperations) -> None:
         self._runtime = runtime
         self._services = services
+        self._system = system
 
     async def start(self, destination: BreakerKey, make: Callable[[], OperationCall | None]) -> Answer | None:
         """Ask a handler to start an operation, once its destination may be called.
@@ -149,6 +158,8 @@ class NexusCalling:
             return Refused(nexus_answers.call_failure(str(error), retryable=True), retryable=True)
 
     async def _ask_to_start(self, call: OperationCall) -> Answer:
+        if call.endpoint == SYSTEM_ENDPOINT:
+            return await self._system.start(call)
         endpoint = self._endpoint_of(call)
         if endpoint is None:
             return failures.refused(failures.handler_failure("NOT_FOUND", "endpoint not registered"))

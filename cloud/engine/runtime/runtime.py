@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import structlog
+from temporalio.api.common.v1 import Payload
 
 from cloud.engine.core import machine
 from cloud.engine.core.callback import progress_key
@@ -116,6 +117,8 @@ class Runtime:
         self.nexus_breakers = Breakers()
         self.nexus_callback_url = ""
         """Where services outside the cell tell how operations ended, ``{namespace}`` for the name; empty if they can't."""
+        self.check_system_operation: Callable[[Namespace, str, str, Payload], None] | None = None
+        """Checks a Nexus operation of the service itself, as `Surroundings.check_system_operation` does."""
         self._on_ended = on_ended
         self.lease = Lease(database, clock.real, self._end)
         self.queues = TaskQueues(database, clock.real, lambda key: self.commits.unflushed_tasks(key))
@@ -323,6 +326,7 @@ class Runtime:
                 next_cron_delay=cron.next_delay,
                 polls=partial(self._polls, namespace.namespace_id),
                 nexus_endpoint=partial(self._nexus_endpoint, namespace.namespace_id),
+                check_system_operation=partial(self._check_system_operation, namespace),
                 activity_rules=activity_rules_of(namespace),
                 retention=namespace.retention,
             )
@@ -333,6 +337,13 @@ class Runtime:
         if found is None:
             raise Invalid(f'endpoint "{name}" not found')
         return found.endpoint_id
+
+    def _check_system_operation(
+        self, namespace: Namespace, service: str, operation: str, given: Payload
+    ) -> None:
+        if self.check_system_operation is None:
+            raise Invalid(f'service "{service}" not found')
+        self.check_system_operation(namespace, service, operation, given)
 
     def _polls(self, namespace_id: str, queue: str, version: str) -> bool:
         return self.routes.has(namespace_id, queue, WORKFLOW_TASK, version)
