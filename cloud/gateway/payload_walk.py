@@ -5,6 +5,7 @@ never looked at, so that most requests cost a few field look-ups and a poll cost
 - Payload, wherever it stands: alone, repeated, in a map, in Payloads;
 - Failure and the Nexus Failure: message and stack trace too, for user code writes them;
 - google.protobuf.Any: the protocol message inside (update acceptance, rejection, response);
+- the requests that workflows give to Nexus operations of the service itself: their payloads;
 - error messages that SDKs send beside a failure (queries).
 What is left out stands in `readable`, with reasons. Nobody keeps a list of fields by hand: a field that the
 protocol gains is checked from the day its proto is upgraded.
@@ -43,6 +44,14 @@ _FAILURE = Failure.DESCRIPTOR.full_name
 _NEXUS_FAILURE = NexusFailure.DESCRIPTOR.full_name
 _ANY = AnyMessage.DESCRIPTOR.full_name
 _MARKER = "temporal.api.command.v1.RecordMarkerCommandAttributes"
+
+_NEXUS_COMMAND = "temporal.api.command.v1.ScheduleNexusOperationCommandAttributes"
+
+SYSTEM_ENDPOINT = "__temporal_system"
+"""The Nexus endpoint of the service's own operations."""
+
+SYSTEM_REQUESTS = frozenset({"temporal.api.workflowservice.v1.SignalWithStartWorkflowExecutionRequest"})
+"""What those are given, as a message in a payload: SDKs encrypt its payloads, not the message, for the service has to read it."""
 
 CHECKED_STRINGS: Mapping[str, tuple[str, ...]] = {
     _FAILURE: ("message", "stack_trace"),
@@ -149,6 +158,9 @@ class PayloadWalkers:
             if (descriptor.full_name, field.name) == (_MARKER, "details"):
                 steps.append(_marker_details_step(self._compiled(_value_type(field))))
                 continue
+            if (descriptor.full_name, field.name) == (_NEXUS_COMMAND, "input"):
+                steps.append(self._operation_input)
+                continue
             held = _value_type(field)
             if held is None or not self._can_hold(held):
                 continue
@@ -179,6 +191,29 @@ class PayloadWalkers:
         except DecodeError:
             return [Finding(f"is no {type_name}").inside("value")]
         return [finding.inside(f"({descriptor.name})") for finding in walk(message)]
+
+    def _operation_input(self, command: Any) -> Findings:
+        """What a Nexus operation is given. For the service's own it is a request, whose payloads are encrypted one by one."""
+        if not command.HasField("input"):
+            return _NOTHING
+        inner = self._system_request(command) if command.endpoint == SYSTEM_ENDPOINT else None
+        found = _walk_payload(command.input) if inner is None else self._compiled(inner.DESCRIPTOR)(inner)
+        return [finding.inside("input") for finding in found]
+
+    def _system_request(self, command: Any) -> Any:
+        """The request, None if it is none that all is known of."""
+        metadata = command.input.metadata
+        kind = metadata.get("messageType", b"").decode(errors="replace")
+        descriptor = _protocol_type(kind) if kind in SYSTEM_REQUESTS else None
+        if metadata.get("encoding") != b"binary/protobuf" or descriptor is None:
+            return None
+        try:
+            request: Any = GetMessageClass(descriptor).FromString(command.input.data)
+        except DecodeError:
+            return None
+        size = request.ByteSize()
+        request.DiscardUnknownFields()
+        return request if request.ByteSize() == size else None
 
     def _walk_nexus_failure(self, failure: NexusFailure) -> Findings:
         found: list[Finding] = []

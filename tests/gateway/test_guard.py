@@ -5,7 +5,11 @@ import time
 
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from temporalio.api.command.v1 import Command, RecordMarkerCommandAttributes
+from temporalio.api.command.v1 import (
+    Command,
+    RecordMarkerCommandAttributes,
+    ScheduleNexusOperationCommandAttributes,
+)
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.nexus.v1 import Failure as NexusFailure
@@ -16,6 +20,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondNexusTaskFailedRequest,
     RespondQueryTaskCompletedRequest,
     RespondWorkflowTaskCompletedRequest,
+    SignalWithStartWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
 )
 
@@ -321,3 +326,36 @@ def test_a_request_without_payloads_costs_microseconds(guard: PlaintextGuard) ->
             guard.check(m, request, NAMESPACE, GuardMode.ENFORCE)
         best = min(best, time.process_time() - begun)
     assert best / 1_000 < 50e-6
+
+
+def operation(endpoint: str, given: Payload) -> RespondWorkflowTaskCompletedRequest:
+    attributes = ScheduleNexusOperationCommandAttributes(endpoint=endpoint, input=given)
+    return RespondWorkflowTaskCompletedRequest(
+        commands=[Command(schedule_nexus_operation_command_attributes=attributes)]
+    )
+
+
+def system_request(payload: Payload, more: bytes = b"") -> Payload:
+    request = SignalWithStartWorkflowExecutionRequest(
+        workflow_id="other", signal_input=Payloads(payloads=[payload])
+    )
+    name = request.DESCRIPTOR.full_name.encode()
+    return Payload(
+        metadata={"encoding": b"binary/protobuf", "messageType": name},
+        data=request.SerializeToString() + more,
+    )
+
+
+def test_requests_to_operations_of_the_service_are_looked_into(guard: PlaintextGuard) -> None:
+    """The service has to read them, so SDKs encrypt what is in them."""
+    m = method("RespondWorkflowTaskCompleted")
+    assert refused(guard, m, operation("__temporal_system", system_request(ENCRYPTED))) is None
+    refusal = refused(guard, m, operation("__temporal_system", system_request(PLAIN)))
+    assert refusal is not None
+    assert "input.signal_input.payloads" in str(refusal)
+    # What is not known of a request can't be looked into, and no other endpoint needs to read any.
+    unknown_field = b"\xfa\x7d\x06secret"
+    assert refused(guard, m, operation("__temporal_system", system_request(ENCRYPTED, unknown_field)))
+    assert refused(guard, m, operation("__temporal_system", PLAIN))
+    assert refused(guard, m, operation("endpoint", system_request(ENCRYPTED)))
+    assert refused(guard, m, operation("endpoint", ENCRYPTED)) is None

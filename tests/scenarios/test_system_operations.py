@@ -203,7 +203,9 @@ async def test_bad_requests(s: Scenario) -> None:
         f"{case}: {await refusal(s, operation(request(s, **fields)), s.id(case))}"
         for case, fields in BAD.items()
     ]
-    expect("\n".join(lines), """
+    expect(
+        "\n".join(lines),
+        """
         no id: INVALID_ARGUMENT: BadScheduleNexusOperationAttributes: WorkflowId is not set on request.
         no type: INVALID_ARGUMENT: BadScheduleNexusOperationAttributes: workflow type not set
         no queue: INVALID_ARGUMENT: BadScheduleNexusOperationAttributes: taskQueue is not set
@@ -215,7 +217,8 @@ async def test_bad_requests(s: Scenario) -> None:
         links: INVALID_ARGUMENT: BadScheduleNexusOperationAttributes: Links should not be set on the request
         never: INVALID_ARGUMENT: BadScheduleNexusOperationAttributes: Invalid WorkflowIDConflictPolicy:
               WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.
-    """)
+    """,
+    )
 
 
 async def test_unknown_service(s: Scenario) -> None:
