@@ -19,7 +19,8 @@ from cloud.gateway.calls import GatewayLike, TlsMaterial
 from cloud.gateway.http_calls import HttpHandler
 from cloud.gateway.method_table import ListenerKind
 from cloud.gateway.server_certificate import CertificateSource, nobody_ca_pem
-from cloud.gateway.transport.grpc_aio import GrpcServer, PortUnavailable
+from cloud.gateway.transport.grpc_status import PortUnavailable
+from cloud.gateway.transport.http2.server import Http2Server
 from cloud.gateway.transport.http_server import HttpServer
 
 
@@ -64,7 +65,7 @@ class Listener:
         self._host = host
         self._port = port
         self._tls = tls
-        self._server: GrpcServer | None = None
+        self._server: Http2Server | None = None
 
     async def start(self) -> int:
         """Open the port and return it (a free one where 0 was asked for).
@@ -72,7 +73,7 @@ class Listener:
         Raises:
             ListenFailed: it can't be bound; the sentence says why, and what to do.
         """
-        server = GrpcServer(self._gateway, self.kind, self._tls)
+        server = Http2Server(self._gateway, self.kind, self._tls)
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             port = await server.start(f"{host}:{self._port}")

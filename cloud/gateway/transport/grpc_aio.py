@@ -2,10 +2,10 @@
 
 Each call costs this layer a parse, a dictionary of headers and a task; there are no interceptors, because
 each one costs as much again. What a transport must do beside carrying calls, and where it is done:
-- typed errors become a status with `grpc-status-details-bin` (`_refuse`), defects an error id only (`_fail`);
+- typed errors become a status with `grpc-status-details-bin`, defects an error id only (`grpc_status.py`);
 - a deadline becomes a reading of the loop's clock, a client that goes away cancels the coroutine;
 - requests may be compressed; gRPC checks the limit before and after decompression;
-- headers lose credentials and what only the gateway may say (`_parts`);
+- headers lose credentials and what only the gateway may say (`grpc_status.admitted`);
 - the certificate chain of the handshake goes to identity, and roots change without a restart
   (`_credentials`);
 - `stop` drains here, not in gRPC: its own way cancels calls that arrive meanwhile, and SDKs retry UNAVAILABLE
@@ -16,39 +16,23 @@ each one costs as much again. What a transport must do beside carrying calls, an
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
-from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cloud.gateway.calls import CREDENTIAL_HEADERS, TRUSTED_HEADER_PREFIX, CallParts, GatewayLike, TlsMaterial
+from cloud.gateway.calls import CallParts, GatewayLike, TlsMaterial
 from cloud.gateway.limits import MESSAGE_BYTES_MAX, POLLS_MAX, message_too_large
 from cloud.gateway.method_table import ListenerKind
-from cloud.rpc import InvalidArgument, Method, RpcError
+from cloud.gateway.transport import grpc_status
+from cloud.gateway.transport.grpc_status import FLUSH_S_MAX, READ_BYTES_MAX, FinalStatus, PortUnavailable
+from cloud.rpc import Method, RpcError
 
 _log = structlog.get_logger(__name__)
-
-READ_BYTES_MAX = {
-    ListenerKind.DEVELOPMENT: 16 * MESSAGE_BYTES_MAX,
-    ListenerKind.MTLS: 16 * MESSAGE_BYTES_MAX,
-    # Here anybody may send a message before the key in it is looked at.
-    ListenerKind.API_KEY: 4 * MESSAGE_BYTES_MAX,
-}
-"""gRPC reads no more than this of a message. Up to here the refusal of one that is too large is ours, in the
-words that make an SDK fail the task at once; above it the words are gRPC's, and SDKs retry in vain."""
-
-FLUSH_S_MAX = 0.5
-"""How long the last answers may take to leave once all calls have ended."""
-
-SENTENCE_BYTES_MAX = 1_500
-DETAILS_BYTES_MAX = 6_000
-"""Trailers are headers: clients accept 8 KiB of them, and a sentence is sent twice, once percent-encoded."""
 
 _OPTIONS = (
     # A second server on the same port must fail to start, not take half of the connections.
@@ -61,21 +45,17 @@ _OPTIONS = (
     # thousand wait to be looked at, and SDKs take that for an end, not for a reason to try again.
     ("grpc.server.max_pending_requests", POLLS_MAX // 2),
     ("grpc.server.max_pending_requests_hard_limit", POLLS_MAX),
-    # Find half-open connections, so that no task is handed to a worker that is gone.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    # Find half-open connections.
+    ("grpc.keepalive_time_ms", grpc_status.KEEPALIVE_AFTER_S * 1_000),
+    ("grpc.keepalive_timeout_ms", grpc_status.KEEPALIVE_WITHIN_S * 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # SDKs ping every 30 s, some every 10 s.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.server_handshake_timeout_ms", grpc_status.HANDSHAKE_S_MAX * 1_000),
 )
 
 
 _MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-
-
-class PortUnavailable(Exception):
-    """The transport could not bind its address."""
 
 
 class GrpcServer:
@@ -151,24 +131,24 @@ class GrpcServer:
 
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
             if self._draining:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, grpc_status.STOPPING)
             if isinstance(request, RpcError):
-                await _refuse(context, request)
+                await _refuse(context, grpc_status.of_refusal(request))
             task = asyncio.current_task()
             if task is not None:
                 running.add(task)
             try:
                 return await call(method, request, _parts(context, kind, loop_time, with_certificate))
             except RpcError as refusal:
-                await _refuse(context, refusal)
+                await _refuse(context, grpc_status.of_refusal(refusal))
                 raise  # not reached: refusing raises
             except asyncio.CancelledError:
                 if self._ending:
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, grpc_status.STOPPING)
                 raise
             except Exception:
-                await _fail(context, method)
-                raise  # not reached: failing raises
+                await _refuse(context, grpc_status.of_defect(method.name))
+                raise  # not reached: refusing raises
             finally:
                 running.discard(task)
 
@@ -190,7 +170,6 @@ class _Handlers(grpc.GenericRpcHandler):
 def _parser(method: Method) -> Callable[[bytes], Message | RpcError]:
     """From bytes to a request, or to the error that answers it: gRPC takes an exception here for a defect."""
     from_string = method.request_type.FromString
-    type_name = method.request_type.DESCRIPTOR.full_name
 
     def parse(data: bytes) -> Message | RpcError:
         if len(data) > MESSAGE_BYTES_MAX:
@@ -198,7 +177,7 @@ def _parser(method: Method) -> Callable[[bytes], Message | RpcError]:
         try:
             return from_string(data)
         except DecodeError:
-            return InvalidArgument(f"The request is no {type_name}: its bytes can't be read.")
+            return grpc_status.unreadable(method)
 
     return parse
 
@@ -206,14 +185,7 @@ def _parser(method: Method) -> Callable[[bytes], Message | RpcError]:
 def _parts(
     context: Any, kind: ListenerKind, loop_time: Callable[[], float], with_certificate: bool
 ) -> CallParts:
-    metadata: dict[str, str] = {}
-    authorization: str | None = None
-    for key, value in context.invocation_metadata() or ():
-        if key in CREDENTIAL_HEADERS:
-            if key == "authorization" and isinstance(value, str):
-                authorization = value
-        elif isinstance(value, str) and not key.startswith(TRUSTED_HEADER_PREFIX):
-            metadata[key] = value
+    metadata, authorization = grpc_status.admitted(context.invocation_metadata() or ())
     remaining_s = context.time_remaining()
     leaf: bytes | None = None
     intermediates: tuple[bytes, ...] = ()
@@ -230,7 +202,6 @@ def _parts(
     )
 
 
-_STOPPING = "The service is stopping or restarting; try again."
 _END_OF_CERTIFICATE = b"-----END CERTIFICATE-----\n"
 
 
@@ -245,36 +216,9 @@ def _presented_chain(auth_context: Mapping[str, Any]) -> tuple[bytes | None, tup
     return leaf, tuple(block for block in blocks if block != leaf)
 
 
-async def _refuse(context: Any, refusal: RpcError) -> None:
-    code = _STATUS_CODES[refusal.code]
-    sentence = _cut(refusal.message, SENTENCE_BYTES_MAX)
-    trailers: tuple[tuple[str, bytes], ...] = ()
-    if refusal.details:
-        status = Status(code=int(refusal.code), message=sentence)
-        for detail in refusal.details:
-            status.details.add().Pack(detail)
-        packed = status.SerializeToString()
-        if len(packed) <= DETAILS_BYTES_MAX:
-            trailers = (("grpc-status-details-bin", packed),)
-        else:
-            _log.warning("grpc.details_dropped", code=refusal.code.name, size_bytes=len(packed))
-    await context.abort(code, sentence, trailers)
-
-
-async def _fail(context: Any, method: Method) -> None:
-    error_id = secrets.token_hex(8)
-    _log.exception("grpc.call_failed", error_id=error_id, method=method.name)
-    await context.abort(
-        grpc.StatusCode.INTERNAL,
-        f"Internal error {error_id}: a defect here, which the service's log tells of.",
-    )
-
-
-def _cut(sentence: str, bytes_max: int) -> str:
-    encoded = sentence.encode("utf-8", "replace")
-    if len(encoded) <= bytes_max:
-        return encoded.decode()
-    return encoded[:bytes_max].decode("utf-8", "ignore") + "…"
+async def _refuse(context: Any, status: FinalStatus) -> None:
+    details = () if status.details is None else (("grpc-status-details-bin", status.details),)
+    await context.abort(_STATUS_CODES[status.code], status.sentence, details)
 
 
 _STATUS_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}

@@ -1,0 +1,132 @@
+"""The lean gRPC server: same contract as `grpc_aio.GrpcServer`, on an HTTP/2 of our own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from cloud.gateway.calls import GatewayLike, TlsMaterial
+from cloud.gateway.method_table import ListenerKind
+from cloud.gateway.transport import grpc_status
+from cloud.gateway.transport.grpc_status import FLUSH_S_MAX, FinalStatus
+from cloud.gateway.transport.http2.accepting import Acceptor, Refusals, listen
+from cloud.gateway.transport.http2.calls import Running
+from cloud.gateway.transport.http2.edge import TICK_S, Edge
+from cloud.gateway.transport.http2.heads import Heads
+from cloud.gateway.transport.http2.services import Services
+from cloud.gateway.transport.http2.streaming import StreamingCall
+from cloud.gateway.transport.http2.tls import Contexts
+from cloud.rpc import Code
+
+
+class Http2Server:
+    """One listening port. `tls` is asked at every handshake, from a thread; None is plaintext."""
+
+    def __init__(
+        self, gateway: GatewayLike, kind: ListenerKind, tls: Callable[[], TlsMaterial] | None = None
+    ) -> None:
+        self._gateway = gateway
+        self._kind = kind
+        self._tls = tls
+        self._open: _Open | None = None
+
+    async def start(self, address: str) -> int:
+        """Listen on `address` (host:port, port 0 for any free one) and return the port.
+
+        Raises:
+            PortUnavailable: the address can't be bound.
+        """
+        contexts = None
+        if self._tls is not None:
+            contexts = Contexts(self._tls)
+            await contexts.current()  # a certificate that is of no use is to stop the start
+        try:
+            sockets = await asyncio.to_thread(listen, address)
+        except grpc_status.PortUnavailable:
+            if contexts is not None:
+                contexts.close()
+            raise
+        self._open = _Open(self._gateway, self._kind)
+        self._open.accept(Acceptor(sockets, contexts, self._open.edge, self._open.refusals), contexts)
+        port: int = sockets[0].getsockname()[1]
+        return port
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, let those under way end for `grace_s` seconds, then end them."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            await opened.stop(grace_s)
+
+
+class _Open:
+    """A server from its start to its stop; what all connections share."""
+
+    def __init__(self, gateway: GatewayLike, kind: ListenerKind) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.running = Running(gateway, kind)
+        self.services = Services(sorted({method.service for method in gateway.methods.values()}))
+        self.heads = Heads(gateway.methods, self.services.conversations)
+        self.conversations: set[StreamingCall] = set()
+        self.refusals = Refusals()
+        self._edges: set[Edge] = set()
+        self._all_closed = asyncio.Event()
+        self._acceptor: Acceptor | None = None
+        self._contexts: Contexts | None = None
+        self._ticking = self.loop.call_later(TICK_S, self._tick)
+
+    def accept(self, acceptor: Acceptor, contexts: Contexts | None) -> None:
+        """Let connections come."""
+        self._acceptor = acceptor
+        self._contexts = contexts
+
+    def edge(self) -> Edge:
+        """The protocol for a new connection."""
+        edge = Edge(self)
+        self._edges.add(edge)
+        return edge
+
+    def greeted(self, edge: Edge) -> None:
+        """The client has proved that it speaks HTTP/2."""
+        if self._acceptor is not None:
+            self._acceptor.proved(edge)
+
+    def refused(self, peer: str, reason: str) -> None:
+        """A client is turned away before it could make a call."""
+        self.refusals.add(peer, reason)
+
+    def closed(self, edge: Edge) -> None:
+        """The connection is no more."""
+        self._edges.discard(edge)
+        self.greeted(edge)
+        if not self._edges:
+            self._all_closed.set()
+
+    async def stop(self, grace_s: float) -> None:
+        """See `Http2Server.stop`."""
+        self.running.draining = True
+        await self.services.stop()
+        await self.running.wait(grace_s)
+        self.running.end_all()
+        await self.running.wait(FLUSH_S_MAX)
+        for call in list(self.conversations):
+            call.end(FinalStatus(Code.UNAVAILABLE, grpc_status.STOPPING))
+        self._ticking.cancel()
+        if self._acceptor is not None:
+            self._acceptor.close()
+        if self._contexts is not None:
+            self._contexts.close()
+        for edge in list(self._edges):
+            edge.shut()
+        if self._edges:
+            self._all_closed.clear()
+            try:
+                async with asyncio.timeout(FLUSH_S_MAX):
+                    await self._all_closed.wait()
+            except TimeoutError:
+                for edge in list(self._edges):
+                    edge.abort()
+
+    def _tick(self) -> None:
+        self._ticking = self.loop.call_later(TICK_S, self._tick)
+        for edge in list(self._edges):
+            edge.tick()
