@@ -26,6 +26,13 @@ class SignupPolicy(enum.Enum):
     CLOSED = "closed"
 
 
+class Transport(enum.Enum):
+    """What carries gRPC. Both behave alike; ours costs a fraction, the other is there should a client not get along with it."""
+
+    HTTP2 = "http2"  # our own
+    GRPC = "grpc"  # grpcio
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `tacit up` runs with. Ports: 0 takes a free one."""
 
@@ -48,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether what tenants name (Nexus endpoints, callbacks) may be called at private addresses, and without TLS."""
     signup: SignupPolicy = SignupPolicy.TOKEN
     region: str = "local"
+    transport: Transport = Transport.HTTP2
 
     @property
     def data_path(self) -> Path:

@@ -24,6 +24,7 @@ from cloud.gateway.listeners import (
 )
 from cloud.gateway.method_table import METHOD_TABLE, development_row
 from cloud.gateway.nexus_callbacks import OF_NAMESPACE, NexusCallbacks
+from cloud.settings import Transport
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class DevelopmentOptions:
     retention_s: int = _DAY_S
     dynamic_config: DynamicConfig = field(default_factory=DynamicConfig)
     time_skipping: bool = False
+    transport: Transport = Transport.HTTP2
 
     def __post_init__(self) -> None:
         if self.time_skipping and self.database != IN_MEMORY:
@@ -79,7 +81,9 @@ class Development:
         gateway = Gateway(
             DevelopmentDirectory(CELL), lambda _: self.cell, {}, default_cell=CELL, table=_TABLE
         )
-        self._listener: Listener = development_listener(gateway, host=options.host, port=options.port)
+        self._listener: Listener = development_listener(
+            gateway, host=options.host, port=options.port, transport=options.transport
+        )
         self._http_listener: HttpListener | None = None
         if options.http_port is not None:
             self._http_listener = development_http_listener(

@@ -145,9 +145,20 @@ class Cloud:
         )
         certificate = self._certificate()
         mtls = mtls_listener(
-            gateway, tenancy.directory, certificate, host=settings.host, port=settings.mtls_port
+            gateway,
+            tenancy.directory,
+            certificate,
+            host=settings.host,
+            port=settings.mtls_port,
+            transport=settings.transport,
         )
-        api = api_key_listener(gateway, certificate, host=settings.host, port=settings.api_port)
+        api = api_key_listener(
+            gateway,
+            certificate,
+            host=settings.host,
+            port=settings.api_port,
+            transport=settings.transport,
+        )
         self._listeners = [mtls, api]
         self.mtls_port = await mtls.start()
         self.api_port = await api.start()

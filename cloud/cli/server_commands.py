@@ -27,7 +27,7 @@ from cloud.engine.store.database import StoreUnavailable
 from cloud.gateway.listeners import HTTP_OPTIONS, ListenFailed, refuse_taken_port
 from cloud.gateway.method_table import ListenerKind
 from cloud.gateway.server_certificate import CertificateUnusable
-from cloud.settings import SettingsError, load
+from cloud.settings import SettingsError, Transport, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -108,6 +108,9 @@ def dev(
         typer.Option("--time-skipping", help="Serve TestService: tests skip over what they would wait for."),
     ] = False,
     headless: Annotated[bool, typer.Option(help="Without a web console (there is none yet).")] = True,
+    transport: Annotated[
+        Transport, typer.Option(help="What carries gRPC: our own HTTP/2, or grpcio.")
+    ] = Transport.HTTP2,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Run a server for development: no TLS, loopback only, drop-in for `temporal server start-dev`."""
@@ -131,6 +134,7 @@ def dev(
         search_attributes=dict(_search_attribute(text) for text in search_attribute or []),
         dynamic_config=dynamic_config,
         time_skipping=time_skipping,
+        transport=transport,
     )
     if port == http_port != 0:
         fail(f"port {port} can't take both gRPC and HTTP: choose another with --http-port", EXIT_MISUSED)
@@ -175,6 +179,9 @@ def up(
         int | None, typer.Option(min=0, max=65535, help="Port for certificates (7233).")
     ] = None,
     api_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port for API keys (7234).")] = None,
+    transport: Annotated[
+        Transport | None, typer.Option(help="What carries gRPC: our own HTTP/2 (http2), or grpcio (grpc).")
+    ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Run the whole cloud in one process, TLS on. Settings also come from TACIT_* variables and --config."""
@@ -186,6 +193,7 @@ def up(
         "names": name or None,
         "mtls_port": mtls_port,
         "api_port": api_port,
+        "transport": transport,
     }
     try:
         settings = load(config, os.environ, overrides)

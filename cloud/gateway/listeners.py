@@ -22,6 +22,7 @@ from cloud.gateway.server_certificate import CertificateSource, nobody_ca_pem
 from cloud.gateway.transport.grpc_status import PortUnavailable
 from cloud.gateway.transport.http2.server import Http2Server
 from cloud.gateway.transport.http_server import HttpServer
+from cloud.settings import Transport
 
 
 class RootsDirectory(Protocol):
@@ -59,13 +60,15 @@ class Listener:
         host: str,
         port: int,
         tls: Callable[[], TlsMaterial] | None,
+        transport: Transport = Transport.HTTP2,
     ) -> None:
         self.kind = kind
+        self._transport = transport
         self._gateway = gateway
         self._host = host
         self._port = port
         self._tls = tls
-        self._server: Http2Server | None = None
+        self._server: _Server | None = None
 
     async def start(self) -> int:
         """Open the port and return it (a free one where 0 was asked for).
@@ -73,7 +76,7 @@ class Listener:
         Raises:
             ListenFailed: it can't be bound; the sentence says why, and what to do.
         """
-        server = Http2Server(self._gateway, self.kind, self._tls)
+        server = _server(self._transport)(self._gateway, self.kind, self._tls)
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             port = await server.start(f"{host}:{self._port}")
@@ -88,6 +91,24 @@ class Listener:
         server, self._server = self._server, None
         if server is not None:
             await server.stop(grace_s)
+
+
+class _Server(Protocol):
+    """What a transport is to a listener."""
+
+    async def start(self, address: str) -> int: ...
+
+    async def stop(self, grace_s: float) -> None: ...
+
+
+def _server(
+    transport: Transport,
+) -> Callable[[GatewayLike, ListenerKind, Callable[[], TlsMaterial] | None], _Server]:
+    if transport is Transport.GRPC:
+        from cloud.gateway.transport.grpc_aio import GrpcServer  # 10 MB that are else not needed
+
+        return GrpcServer
+    return Http2Server
 
 
 class HttpListener:
@@ -121,14 +142,20 @@ class HttpListener:
         await self._server.stop(grace_s)
 
 
-def development_listener(gateway: GatewayLike, *, host: str = "127.0.0.1", port: int) -> Listener:
+def development_listener(
+    gateway: GatewayLike,
+    *,
+    host: str = "127.0.0.1",
+    port: int,
+    transport: Transport = Transport.HTTP2,
+) -> Listener:
     """Plaintext, for `tacit dev`. Whoever reaches it may do everything, so it is for loopback alone.
 
     Raises:
         ListenFailed: `host` is not a loopback address.
     """
     _loopback_only(host, port)
-    return Listener(gateway, ListenerKind.DEVELOPMENT, host=host, port=port, tls=None)
+    return Listener(gateway, ListenerKind.DEVELOPMENT, host=host, port=port, tls=None, transport=transport)
 
 
 def development_http_listener(
@@ -162,6 +189,7 @@ def mtls_listener(
     *,
     host: str,
     port: int,
+    transport: Transport = Transport.HTTP2,
 ) -> Listener:
     """TLS with a client certificate required. New roots count from the next handshake on."""
     lock = threading.Lock()
@@ -183,11 +211,16 @@ def mtls_listener(
                 )
             return known
 
-    return Listener(gateway, ListenerKind.MTLS, host=host, port=port, tls=material)
+    return Listener(gateway, ListenerKind.MTLS, host=host, port=port, tls=material, transport=transport)
 
 
 def api_key_listener(
-    gateway: GatewayLike, certificate: CertificateSource, *, host: str, port: int
+    gateway: GatewayLike,
+    certificate: CertificateSource,
+    *,
+    host: str,
+    port: int,
+    transport: Transport = Transport.HTTP2,
 ) -> Listener:
     """TLS without client certificates; callers send an API key with each call."""
     lock = threading.Lock()
@@ -202,7 +235,7 @@ def api_key_listener(
             client_roots_pem=None,
         )
 
-    return Listener(gateway, ListenerKind.API_KEY, host=host, port=port, tls=material)
+    return Listener(gateway, ListenerKind.API_KEY, host=host, port=port, tls=material, transport=transport)
 
 
 def _loopback_only(host: str, port: int) -> None:

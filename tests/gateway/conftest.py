@@ -16,6 +16,7 @@ from cloud.gateway import (
     development_listener,
     mtls_listener,
 )
+from cloud.settings import Transport
 from tests.gateway.doubles import EchoCell, MemoryDirectory
 
 Start = Callable[[Listener], Awaitable[int]]
@@ -52,10 +53,17 @@ async def start() -> AsyncIterator[Start]:
         await listener.stop(0)
 
 
+@pytest.fixture(params=Transport, ids=lambda transport: transport.value)
+def transport(request: pytest.FixtureRequest) -> Transport:
+    """Whatever holds for one transport holds for the other."""
+    chosen: Transport = request.param
+    return chosen
+
+
 @pytest.fixture
-async def development_port(cell: EchoCell, start: Start) -> int:
+async def development_port(cell: EchoCell, start: Start, transport: Transport) -> int:
     gateway = Gateway(DevelopmentDirectory("native"), {"native": cell}.__getitem__, {}, default_cell="native")
-    return await start(development_listener(gateway, port=0))
+    return await start(development_listener(gateway, port=0, transport=transport))
 
 
 @pytest.fixture
@@ -65,13 +73,21 @@ def certificate(tmp_path: Path) -> OwnCertificate:
 
 @pytest.fixture
 def start_mtls(
-    gateway: Gateway, directory: MemoryDirectory, certificate: OwnCertificate, start: Start
+    gateway: Gateway,
+    directory: MemoryDirectory,
+    certificate: OwnCertificate,
+    start: Start,
+    transport: Transport,
 ) -> Callable[[], Awaitable[int]]:
-    return lambda: start(mtls_listener(gateway, directory, certificate, host="127.0.0.1", port=0))
+    return lambda: start(
+        mtls_listener(gateway, directory, certificate, host="127.0.0.1", port=0, transport=transport)
+    )
 
 
 @pytest.fixture
 def start_api_key(
-    gateway: Gateway, certificate: OwnCertificate, start: Start
+    gateway: Gateway, certificate: OwnCertificate, start: Start, transport: Transport
 ) -> Callable[[], Awaitable[int]]:
-    return lambda: start(api_key_listener(gateway, certificate, host="127.0.0.1", port=0))
+    return lambda: start(
+        api_key_listener(gateway, certificate, host="127.0.0.1", port=0, transport=transport)
+    )

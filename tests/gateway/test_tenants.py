@@ -48,6 +48,7 @@ from cloud.gateway import (
     mtls_listener,
 )
 from cloud.rpc import CallContext, CallerKind
+from cloud.settings import Transport
 from tenancy.access import GuardMode, Permission
 from tests.gateway.certificates import Pair, authority, leaf
 from tests.gateway.conftest import Start
@@ -217,6 +218,7 @@ class TestCertificates:
         cell: EchoCell,
         certificate: OwnCertificate,
         start: Start,
+        transport: Transport,
     ) -> None:
         passed = [timedelta()]
         identities = Identities(
@@ -227,7 +229,9 @@ class TestCertificates:
         gateway = Gateway(
             directory, {"native": cell}.__getitem__, {}, default_cell="native", identities=identities
         )
-        port = await start(mtls_listener(gateway, directory, certificate, host="127.0.0.1", port=0))
+        port = await start(
+            mtls_listener(gateway, directory, certificate, host="127.0.0.1", port=0, transport=transport)
+        )
         async with channel(port, certificate, tenants.worker[ORDERS]) as own:
             await call(own, start_of(ORDERS))
             passed[0] = timedelta(days=2)
@@ -434,7 +438,12 @@ class TestApiKeys:
             await Client.connect(f"localhost:{port}", namespace=ORDERS, api_key="forged", tls=tls)
 
     async def test_the_control_plane_is_told_who_calls_and_no_client_can_lie(
-        self, keys: MemoryDirectory, cell: EchoCell, certificate: OwnCertificate, start: Start
+        self,
+        keys: MemoryDirectory,
+        cell: EchoCell,
+        certificate: OwnCertificate,
+        start: Start,
+        transport: Transport,
     ) -> None:
         seen: list[CallContext] = []
 
@@ -448,7 +457,9 @@ class TestApiKeys:
             {"/temporal.api.cloud.cloudservice.v1.CloudService/GetCurrentIdentity": identity},
             default_cell="native",
         )
-        port = await start(api_key_listener(gateway, certificate, host="127.0.0.1", port=0))
+        port = await start(
+            api_key_listener(gateway, certificate, host="127.0.0.1", port=0, transport=transport)
+        )
         async with channel(port, certificate) as own:
             await call(
                 own, GetCurrentIdentityRequest(), authorization="Bearer writer", tacit_account_id="rival"
@@ -582,13 +593,20 @@ class TestRequests:
         await call(port, ListWorkflowExecutionsRequest(namespace=ORDERS), authorization="Bearer k")
 
     async def test_a_poll_holds_its_place_until_it_ends(
-        self, directory: MemoryDirectory, cell: EchoCell, certificate: OwnCertificate, start: Start
+        self,
+        directory: MemoryDirectory,
+        cell: EchoCell,
+        certificate: OwnCertificate,
+        start: Start,
+        transport: Transport,
     ) -> None:
         directory.add(ORDERS)
         directory.add_key("k", {ORDERS: Permission.WRITE})
         limits = Limits(asyncio.get_running_loop().time, polls_max=1)
         gateway = Gateway(directory, {"native": cell}.__getitem__, {}, default_cell="native", limits=limits)
-        port = await start(api_key_listener(gateway, certificate, host="127.0.0.1", port=0))
+        port = await start(
+            api_key_listener(gateway, certificate, host="127.0.0.1", port=0, transport=transport)
+        )
         cell.answer = cell.forever
         poll = PollWorkflowTaskQueueRequest(namespace=ORDERS)
         async with channel(port, certificate) as own:

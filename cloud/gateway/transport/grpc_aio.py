@@ -16,6 +16,7 @@ each one costs as much again. What a transport must do beside carrying calls, an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -111,7 +112,10 @@ class GrpcServer:
         if server is None:
             return
         self._draining = True
-        await self._health.enter_graceful_shutdown()
+        # Who watches and does not read would keep it for ever.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S_MAX):
+                await self._health.enter_graceful_shutdown()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
         self._ending = True

@@ -197,8 +197,9 @@ class Sending:
             waiting.opening = None
         body, sent = waiting.body, waiting.sent
         left = len(body) - sent
-        size = min(left, self.window, stream.window, self._frame_bytes_max)
-        if left > 0 and size <= 0:
+        # Windows may be below nothing, after settings.
+        size = max(0, min(left, self.window, stream.window, self._frame_bytes_max))
+        if left and not size:
             return 0  # until the stream's window opens
         ends_here = waiting.ends and size == left
         if size > 0 or ends_here:

@@ -104,7 +104,7 @@ class _Open:
     async def stop(self, grace_s: float) -> None:
         """See `Http2Server.stop`."""
         self.running.draining = True
-        await self.services.stop()
+        self.services.stop()
         await self.running.wait(grace_s)
         self.running.end_all()
         await self.running.wait(FLUSH_S_MAX)

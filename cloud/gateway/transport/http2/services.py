@@ -1,13 +1,17 @@
-"""Health and reflection, by the official servicers, which this wraps: they are imported at the first call to one.
+"""Health and reflection. What they need is imported at the first call to one.
 
-Reflection is served by its two names: the messages of v1 and v1alpha are the same on the wire.
+Health is a few lines here, because the official servicer holds a lock while it writes: a client that watches and
+does not read would keep the service from stopping. Reflection is the official servicer's, by its two names: the
+messages of v1 and v1alpha are the same on the wire.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from cloud.gateway.transport.http2.heads import Conversation
 from cloud.gateway.transport.http2.streaming import StreamingCall
@@ -22,10 +26,8 @@ class Services:
 
     def __init__(self, services: Sequence[str]) -> None:
         self._services = services
-        self._stopping = False
-        self._health: Any = None
+        self._stopping = asyncio.Event()
         self._reflection: Any = None
-        self._making = asyncio.Lock()
 
     @property
     def conversations(self) -> Mapping[str, Conversation]:
@@ -35,37 +37,43 @@ class Services:
         }
         return {f"/{HEALTH}/Check": self._check, f"/{HEALTH}/Watch": self._watch, **reflection}
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """From now on all services are NOT_SERVING; who watches them is told."""
-        self._stopping = True
-        if self._health is not None:
-            await self._health.enter_graceful_shutdown()
+        self._stopping.set()
 
     async def _check(self, call: StreamingCall) -> None:
-        request, servicer = await self._health_request(call)
-        answer = await servicer.Check(request, _Context(call))
-        await call.send(answer.SerializeToString())
+        if not await self._is_known(call):
+            raise NotFound("The service is not known here.")
+        await call.send(self._status(known=True))
 
     async def _watch(self, call: StreamingCall) -> None:
-        request, servicer = await self._health_request(call)
-        await servicer.Watch(request, _Context(call))
+        known = await self._is_known(call)
+        await call.send(self._status(known=known))
+        if not self._stopping.is_set():
+            await self._stopping.wait()
+            if known:
+                await call.send(self._status(known=True))
+        await asyncio.get_running_loop().create_future()  # nothing changes any more, until the call is ended
 
-    async def _health_request(self, call: StreamingCall) -> tuple[Any, Any]:
-        from grpc_health.v1 import health_pb2
+    async def _is_known(self, call: StreamingCall) -> bool:
+        from grpc_health.v1.health_pb2 import HealthCheckRequest
 
-        async with self._making:
-            if self._health is None:
-                from grpc_health.v1 import health
-
-                servicer = health.aio.HealthServicer()
-                for service in ("", *self._services):
-                    await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-                if self._stopping:
-                    await servicer.enter_graceful_shutdown()
-                self._health = servicer
         async for message in call.messages():
-            return _parsed(health_pb2.HealthCheckRequest, message), self._health
+            service = _parsed(HealthCheckRequest, message).service
+            return not service or service in self._services
         raise InvalidArgument("The call has no request.")
+
+    def _status(self, *, known: bool) -> bytes:
+        from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+        if not known:
+            status = HealthCheckResponse.SERVICE_UNKNOWN
+        elif self._stopping.is_set():
+            status = HealthCheckResponse.NOT_SERVING
+        else:
+            status = HealthCheckResponse.SERVING
+        answer: bytes = HealthCheckResponse(status=status).SerializeToString()
+        return answer
 
     async def _reflect(self, call: StreamingCall) -> None:
         from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -81,22 +89,7 @@ class Services:
             await call.send(answer.SerializeToString())
 
 
-class _Context:
-    """The little that the servicers ask of gRPC's own context."""
-
-    def __init__(self, call: StreamingCall) -> None:
-        self._call = call
-
-    async def abort(self, code: Any, sentence: str = "") -> NoReturn:
-        raise NotFound(sentence or "The service is not known here.")  # the one reason that health has
-
-    async def write(self, message: Any) -> None:
-        await self._call.send(message.SerializeToString())
-
-
 def _parsed(kind: Any, message: bytes) -> Any:
-    from google.protobuf.message import DecodeError
-
     try:
         return kind.FromString(message)
     except DecodeError:

@@ -1,4 +1,4 @@
-"""The transport over real sockets, with real gRPC channels and the official SDK's client."""
+"""Both transports over real sockets, with real gRPC channels and the official SDK's client."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ from cloud.gateway import (
 )
 from cloud.gateway.limits import MESSAGE_BYTES_MAX
 from cloud.rpc import CallContext, CallerKind, Method, NotFound
+from cloud.settings import Transport
 from tests.gateway.conftest import Start
 from tests.gateway.doubles import EchoCell
 
@@ -243,7 +244,7 @@ async def test_health_and_reflection(channel: grpc.aio.Channel, development_port
     assert "grpc.health.v1.Health" in services
 
 
-async def test_stopping_lets_calls_end(cell: EchoCell, start: Start) -> None:
+async def test_stopping_lets_calls_end(cell: EchoCell, start: Start, transport: Transport) -> None:
     go = asyncio.Event()
 
     async def slow(method: Method, request: Message, context: CallContext) -> Message:
@@ -252,7 +253,7 @@ async def test_stopping_lets_calls_end(cell: EchoCell, start: Start) -> None:
 
     cell.answer = slow
     gateway = Gateway(DevelopmentDirectory("native"), {"native": cell}.__getitem__, {}, default_cell="native")
-    listener = development_listener(gateway, port=0)
+    listener = development_listener(gateway, port=0, transport=transport)
     port = await start(listener)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         answer = asyncio.ensure_future(
@@ -269,10 +270,12 @@ async def test_stopping_lets_calls_end(cell: EchoCell, start: Start) -> None:
         await asyncio.wait_for(stopping, 5)
 
 
-async def test_stopping_cancels_what_outlasts_the_grace(cell: EchoCell, start: Start) -> None:
+async def test_stopping_cancels_what_outlasts_the_grace(
+    cell: EchoCell, start: Start, transport: Transport
+) -> None:
     cell.answer = cell.forever
     gateway = Gateway(DevelopmentDirectory("native"), {"native": cell}.__getitem__, {}, default_cell="native")
-    listener = development_listener(gateway, port=0)
+    listener = development_listener(gateway, port=0, transport=transport)
     port = await start(listener)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         poll = asyncio.ensure_future(
@@ -286,9 +289,11 @@ async def test_stopping_cancels_what_outlasts_the_grace(cell: EchoCell, start: S
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_listener_stops_twice_and_starts_again(cell: EchoCell, start: Start) -> None:
+async def test_a_listener_stops_twice_and_starts_again(
+    cell: EchoCell, start: Start, transport: Transport
+) -> None:
     gateway = Gateway(DevelopmentDirectory("native"), {"native": cell}.__getitem__, {}, default_cell="native")
-    listener = development_listener(gateway, port=0)
+    listener = development_listener(gateway, port=0, transport=transport)
     await listener.stop()
     await start(listener)
     await listener.stop()
@@ -298,13 +303,15 @@ async def test_a_listener_stops_twice_and_starts_again(cell: EchoCell, start: St
         await call(channel, "GetSystemInfo", GetSystemInfoRequest())
 
 
-async def test_a_port_in_use_is_named(development_port: int, gateway: Gateway) -> None:
+async def test_a_port_in_use_is_named(development_port: int, gateway: Gateway, transport: Transport) -> None:
     for kind, option in (
         (ListenerKind.DEVELOPMENT, "--port"),
         (ListenerKind.MTLS, "--mtls-port"),
         (ListenerKind.API_KEY, "--api-port"),
     ):
-        listener = Listener(gateway, kind, host="127.0.0.1", port=development_port, tls=None)
+        listener = Listener(
+            gateway, kind, host="127.0.0.1", port=development_port, tls=None, transport=transport
+        )
         said = f"Port {development_port} on 127.0.0.1 is in use.* another port with {option}"
         with pytest.raises(ListenFailed, match=said) as caught:
             await listener.start()
@@ -328,8 +335,10 @@ def test_what_only_the_start_can_tell_is_left_to_it(host: str) -> None:
     refuse_taken_port(ListenerKind.DEVELOPMENT, host, 0)
 
 
-async def test_an_address_of_another_machine_is_named(gateway: Gateway) -> None:
-    listener = Listener(gateway, ListenerKind.DEVELOPMENT, host="192.0.2.1", port=0, tls=None)
+async def test_an_address_of_another_machine_is_named(gateway: Gateway, transport: Transport) -> None:
+    listener = Listener(
+        gateway, ListenerKind.DEVELOPMENT, host="192.0.2.1", port=0, tls=None, transport=transport
+    )
     with pytest.raises(ListenFailed, match="no address of this machine; give one that is with --ip"):
         await listener.start()
 
