@@ -53,6 +53,9 @@ DYNAMIC_CONFIG = {
     "matching.wv.VersionDrainageStatusRefreshInterval": '"1s"',
     "matching.maxVersionsInDeployment": "3",
     "matching.maxTaskQueuesInDeploymentVersion": "3",
+    # One partition: the real server may lose sight of a redirected task between several.
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
 }
 """What the server under test is started with, so that limits and waits are within reach of a test."""
 

@@ -1118,3 +1118,17 @@ async def test_a_workflow_and_an_activity_may_share_an_id(s: Scenario, act: Stan
         hide=HIDDEN,
     )
     await act.terminate(activity_id=s.wf)
+
+
+async def test_sdk_of_the_last_worker(s: Scenario, act: Standalone) -> None:
+    await act.start()
+    info = (await act.describe()).info
+    assert (info.sdk_name, info.sdk_version) == ("", "")
+    await s.poll_activity()
+    info = (await act.describe()).info
+    expect(
+        f"{info.sdk_name} {'with a version' if info.sdk_version else 'without one'}",
+        """
+            temporal-python with a version
+        """,
+    )

@@ -57,6 +57,10 @@ _Found = tuple[HotRun, Activity] | HotActivity
 _GONE = "invalid activityID or activity already timed out or invoking workflow is completed"
 
 
+SDK_LENGTH_MAX = 255
+"""Characters of an SDK's name, and of its version, that are kept of what a worker says."""
+
+
 class ActivityTasks:
     """See the module's head."""
 
@@ -82,6 +86,7 @@ class ActivityTasks:
         checks.check_polled_queue(request, self._runtime.limits)
         checks.check_identity(request.identity, self._runtime.limits)
         checks.check_poll_time(context)
+        lane_of = self._workers.lane_of_poll(namespace, request)
         version = await self._workers.version_of_poll(namespace, request, rows.ACTIVITY_TASK)
         given = await self._matching.poll(
             namespace,
@@ -93,6 +98,8 @@ class ActivityTasks:
             tasks_per_second=_tasks_per_second(request),
             version=version,
             options=request.deployment_options if request.HasField("deployment_options") else None,
+            lane_of=lane_of,
+            sdk=_sdk_of(context),
         )
         if given is None:
             return PollActivityTaskQueueResponse()
@@ -363,6 +370,12 @@ class ActivityTasks:
             return await self._runtime.find(namespace, workflow_id, run_id)
         except NoSuchRun:
             raise NoSuchTask(_GONE) from None
+
+
+def _sdk_of(context: CallContext) -> tuple[str, str]:
+    """Name and version of the SDK that calls, as it says in its headers."""
+    told = context.metadata
+    return told.get("client-name", "")[:SDK_LENGTH_MAX], told.get("client-version", "")[:SDK_LENGTH_MAX]
 
 
 def _tasks_per_second(request: PollActivityTaskQueueRequest) -> float | None:

@@ -28,11 +28,11 @@ from cloud.engine.api import checks
 from cloud.engine.core import build_id_rules, build_ids
 from cloud.engine.core.build_ids import BuildIds, Exists, NotThere, Redirect, Rule
 from cloud.engine.core.clock import timestamp
+from cloud.engine.runtime.builds import Builds, TooManyQueues
 from cloud.engine.runtime.dynamic_config import VERSIONING_DATA_APIS, VERSIONING_RULE_APIS, Switch
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
-from cloud.engine.store.build_ids import queues_of_build_id, read_build_ids, write_build_ids
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK
 from cloud.rpc import (
     AlreadyExists,
@@ -52,8 +52,9 @@ RULES_REFUSED = "Worker versioning v0.2 (Rules-based, deprecated) is disabled on
 class BuildIdMethods:
     """See the module's head."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, builds: Builds) -> None:
         self._runtime = runtime
+        self._builds = builds
 
     # --- sets ---
 
@@ -65,21 +66,21 @@ class BuildIdMethods:
         self._check_sets(request)
         namespace = self._namespace_of(request.namespace, request.task_queue)
         async with self._changing(namespace, request.task_queue) as data:
-            await self._change_sets(namespace, data, request)
+            self._change_sets(namespace, data, request)
             build_ids.check_sets(data, self._runtime.limits)
         return UpdateWorkerBuildIdCompatibilityResponse()
 
-    async def _change_sets(
+    def _change_sets(
         self, namespace: Namespace, data: BuildIds, request: UpdateWorkerBuildIdCompatibilityRequest
     ) -> None:
         now = self._runtime.clock.now()
         match request.WhichOneof("operation"):
             case "add_new_build_id_in_new_default_set":
-                await self._check_queues(namespace, data, request.add_new_build_id_in_new_default_set)
+                self._check_queues(namespace, data, request.add_new_build_id_in_new_default_set)
                 build_ids.add_set(data, request.add_new_build_id_in_new_default_set, now)
             case "add_new_compatible_build_id":
                 new = request.add_new_compatible_build_id
-                await self._check_queues(namespace, data, new.new_build_id)
+                self._check_queues(namespace, data, new.new_build_id)
                 build_ids.add_compatible(
                     data,
                     new.new_build_id,
@@ -95,12 +96,10 @@ class BuildIdMethods:
                 merge = request.merge_sets
                 build_ids.merge_sets(data, merge.primary_set_build_id, merge.secondary_set_build_id)
 
-    async def _check_queues(self, namespace: Namespace, data: BuildIds, build_id: str) -> None:
+    def _check_queues(self, namespace: Namespace, data: BuildIds, build_id: str) -> None:
         if data.set_of(build_id) >= 0:
             return
-        queues = await self._runtime.database.scan(
-            lambda c: queues_of_build_id(c, namespace.namespace_id, build_id)
-        )
+        queues = self._builds.queues_of_build_id(namespace.namespace_id, build_id)
         if len(queues) >= QUEUES_PER_BUILD_ID_MAX:
             raise FailedPrecondition(
                 f"Exceeded max task queues allowed to be mapped to a single build ID: {QUEUES_PER_BUILD_ID_MAX}"
@@ -144,7 +143,7 @@ class BuildIdMethods:
         """The queue's sets, the default one last; of many the last `max_sets`."""
         require(self._runtime, request.namespace, VERSIONING_DATA_APIS, SETS_REFUSED)
         namespace = self._namespace_of(request.namespace, request.task_queue)
-        data = await self._read(namespace, request.task_queue)
+        data = self._builds.of_queue(namespace.namespace_id, request.task_queue)
         sets = data.sets[-request.max_sets :] if request.max_sets > 0 else data.sets
         return GetWorkerBuildIdCompatibilityResponse(
             major_version_sets=[CompatibleVersionSet(build_ids=each.build_ids) for each in sets]
@@ -225,7 +224,7 @@ class BuildIdMethods:
         """The queue's rules in the order in which they count, and the token with which they can be changed."""
         require(self._runtime, request.namespace, VERSIONING_RULE_APIS, RULES_REFUSED)
         namespace = self._namespace_of(request.namespace, request.task_queue)
-        data = await self._read(namespace, request.task_queue)
+        data = self._builds.of_queue(namespace.namespace_id, request.task_queue)
         assignments, redirects = _shown(data)
         return GetWorkerVersioningRulesResponse(
             assignment_rules=assignments, compatible_redirect_rules=redirects, conflict_token=_token(data)
@@ -240,25 +239,18 @@ class BuildIdMethods:
         checks.check_length(queue, "taskQueue", self._runtime.limits)
         return namespace
 
-    async def _read(self, namespace: Namespace, queue: str) -> BuildIds:
-        return await self._runtime.database.scan(lambda c: read_build_ids(c, namespace.namespace_id, queue))
-
     @asynccontextmanager
     async def _changing(self, namespace: Namespace, queue: str) -> AsyncIterator[BuildIds]:
         """What is done to the queue's data in the block is stored when it ends; nothing if it raises."""
-        runtime = self._runtime
-        async with runtime.id_lock(namespace.namespace_id, f"\0build-ids:{queue}"):
-            data = await self._read(namespace, queue)
-            try:
+        try:
+            async with self._builds.changing(namespace, queue) as data:
                 yield data
-            except NotThere as error:
-                raise NotFound(str(error), NotFoundFailure()) from error
-            except Exists as error:
-                raise AlreadyExists(str(error)) from error
-            epoch = runtime.lease.epoch
-            await runtime.database.write(
-                lambda c: write_build_ids(c, namespace.namespace_id, queue, data, epoch)
-            )
+        except NotThere as error:
+            raise NotFound(str(error), NotFoundFailure()) from error
+        except Exists as error:
+            raise AlreadyExists(str(error)) from error
+        except TooManyQueues as error:
+            raise FailedPrecondition(str(error)) from error
 
 
 def require(runtime: Runtime, namespace: str, switch: Switch, sentence: str) -> None:

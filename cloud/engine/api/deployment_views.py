@@ -26,11 +26,13 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.core.clock import SECOND, timestamp
 from cloud.engine.core.deployment import Drainage, Version, Whole, shown
 from cloud.engine.core.versions import message_of, older
+from cloud.engine.runtime.routes import NEXUS_TASK
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK
 
 QUEUE_TYPES = {
     WORKFLOW_TASK: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     ACTIVITY_TASK: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    NEXUS_TASK: TaskQueueType.TASK_QUEUE_TYPE_NEXUS,
 }
 KINDS = {queue_type: kind for kind, queue_type in QUEUE_TYPES.items()}
 

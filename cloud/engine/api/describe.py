@@ -29,7 +29,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.api import callbacks, checks
 from cloud.engine.api.nexus_descriptions import pending_operation
-from cloud.engine.core import start
+from cloud.engine.core import older_versioning, start
 from cloud.engine.core.clock import duration, given, timestamp, to_ns
 from cloud.engine.core.state import Activity, Child, Execution
 from cloud.engine.core.versions import message_of, older, version_of
@@ -84,7 +84,9 @@ def describe_run(hot: HotRun, now: int, breakers: Breakers) -> DescribeWorkflowE
         response.execution_config.user_metadata.CopyFrom(UserMetadata.FromString(execution.user_metadata))
     if execution.running:
         response.pending_activities.extend(
-            _pending_activity(pending) for pending in execution.activities.values() if not pending.closing
+            _pending_activity(pending, older_versioning.assigned_to(execution))
+            for pending in execution.activities.values()
+            if not pending.closing
         )
         response.pending_children.extend(
             _pending_child(pending)
@@ -145,8 +147,15 @@ def _info(hot: HotRun) -> WorkflowExecutionInfo:
     if started.HasField("parent_workflow_execution"):
         info.parent_execution.CopyFrom(started.parent_workflow_execution)
         info.parent_namespace_id = key.namespace_id
-    if execution.build_ids:
+    stamp = older_versioning.stamp_of(execution)
+    if stamp:
+        info.most_recent_worker_version_stamp.CopyFrom(
+            WorkerVersionStamp(build_id=stamp, use_versioning=True)
+        )
+    elif execution.build_ids:
         info.most_recent_worker_version_stamp.CopyFrom(WorkerVersionStamp(build_id=execution.build_ids[-1]))
+    info.assigned_build_id = older_versioning.assigned_to(execution)
+    info.inherited_build_id = started.inherited_build_id
     if not execution.running:
         info.close_time.CopyFrom(timestamp(execution.close_time))
         info.execution_duration.CopyFrom(duration(max(execution.close_time - execution_time, 0)))
@@ -216,7 +225,7 @@ def _extended(execution: Execution, now: int) -> WorkflowExecutionExtendedInfo:
     return info
 
 
-def _pending_activity(pending: Activity) -> PendingActivityInfo:
+def _pending_activity(pending: Activity, assigned: str) -> PendingActivityInfo:
     scheduled, progress, now = pending.scheduled, pending.progress, pending.options
     state = _A.PENDING_ACTIVITY_STATE_SCHEDULED
     if pending.cancel_requested_event_id:
@@ -240,6 +249,10 @@ def _pending_activity(pending: Activity) -> PendingActivityInfo:
     if progress.version:
         info.last_deployment_version.CopyFrom(message_of(progress.version))  # type: ignore[arg-type]
         info.last_worker_deployment_version = older(progress.version)
+    if progress.assigned_build:
+        info.last_independently_assigned_build_id = progress.assigned_build
+    elif scheduled.use_workflow_build_id and assigned:
+        info.use_workflow_build_id.SetInParent()
     if now.HasField("priority"):
         info.priority.CopyFrom(now.priority)
         info.activity_options.priority.CopyFrom(now.priority)

@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.versioned_workers import VersionedWorkers
 from cloud.engine.api.workers import record_heartbeats
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.nexus_tasks import NEXUS_TASK, NexusTask
@@ -31,8 +32,9 @@ from cloud.rpc import CallContext, InvalidArgument, NotFound
 class NexusTaskMethods:
     """See the module's head."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, workers: VersionedWorkers) -> None:
         self._runtime = runtime
+        self._workers = workers
 
     async def poll_nexus_task_queue(
         self, request: PollNexusTaskQueueRequest, context: CallContext
@@ -45,9 +47,17 @@ class NexusTaskMethods:
         checks.check_length(request.identity, "identity", runtime.limits)
         if request.worker_heartbeat:
             record_heartbeats(runtime, namespace, list(request.worker_heartbeat))
-        key = QueueKey(namespace.namespace_id, request.task_queue.name, NEXUS_TASK)
-        build_id = request.deployment_options.build_id or request.worker_version_capabilities.build_id
-        task = await runtime.nexus_tasks.poll(key, request.identity, build_id, long_poll_timeout_s(context))
+        lane_of = self._workers.lane_of_poll(namespace, request)
+        version = await self._workers.version_of_poll(namespace, request, NEXUS_TASK)
+        task = await runtime.nexus_tasks.poll(
+            QueueKey(namespace.namespace_id, request.task_queue.name, NEXUS_TASK),
+            request.identity,
+            request.deployment_options.build_id or request.worker_version_capabilities.build_id,
+            long_poll_timeout_s(context),
+            version=version,
+            options=request.deployment_options if request.HasField("deployment_options") else None,
+            lane_of=lane_of,
+        )
         if task is None:
             return PollNexusTaskQueueResponse()
         token = runtime.tokens.make(

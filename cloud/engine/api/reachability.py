@@ -1,10 +1,12 @@
-"""GetWorkerTaskReachability: whether a build id of the first form of worker versioning may still be needed."""
+"""Whether a build id of the older forms of worker versioning may still be needed: by sets for GetWorkerTaskReachability, by rules for
+DescribeTaskQueue."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
-from temporalio.api.enums.v1 import TaskReachability
+from temporalio.api.enums.v1 import BuildIdTaskReachability, TaskReachability
 from temporalio.api.taskqueue.v1 import BuildIdReachability, TaskQueueReachability
 from temporalio.api.workflowservice.v1 import (
     GetWorkerTaskReachabilityRequest,
@@ -13,13 +15,14 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.api import checks
 from cloud.engine.api.build_ids import RULES_REFUSED, require
+from cloud.engine.core.build_id_rules import upstream
 from cloud.engine.core.build_ids import BuildIds
 from cloud.engine.core.clock import SECOND
+from cloud.engine.runtime.builds import Builds
 from cloud.engine.runtime.dynamic_config import VERSIONING_DATA_APIS
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store import schema as s
-from cloud.engine.store.build_ids import queues_of_build_id, read_build_ids
 from cloud.engine.store.visibility_attributes import AttributeTypes
 from cloud.engine.store.visibility_filter import parse_filter
 from cloud.rpc import CallContext, InvalidArgument
@@ -29,7 +32,11 @@ QUEUES_MAX = 20
 SINCE_DEFAULT = 300 * SECOND
 """A set that was the default this lately may still get new workflows."""
 
+VISIBILITY_GRACE = 180 * SECOND
+"""A redirect that was deleted this lately may not be in all lists yet (the real server's figure)."""
+
 _R = TaskReachability
+_B = BuildIdTaskReachability
 _STATUS = {
     _R.TASK_REACHABILITY_OPEN_WORKFLOWS: " AND ExecutionStatus = 'Running'",
     _R.TASK_REACHABILITY_CLOSED_WORKFLOWS: " AND ExecutionStatus != 'Running'",
@@ -40,8 +47,9 @@ _STATUS = {
 class Reachability:
     """See the module's head."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, builds: Builds) -> None:
         self._runtime = runtime
+        self._builds = builds
 
     async def get_worker_task_reachability(
         self, request: GetWorkerTaskReachabilityRequest, context: CallContext
@@ -69,7 +77,9 @@ class Reachability:
             raise InvalidArgument(f"Unsupported reachability type: {request.reachability}")
         response = GetWorkerTaskReachabilityResponse()
         for build_id in request.build_ids:
-            queues = list(request.task_queues) or await self._queues_of(namespace, build_id)
+            queues = list(request.task_queues) or self._builds.queues_of_build_id(
+                namespace.namespace_id, build_id
+            )
             found = BuildIdReachability(build_id=build_id)
             for number, queue in enumerate(queues):
                 of_queue = TaskQueueReachability(task_queue=queue)
@@ -83,15 +93,55 @@ class Reachability:
             response.build_id_reachability.append(found)
         return response
 
-    async def _queues_of(self, namespace: Namespace, build_id: str) -> list[str]:
-        return await self._runtime.database.scan(
-            lambda c: queues_of_build_id(c, namespace.namespace_id, build_id)
+    # --- by rules ---
+
+    async def of_build_id(
+        self, namespace: Namespace, queue: str, build_id: str
+    ) -> BuildIdTaskReachability.ValueType:
+        """Whether tasks of a queue may reach workers of a build id ("": without one), by rules or from runs that are assigned to it."""
+        data, now = self._builds.of_queue(namespace.namespace_id, queue), self._runtime.clock.now()
+        if any(each.source == build_id for each in data.active_redirects):
+            return _B.BUILD_ID_TASK_REACHABILITY_UNREACHABLE
+        if any(map(data.may_assign, (build_id, *upstream(data.active_redirects, build_id)))):
+            return _B.BUILD_ID_TASK_REACHABILITY_REACHABLE
+        lately = [
+            each for each in data.redirects if not each.deleted_at or each.deleted_at > now - VISIBILITY_GRACE
+        ]
+        interesting = {build_id} | upstream(lately, build_id)
+        if await self._any(namespace, queue, interesting, "assigned", open_runs=True):
+            return _B.BUILD_ID_TASK_REACHABILITY_REACHABLE
+        if await self._any(namespace, queue, interesting, "versioned", open_runs=False):
+            return _B.BUILD_ID_TASK_REACHABILITY_CLOSED_WORKFLOWS_ONLY
+        return _B.BUILD_ID_TASK_REACHABILITY_UNREACHABLE
+
+    async def _any(
+        self, namespace: Namespace, queue: str, build_ids: Iterable[str], how: str, *, open_runs: bool
+    ) -> bool:
+        values = [_quoted(f"{how}:{build_id}" if build_id else "unversioned") for build_id in build_ids]
+        condition = f"BuildIds IN ({', '.join(sorted(values))})"
+        if "" in build_ids:
+            condition = f"(BuildIds IS NULL OR {condition})"
+        status = "=" if open_runs else "!="
+        return bool(
+            await self._count(
+                namespace,
+                f"TaskQueue = {_quoted(queue)} AND {condition} AND ExecutionStatus {status} 'Running'",
+            )
         )
+
+    async def _count(self, namespace: Namespace, query: str) -> int:
+        wanted = parse_filter(query, cast("AttributeTypes", namespace.search_attributes))
+        count = await self._runtime.database.list(
+            namespace.namespace_id, lambda c: s.visibility.count(c, namespace.namespace_id, wanted)
+        )
+        return count.total
+
+    # --- by sets ---
 
     async def _of_queue(
         self, namespace: Namespace, build_id: str, queue: str, kind: TaskReachability.ValueType
     ) -> list[TaskReachability.ValueType]:
-        data = await self._runtime.database.scan(lambda c: read_build_ids(c, namespace.namespace_id, queue))
+        data = self._builds.of_queue(namespace.namespace_id, queue)
         by_new, is_default, values = self._place(data, build_id)
         if not values:
             return []
@@ -103,11 +153,7 @@ class Reachability:
             condition = f"(BuildIds IS NULL OR {condition})"
         existing = kind or _R.TASK_REACHABILITY_EXISTING_WORKFLOWS
         query = f"TaskQueue = {_quoted(queue)} AND {condition}{_STATUS[existing]}"
-        wanted = parse_filter(query, cast("AttributeTypes", namespace.search_attributes))
-        count = await self._runtime.database.scan(
-            lambda c: s.visibility.count(c, namespace.namespace_id, wanted)
-        )
-        return [*found, existing] if count.total else found
+        return [*found, existing] if await self._count(namespace, query) else found
 
     def _place(self, data: BuildIds, build_id: str) -> tuple[bool, bool, list[str]]:
         """Whether new workflows reach a build id, whether it is the queue's default, and what lists show of its workflows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.errordetails.v1 import (
     NamespaceNotFoundFailure,
+    NewerBuildExistsFailure,
     NotFoundFailure,
     ResourceExhaustedFailure,
 )
@@ -18,6 +19,7 @@ from cloud.engine.core.errors import (
     OtherNamespace,
     RunClosed,
 )
+from cloud.engine.runtime.builds import NewerBuildExists
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun, NoSuchSchedule
 from cloud.engine.runtime.namespaces import NoSuchNamespace
@@ -28,6 +30,7 @@ from cloud.rpc import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    OutOfRange,
     ResourceExhausted,
     RpcError,
     Unavailable,
@@ -35,6 +38,7 @@ from cloud.rpc import (
 
 REFUSALS = (
     CoreRefusal,
+    NewerBuildExists,
     NoSuchNamespace,
     NoSuchRun,
     NoSuchSchedule,
@@ -59,6 +63,8 @@ def as_rpc_error(error: Exception) -> RpcError:
             return NotFound(str(error), NotFoundFailure())
         case Invalid() | LimitExceeded():
             return InvalidArgument(str(error))
+        case NewerBuildExists():
+            return OutOfRange(str(error), NewerBuildExistsFailure(default_build_id=error.default))
         case NotNow():
             return FailedPrecondition(str(error))
         case BadToken():

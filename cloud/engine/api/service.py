@@ -55,6 +55,7 @@ from cloud.engine.api.workflow_options import WorkflowOptions
 from cloud.engine.api.workflow_rules import WorkflowRules
 from cloud.engine.api.workflow_tasks import WorkflowTasks
 from cloud.engine.api.workflows import Workflows
+from cloud.engine.runtime.builds import Builds
 from cloud.engine.runtime.clock import SkippableClock
 from cloud.engine.runtime.deployments import Deployments
 from cloud.engine.runtime.matching import Matching
@@ -94,6 +95,8 @@ class EngineService:
         matching = Matching(runtime, standalone, task_starts)
         schedules = Schedules(runtime, starting)
         deployments = Deployments(runtime)
+        builds = Builds(runtime)
+        reachability = Reachability(runtime, builds)
         Transfers(runtime, starting, schedules)
         services = NexusServices(outbound or Outbound(OutboundPolicy()), runtime.limits)
         operations = StandaloneNexusOperations(runtime)
@@ -102,7 +105,7 @@ class EngineService:
         Callbacks(runtime, completions, services)
         self.nexus_callbacks = NexusCallbackHttp(runtime, completions)
         histories = Histories(runtime)
-        workers = VersionedWorkers(runtime, deployments)
+        workers = VersionedWorkers(runtime, deployments, builds)
         activity_tasks = ActivityTasks(runtime, matching, workers, StandaloneTasks(runtime, standalone))
         activity_operations = ActivityOperations(runtime)
         workflow_tasks = WorkflowTasks(runtime, matching, task_starts, histories, activity_tasks, workers)
@@ -141,19 +144,19 @@ class EngineService:
             Lists(runtime),
             ScheduleMethods(runtime, schedules),
             NamespaceMethods(runtime),
-            TaskQueueMethods(runtime),
+            TaskQueueMethods(runtime, builds, reachability),
             DeploymentMethods(runtime, deployments),
             DeploymentRouting(runtime, deployments),
             FirstDeploymentMethods(runtime),
-            BuildIdMethods(runtime),
-            Reachability(runtime),
+            BuildIdMethods(runtime, builds),
+            reachability,
             TaskQueueConfigMethods(runtime),
             WorkerMethods(runtime),
             System(runtime),
             Operator(runtime),
             NexusEndpointMethods(runtime),
             TimeSkippingMethods(runtime, skipping),
-            NexusTaskMethods(runtime),
+            NexusTaskMethods(runtime, workers),
         )
         imports = HistoryImports(runtime)
         endpoint_puts = NexusEndpointPuts(runtime)

@@ -57,6 +57,8 @@ def activity_info(hot: HotActivity, now: int) -> ActivityExecutionInfo:
         schedule_time=timestamp(state.scheduled_time),
         execution_time=timestamp(activity.first_dispatch),
         last_worker_identity=progress.identity,
+        sdk_name=progress.sdk_name,
+        sdk_version=progress.sdk_version,
         state_transition_count=state.transitions,
         state_size_bytes=hot.measure(),
         total_heartbeat_count=state.heartbeats,

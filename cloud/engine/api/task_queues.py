@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.enums.v1 import (
-    BuildIdTaskReachability,
     DescribeTaskQueueMode,
     RateLimitSource,
     TaskQueueKind,
@@ -30,11 +30,21 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
+from cloud.engine.api.reachability import Reachability
 from cloud.engine.api.task_queue_stats import QueueStats, total
 from cloud.engine.api.workers import record_heartbeats
 from cloud.engine.core import workflow_task
 from cloud.engine.core.clock import timestamp
-from cloud.engine.core.versions import UNVERSIONED, from_older, message_of, older
+from cloud.engine.core.versions import (
+    UNVERSIONED,
+    build_of,
+    from_older,
+    is_build_lane,
+    lane_of_build,
+    message_of,
+    older,
+)
+from cloud.engine.runtime.builds import Builds
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import Namespace
@@ -63,8 +73,10 @@ _KINDS = {
 class TaskQueueMethods:
     """See the module's head."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, builds: Builds, reachability: Reachability) -> None:
         self._runtime = runtime
+        self._builds = builds
+        self._reachability = reachability
         self._stats = QueueStats(runtime)
 
     async def describe_task_queue(
@@ -108,12 +120,16 @@ class TaskQueueMethods:
         self, namespace: Namespace, request: DescribeTaskQueueRequest
     ) -> DescribeTaskQueueResponse:
         """The mode that the `temporal` CLI reads: each version by itself."""
-        asked = request.versions
+        asked, name = request.versions, request.task_queue.name
         build_ids = set(asked.build_ids)
         if len(build_ids) > BUILD_IDS_MAX:
             raise InvalidArgument(f"Too many build ids: {len(build_ids)}, the limit is {BUILD_IDS_MAX}.")
-        if asked.unversioned or asked.all_active or not build_ids:
+        if asked.unversioned:
             build_ids.add("")
+        if not request.HasField("versions"):
+            build_ids.add(self._builds.of_queue(namespace.namespace_id, name).default())
+        if asked.all_active:
+            build_ids.update(self._active(namespace, name))
         response = DescribeTaskQueueResponse()
         for build_id in build_ids:
             info = TaskQueueVersionInfo()
@@ -123,7 +139,9 @@ class TaskQueueMethods:
             ):
                 key = self._key(namespace, request.task_queue.name, task_type)
                 if key is not None and build_id:
-                    key = key._replace(version=_version_meant(build_id))
+                    lane = key._replace(version=lane_of_build(build_id))
+                    known = lane in self._lanes(key)
+                    key = lane if known else key._replace(version=_version_meant(build_id))
                 of_type = TaskQueueTypeInfo()
                 if request.report_pollers:
                     of_type.pollers.extend(self._pollers(key))
@@ -131,13 +149,19 @@ class TaskQueueMethods:
                     of_type.stats.CopyFrom(total(await self._stats.of_version(key)))
                 info.types_info[task_type].CopyFrom(of_type)
             if request.report_task_reachability:
-                info.task_reachability = (
-                    BuildIdTaskReachability.BUILD_ID_TASK_REACHABILITY_UNREACHABLE
-                    if build_id
-                    else BuildIdTaskReachability.BUILD_ID_TASK_REACHABILITY_REACHABLE
-                )
+                info.task_reachability = await self._reachability.of_build_id(namespace, name, build_id)
             response.versions_info[build_id].CopyFrom(info)
         return response
+
+    def _active(self, namespace: Namespace, name: str) -> set[str]:
+        """The versions whose workers poll a queue, and those that are current or ramping, by the names that callers know them by."""
+        found = {""}
+        for kind in (WORKFLOW_TASK, ACTIVITY_TASK):
+            for lane in self._lanes(QueueKey(namespace.namespace_id, name, kind)):
+                queue = self._runtime.queues.find(lane)
+                if queue is not None:
+                    found.add(build_of(lane.version) if is_build_lane(lane.version) else lane.version)
+        return found
 
     def _key(self, namespace: Namespace, name: str, task_type: int) -> QueueKey | None:
         """The queue, None for a type of which there are no tasks here."""
@@ -147,7 +171,11 @@ class TaskQueueMethods:
     def _lanes(self, key: QueueKey | None) -> list[QueueKey]:
         if key is None:
             return []
-        versions = self._runtime.routes.versions_of(key.namespace_id, key.name, key.kind)
+        versions = set(self._runtime.routes.versions_of(key.namespace_id, key.name, key.kind))
+        versions.update(map(lane_of_build, self._builds.of_queue(key.namespace_id, key.name).build_ids()))
+        common = self._runtime.queues.find(key)
+        if common is not None:
+            versions.update(lane.key.version for lane in common.lanes)
         return [key, *(key._replace(version=version) for version in sorted(versions))]
 
     def _pollers(self, key: QueueKey | None, *, all_versions: bool = False) -> list[PollerInfo]:
@@ -159,6 +187,11 @@ class TaskQueueMethods:
                 identity=seen.identity,
                 rate_per_second=self._rate(key)[0],
                 deployment_options=seen.options,
+                worker_version_capabilities=(
+                    WorkerVersionCapabilities(build_id=seen.build_id, use_versioning=True)
+                    if seen.build_id
+                    else None
+                ),
             )
             for lane in (self._lanes(key) if all_versions else [key])
             for seen in self._runtime.queues.pollers_of(lane)
@@ -271,4 +304,4 @@ def _version_meant(build_id: str) -> str:
     try:
         return from_older(build_id)
     except ValueError:
-        return f":{build_id}"  # no version of a deployment
+        return lane_of_build(build_id)  # no version of a deployment

@@ -33,8 +33,20 @@ from cloud.engine.api import checks
 from cloud.engine.api.activity_tasks import ActivityTasks
 from cloud.engine.api.histories import Histories
 from cloud.engine.api.search_attributes import check_search_attributes
-from cloud.engine.api.versioned_workers import VersionedWorkers, check_behavior, check_options
-from cloud.engine.core import close, command_checks, completion, versioning, workflow_task
+from cloud.engine.api.versioned_workers import (
+    VersionedWorkers,
+    check_behavior,
+    check_continued,
+    check_options,
+)
+from cloud.engine.core import (
+    close,
+    command_checks,
+    completion,
+    older_versioning,
+    versioning,
+    workflow_task,
+)
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import RunClosed
 from cloud.engine.core.state import Sticky
@@ -84,6 +96,7 @@ class WorkflowTasks:
         checks.check_polled_queue(request, self._runtime.limits)
         checks.check_identity(request.identity, self._runtime.limits)
         checks.check_poll_time(context)
+        lane_of = self._workers.lane_of_poll(namespace, request)
         version = await self._workers.version_of_poll(namespace, request, rows.WORKFLOW_TASK)
         given = await self._matching.poll(
             namespace,
@@ -94,6 +107,7 @@ class WorkflowTasks:
             timeout_s=long_poll_timeout_s(context),
             version=version,
             options=request.deployment_options if request.HasField("deployment_options") else None,
+            lane_of=lane_of,
             sticky=request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY,
         )
         if given is None:
@@ -188,6 +202,7 @@ class WorkflowTasks:
             request.sticky_attributes.worker_task_queue.name, "TaskQueue", self._runtime.limits
         )
         check_options(request.deployment_options)
+        self._workers.check_stamp(request.worker_version_stamp)
         hot, token = await self._in_flight(namespace, request.task_token)
         with self._runtime.transition(hot) as turn:
             workflow_task.require_in_flight(
@@ -198,6 +213,7 @@ class WorkflowTasks:
                 token.started_time,
             )
             check_behavior(request)
+            check_continued(hot.execution, request)
             if hot.execution.paused is not None and request.force_create_new_workflow_task:
                 raise FailedPrecondition(
                     "Workflow is paused and force create new workflow task is not allowed."
@@ -219,7 +235,7 @@ class WorkflowTasks:
             raise InvalidArgument(completion.refusal_message(completed.refusal))
         eager = [
             self._task_starts.start_activity(
-                hot, event_id, 0, request.identity, _build_id(request), _eager_taker(hot)
+                hot, event_id, 0, request.identity, _build_id(hot, request), _eager_taker(hot)
             )
             for event_id in sorted(completed.eager_activities & hot.execution.activities.keys())
             if hot.execution.running
@@ -243,7 +259,11 @@ class WorkflowTasks:
             return None
         if versioning.transition_of(hot.execution) is not None:
             return None  # the next task is another version's
-        return self._start(hot, request.identity, _build_id(request), as_sticky=True)
+        assigned = older_versioning.assigned_to(hot.execution)
+        stamp = request.worker_version_stamp
+        if stamp.use_versioning and assigned not in ("", stamp.build_id):
+            return None  # or another build id's
+        return self._start(hot, request.identity, _build_id(hot, request), as_sticky=True)
 
     def _start(self, hot: HotRun, identity: str, build_id: str, *, as_sticky: bool) -> StartedWorkflowTask:
         task = hot.execution.workflow_task
@@ -253,7 +273,11 @@ class WorkflowTasks:
             task.dispatch,
             identity,
             build_id,
-            Taker(versioning.effective_version(hot.execution), 0, "", -1),
+            Taker(
+                versioning.effective_version(hot.execution),
+                target_revision=-1,
+                build=older_versioning.assigned_to(hot.execution),
+            ),
         )
         if as_sticky:
             started.sticky = True
@@ -397,13 +421,18 @@ def _ids(hot: HotRun) -> WorkflowExecution:
     return WorkflowExecution(workflow_id=hot.execution.key.workflow_id, run_id=hot.run_id)
 
 
-def _build_id(request: RespondWorkflowTaskCompletedRequest) -> str:
+def _build_id(hot: HotRun, request: RespondWorkflowTaskCompletedRequest) -> str:
+    """What events say of the worker's build; nothing, where it is in a set."""
+    if request.worker_version_stamp.use_versioning and not request.HasField("deployment_options"):
+        return older_versioning.assigned_to(hot.execution)
     return request.deployment_options.build_id or request.worker_version_stamp.build_id
 
 
 def _eager_taker(hot: HotRun) -> Taker:
     """Activities that a worker gets with the reply are its run's version's."""
-    return Taker(versioning.effective_version(hot.execution))
+    return Taker(
+        versioning.effective_version(hot.execution), build=older_versioning.assigned_to(hot.execution)
+    )
 
 
 def _check_sequence(request: RespondWorkflowTaskCompletedRequest) -> None:
@@ -425,6 +454,8 @@ def _eager(hot: HotRun) -> Callable[[ScheduleActivityTaskCommandAttributes], boo
     own = hot.execution.started.task_queue.name
 
     def decide(attributes: ScheduleActivityTaskCommandAttributes) -> bool:
+        if older_versioning.is_used(hot.execution) and not attributes.use_workflow_build_id:
+            return False
         return attributes.request_eager_execution and attributes.task_queue.name in ("", own)
 
     return decide

@@ -18,11 +18,11 @@ from temporalio.api.history.v1 import (
     HistoryEvent,
 )
 
-from cloud.engine.core import activity_deadlines, activity_rules, attempts, versioning
+from cloud.engine.core import activity_deadlines, activity_rules, attempts, older_versioning, versioning
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.deadlines import push
-from cloud.engine.core.effects import DispatchActivity
+from cloud.engine.core.effects import DispatchActivity, UpdateVisibility
 from cloud.engine.core.errors import NoSuchTask, RunClosed
 from cloud.engine.core.state import Activity, ActivityProgress, Execution
 from cloud.engine.core.turn import Turn
@@ -48,7 +48,12 @@ def _apply_scheduled(execution: Execution, event: HistoryEvent) -> None:
 
 def _apply_started(execution: Execution, event: HistoryEvent) -> None:
     attributes = event.activity_task_started_event_attributes
-    execution.activities[attributes.scheduled_event_id].started_event_id = event.event_id
+    pending = execution.activities[attributes.scheduled_event_id]
+    pending.started_event_id = event.event_id
+    if attributes.worker_version.use_versioning and pending.scheduled.use_workflow_build_id:
+        older_versioning.fold_started(
+            execution, attributes.worker_version, attributes.build_id_redirect_counter
+        )
 
 
 def _apply_cancel_requested(execution: Execution, event: HistoryEvent) -> None:
@@ -226,8 +231,11 @@ def start(
     identity: str,
     build_id: str = "",
     version: str = "",
+    build: str = "",
 ) -> Activity:
     """A worker takes this attempt. While the run moves to another version they wait: they are offered anew when it has.
+
+    `build` is the build id to which rules lead it, in the older form of versioning.
 
     Raises:
         NoSuchTask: the attempt is over, taken already, or the activity ended; or the run is in transition.
@@ -243,6 +251,9 @@ def start(
         raise NoSuchTask("the workflow is moving to another version of its workers")
     attempts.begin(progress, turn.now, request_id=request_id, identity=identity, build_id=build_id)
     progress.version = version
+    progress.use_versioning = bool(build)
+    if build:
+        _take_by_build(turn, activity, build)
     turn.progress(scheduled_event_id)
     if progress.attempt > 1:
         turn.meter("retry_activity")
@@ -252,6 +263,18 @@ def start(
     ):
         push(execution, kind, scheduled_event_id, due(execution, scheduled_event_id))
     return activity
+
+
+def _take_by_build(turn: Turn, activity: Activity, build: str) -> None:
+    """A worker of a build id takes the attempt; if the activity is bound to its run's, the run is assigned to it from now on."""
+    execution, progress = turn.execution, activity.progress
+    if not activity.scheduled.use_workflow_build_id:
+        progress.assigned_build = build
+        return
+    progress.redirects = older_versioning.redirects_with(execution, build)
+    if older_versioning.assign(execution, build, progress.redirects):
+        turn.ask(UpdateVisibility())
+        offer_anew(turn)
 
 
 def require_waiting(execution: Execution, scheduled_event_id: int, stamp: int) -> None:

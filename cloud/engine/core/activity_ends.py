@@ -44,6 +44,9 @@ def _write_started(turn: Turn, activity: Activity) -> None:
         attributes.last_failure.ParseFromString(progress.last_failure)
     if progress.build_id:
         attributes.worker_version.build_id = progress.build_id
+    if progress.use_versioning:
+        attributes.worker_version.use_versioning = True
+        attributes.build_id_redirect_counter = progress.redirects
     event = turn.event(_E.EVENT_TYPE_ACTIVITY_TASK_STARTED, activity_task_started_event_attributes=attributes)
     event.event_time.FromNanoseconds(progress.started_time)
     turn.add(event)

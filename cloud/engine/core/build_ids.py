@@ -83,6 +83,55 @@ class BuildIds:
         """The build id that the first full rule assigns, "" for none."""
         return next((rule.build_id for rule in self.active_rules if rule.full), "")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing here leads any task."""
+        return not (self.sets or self.active_rules or self.active_redirects)
+
+    # --- which workers a task is for ---
+
+    def default_of_set(self, build_id: str) -> str:
+        """The build id that has the tasks of `build_id`'s set, "" if it is in none."""
+        at = self.set_of(build_id)
+        return self.sets[at].build_ids[-1] if at >= 0 else ""
+
+    def default_set(self) -> str:
+        """The build id that has the tasks of the queue's default set, "" without sets."""
+        return self.sets[-1].build_ids[-1] if self.sets else ""
+
+    def assigned(self, share: float) -> str:
+        """The build id that rules give to what lies at `share` of all (0 to 100), "" for none."""
+        for rule in self.active_rules:
+            if rule.full or rule.percentage > share:
+                return rule.build_id
+        return ""
+
+    def may_assign(self, build_id: str) -> bool:
+        """Whether rules give new work to a build id, "" for workers without versioning: what no rule takes is theirs."""
+        for rule in self.active_rules:
+            if rule.build_id == build_id:
+                return True
+            if rule.full:
+                return False
+        return not build_id
+
+    def redirected(self, build_id: str) -> str:
+        """Where redirects lead from a build id, which may be "": workers without versioning."""
+        targets = {redirect.source: redirect.target for redirect in self.active_redirects}
+        for _ in range(len(targets) + 1):
+            if build_id not in targets:
+                break
+            build_id = targets[build_id]
+        return build_id
+
+    def build_ids(self) -> set[str]:
+        """All that sets and rules name."""
+        named = {build_id for each in self.sets for build_id in each.build_ids}
+        named.update(rule.build_id for rule in self.active_rules)
+        for redirect in self.active_redirects:
+            named.update((redirect.source, redirect.target))
+        return named - {""}
+
 
 # --- sets --------------------------------------------------------------------------------------------------------
 

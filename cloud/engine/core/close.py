@@ -26,7 +26,7 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionTimedOutEventAttributes,
 )
 
-from cloud.engine.core import callback, retry, start, versioning, workflow_task
+from cloud.engine.core import callback, older_versioning, retry, start, versioning, workflow_task
 from cloud.engine.core.clock import SECOND, to_ns
 from cloud.engine.core.effects import PropagateClose, StartNextRun, UpdateVisibility
 from cloud.engine.core.errors import RunClosed
@@ -178,6 +178,7 @@ def continue_as_new(
         attributes.retry_policy.CopyFrom(retry.with_defaults(command.retry_policy, turn.around.limits))
     attributes.cron_schedule = command.cron_schedule
     versioning.pass_on_continued(execution, attributes, command.initial_versioning_behavior, turn.around)
+    older_versioning.pass_to_next(execution, attributes, inherit=command.inherit_build_id)
     event_attributes = WorkflowExecutionContinuedAsNewEventAttributes(
         new_execution_run_id=run_id,
         workflow_type=attributes.workflow_type,

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 
-from cloud.engine.core import nexus_commands, priority, retry
+from cloud.engine.core import nexus_commands, older_versioning, priority, retry
 from cloud.engine.core.clock import fit, to_ns
 from cloud.engine.core.errors import BadCommand, Invalid, OtherNamespace
 from cloud.engine.core.state import Execution
@@ -224,7 +224,27 @@ def _check_schedule_activity(plan: Plan, command: Command) -> None:
         _C.WORKFLOW_TASK_FAILED_CAUSE_PENDING_ACTIVITIES_LIMIT_EXCEEDED,
         f"the number of pending activities, {count_max}, has reached the per-workflow limit of {count_max}",
     )
+    _check_compatible_queue(plan, wanted, cause, "Activity", compatible=wanted.use_workflow_build_id)
     plan.activity_ids.add(wanted.activity_id)
+
+
+def _check_compatible_queue(
+    plan: Plan,
+    wanted: Message,
+    cause: WorkflowTaskFailedCause.ValueType,
+    what: str,
+    *,
+    compatible: bool,
+) -> None:
+    """By version sets, what is to stay with its run's build ids can't leave its queue."""
+    if not compatible or older_versioning.assigned_to(plan.execution):
+        return
+    queue: str = wanted.task_queue.name  # type: ignore[attr-defined]
+    _require(
+        queue in ("", plan.execution.started.task_queue.name),
+        cause,
+        f"{what} with UseCompatibleVersion cannot run on different task queue.",
+    )
 
 
 def _snake_case(name: str) -> str:
@@ -335,6 +355,7 @@ def _check_continue_as_new(plan: Plan, command: Command) -> None:
     _check_size(plan, wanted.input, cause, f"{name}Attributes.Input")
     _check_size(plan, wanted.memo, cause, f"{name}Attributes.Memo")
     _check_search_attributes(plan, wanted.search_attributes)
+    _check_compatible_queue(plan, wanted, cause, "ContinueAsNew", compatible=wanted.inherit_build_id)
 
 
 # --- what the run records ---------------------------------------------------------------------------------------
@@ -410,6 +431,9 @@ def _check_start_child(plan: Plan, command: Command) -> None:
         priority.check(wanted.priority)
     except Invalid as error:
         raise BadCommand(cause, str(error)) from None
+    _check_compatible_queue(
+        plan, wanted, cause, "StartChildWorkflowExecution", compatible=wanted.inherit_build_id
+    )
     plan.child_ids.add(wanted.workflow_id)
     limit = plan.turn.around.limits.pending_children
     _require(

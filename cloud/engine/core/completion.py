@@ -13,7 +13,16 @@ from temporalio.api.history.v1 import WorkflowTaskCompletedEventAttributes
 from temporalio.api.update.v1 import Request
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
-from cloud.engine.core import activity, close, command_checks, commands, update, versioning, workflow_task
+from cloud.engine.core import (
+    activity,
+    close,
+    command_checks,
+    commands,
+    older_versioning,
+    update,
+    versioning,
+    workflow_task,
+)
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.effects import UpdateVisibility
 from cloud.engine.core.errors import BadCommand
@@ -104,12 +113,15 @@ def complete(
     if version:
         completed.deployment_version.CopyFrom(message_of(version))  # type: ignore[arg-type]
     before = versioning.standing(execution)
+    build_ids_before = len(execution.versioned_build_ids)
     completed_event_id = workflow_task.write_completed(turn, completed)
     _remember_sticky(turn, request, version)
     moved = versioning.standing(execution) != before
     if moved:
         turn.ask(UpdateVisibility())
         activity.offer_anew(turn)
+    if len(execution.versioned_build_ids) != build_ids_before:
+        turn.ask(UpdateVisibility())
     retries = request.metering_metadata.nonfirst_local_activity_execution_attempts
     if retries:
         turn.meter("retry_activity_local", min(retries, 100))
@@ -160,13 +172,16 @@ def version_of_worker(options: WorkerDeploymentOptions) -> str:
 def _remember_sticky(turn: Turn, request: RespondWorkflowTaskCompletedRequest, version: str) -> None:
     sticky = request.sticky_attributes
     transition = versioning.transition_of(turn.execution)
+    assigned = older_versioning.assigned_to(turn.execution)
     turn.execution.volatile.sticky = (
         Sticky(
             queue=sticky.worker_task_queue.name,
             timeout=max(to_ns(sticky.schedule_to_start_timeout), 0)
             or to_ns(turn.execution.started.workflow_task_timeout),
         )
-        if sticky.worker_task_queue.name and transition in (None, version)
+        if sticky.worker_task_queue.name
+        and transition in (None, version)
+        and assigned in ("", request.worker_version_stamp.build_id)
         else Sticky()
     )
     turn.dirty = True

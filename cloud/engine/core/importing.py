@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from temporalio.api.activity.v1 import ActivityOptions
-from temporalio.api.common.v1 import RetryPolicy
+from temporalio.api.common.v1 import Payload, RetryPolicy
 from temporalio.api.enums.v1 import CallbackState, EventType, PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import CallbackInfo, PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
-from cloud.engine.core import activity, callback, machine, update, workflow_task
+from cloud.engine.core import activity, callback, machine, older_versioning, update, workflow_task
 from cloud.engine.core.activity_operations import options_of
 from cloud.engine.core.clock import to_ns
 from cloud.engine.core.errors import CoreDefect, CoreRefusal
@@ -124,6 +124,7 @@ def read(
                 "the run is open: its history alone does not tell its activities' attempts; describe it too"
             )
         _restore_version(execution, description)
+        _restore_build(execution, description)
         _restore_problems(execution, description)
         _restore_workflow_task(execution, written, description)
         _restore_activities(execution, description)
@@ -250,12 +251,18 @@ def _restore_problems(execution: Execution, description: DescribeWorkflowExecuti
     told = description.workflow_execution_info.search_attributes.indexed_fields
     if "TemporalReportedProblems" not in told:
         return
-    try:
-        reported = json.loads(told["TemporalReportedProblems"].data)
-    except ValueError:
-        raise Inconsistent("the search attribute TemporalReportedProblems can't be read") from None
-    if isinstance(reported, list) and all(isinstance(each, str) for each in reported):
+    reported = _texts(told["TemporalReportedProblems"], "TemporalReportedProblems")
+    if reported:
         execution.volatile.problems = Problems(len(reported), reported, list(reported))
+
+
+def _texts(payload: Payload, name: str) -> list[str]:
+    """A search attribute that is a list of texts; empty if it is none."""
+    try:
+        found = json.loads(payload.data)
+    except ValueError:
+        raise Inconsistent(f"the search attribute {name} can't be read") from None
+    return found if isinstance(found, list) and all(isinstance(each, str) for each in found) else []
 
 
 def _restore_version(execution: Execution, description: DescribeWorkflowExecutionResponse) -> None:
@@ -270,6 +277,17 @@ def _restore_version(execution: Execution, description: DescribeWorkflowExecutio
         progress = execution.volatile.version_progress or VersionProgress()
         progress.transition, progress.revision = transition, told.revision_number
         execution.volatile.version_progress = progress
+
+
+def _restore_build(execution: Execution, description: DescribeWorkflowExecutionResponse) -> None:
+    """The build id that rules assigned the run to before a worker took a task of it: events tell of those that did."""
+    info = description.workflow_execution_info
+    if not info.assigned_build_id:
+        return
+    older_versioning.assign(execution, info.assigned_build_id)
+    shown = info.search_attributes.indexed_fields
+    if "BuildIds" in shown:
+        older_versioning.remember(execution, _texts(shown["BuildIds"], "BuildIds"))
 
 
 def _restore_workflow_task(

@@ -14,7 +14,15 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
 
-from cloud.engine.core import callback, options, reset, run_clock, versioning, workflow_task
+from cloud.engine.core import (
+    callback,
+    older_versioning,
+    options,
+    reset,
+    run_clock,
+    versioning,
+    workflow_task,
+)
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import duration, to_ns
 from cloud.engine.core.deadlines import push
@@ -38,6 +46,7 @@ def _apply_started(execution: Execution, event: HistoryEvent) -> None:
     callback.begin(execution, event)
     run_clock.begin(execution, attributes, execution.start_time)
     versioning.begin(execution, attributes)
+    older_versioning.begin(execution, attributes)
 
 
 def _apply_options_updated(execution: Execution, event: HistoryEvent) -> None:
@@ -149,9 +158,9 @@ def next_run(
     reset.hand_on_points(execution, attributes, now=now, retention=retention)
     options.inherit(execution, attributes)
     run_clock.pass_on_to_next_run(execution, attributes)
-    versioning.pass_on(
-        execution, attributes, retried=initiator == ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_RETRY
-    )
+    retried = initiator == ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_RETRY
+    versioning.pass_on(execution, attributes, retried=retried)
+    older_versioning.pass_on(execution, attributes, retried=retried)
     attributes.eager_execution_accepted = False
     return attributes
 

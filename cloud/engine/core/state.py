@@ -63,6 +63,8 @@ class WorkflowTask:
     history_size_at_start: int = 0
     suggest_continue_as_new: int = 0
     speculative: bool = False
+    use_versioning: bool = False  # its worker's build id is one that the run is assigned to by rules
+    redirects: int = 0  # of the run's build id, when the worker took it
     stamp: int = 0  # how often it was offered anew while it waited: earlier offers are stale
 
     @property
@@ -101,6 +103,20 @@ class VersionProgress:
 
 
 @dataclass(slots=True)
+class BuildProgress:
+    """By which build id the older forms of worker versioning give the run's tasks to workers (see ``older_versioning``).
+
+    It is `assigned` by rules, and has changed for another `redirects` times. `stamp` is that of the worker that completed the last
+    workflow task, "" if that one did not use versioning. `before` are build ids that it was assigned to, and of which no event tells.
+    """
+
+    assigned: str = ""
+    redirects: int = 0
+    stamp: str = ""
+    before: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Problems:
     """How many workflow tasks have failed in a row, why the last one that is in the history did, and what lists show of it."""
 
@@ -130,6 +146,7 @@ class Volatile:
     settled_updates: int = 0  # all that events up to this one admit are answered
     version_progress: VersionProgress | None = None
     problems: Problems | None = None  # while workflow tasks fail
+    builds: BuildProgress | None = None  # none: its workers never used the older forms of versioning
 
 
 @dataclass(slots=True)
@@ -157,6 +174,13 @@ class ActivityProgress:
     identity: str = ""
     build_id: str = ""
     version: str = ""  # of the worker that has, or had last, an attempt
+    use_versioning: bool = (
+        False  # `build_id` is one that rules of its queue, or its run's, gave the attempt to
+    )
+    redirects: int = 0  # of the run's build id, when that worker took it
+    sdk_name: str = ""  # of the worker that has, or had last, an attempt of a standalone activity
+    sdk_version: str = ""
+    assigned_build: str = ""  # by rules of its own queue: it is not bound to its run's
     last_heartbeat_time: int = 0
     last_started_time: int = 0
     last_attempt_complete_time: int = 0
@@ -349,6 +373,9 @@ class Execution:
     last_workflow_task_completed_event_id: int = 0
     signal_count: int = 0
     build_ids: list[str] = field(default_factory=list)
+    versioned_build_ids: list[str] = field(
+        default_factory=list
+    )  # of workers that used an older form of versioning
     activities: dict[int, Activity] = field(default_factory=dict)
     activity_ids: dict[str, int] = field(default_factory=dict)
     timers: dict[str, Timer] = field(default_factory=dict)

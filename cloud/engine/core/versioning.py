@@ -33,12 +33,15 @@ _ON_RAMPING = ContinueAsNewVersioningBehavior.CONTINUE_AS_NEW_VERSIONING_BEHAVIO
 
 class Taker(NamedTuple):
     """With what a worker takes a task: its own version, the revision of the routing that gave it the task, and whom the routing
-    names for what is not pinned. Who takes the next task with its answer did not ask the routing: its `target_revision` is -1."""
+    names for what is not pinned. Who takes the next task with its answer did not ask the routing: its `target_revision` is -1.
+
+    `build` is the build id to which an older form's rules lead the task (``older_versioning``), "" without any."""
 
     version: str = ""
     revision: int = 0
     target: str = ""
     target_revision: int = 0
+    build: str = ""
 
 
 UNVERSIONED = Taker()

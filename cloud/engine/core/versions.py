@@ -31,6 +31,16 @@ def build_of(version: str) -> str:
     return version.partition(":")[2]
 
 
+def lane_of_build(build_id: str) -> str:
+    """The lane of workers that say a build id, but no deployment, by the older forms of versioning: no version has such a name."""
+    return f":{build_id}" if build_id else ""
+
+
+def is_build_lane(version: str) -> bool:
+    """Whether it is such a lane."""
+    return version.startswith(":")
+
+
 def older(version: str) -> str:
     """A version as the older API writes it: `deployment.build`."""
     return version.replace(":", ".", 1) if version else UNVERSIONED

@@ -28,8 +28,8 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.taskqueue.v1 import TaskQueue
 
+from cloud.engine.core import activity, older_versioning, reset, versioning
 from cloud.engine.core import deadline_kinds as kinds
-from cloud.engine.core import reset, versioning
 from cloud.engine.core.clock import SECOND, duration, to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import DispatchWorkflowTask, UpdateVisibility
@@ -73,6 +73,10 @@ def _apply_started(execution: Execution, event: HistoryEvent) -> None:
     task.request_id = attributes.request_id
     task.identity = attributes.identity
     task.build_id = attributes.worker_version.build_id
+    task.use_versioning = attributes.worker_version.use_versioning
+    task.redirects = attributes.build_id_redirect_counter
+    if task.use_versioning:
+        older_versioning.fold_started(execution, attributes.worker_version, task.redirects)
     task.history_size_at_start = attributes.history_size_bytes
 
 
@@ -83,9 +87,7 @@ def _apply_completed(execution: Execution, event: HistoryEvent) -> None:
     execution.last_workflow_task_completed_event_id = event.event_id
     if not execution.first_completed_workflow_task_event_id:
         execution.first_completed_workflow_task_event_id = event.event_id
-    build_id = attributes.worker_version.build_id
-    if build_id and build_id not in execution.build_ids:
-        execution.build_ids.append(build_id)
+    older_versioning.fold_completed(execution, attributes)
     versioning.fold_completed(execution, attributes)
     reset.note_point(execution, event)
     execution.volatile.workflow_task = WorkflowTask()
@@ -244,13 +246,19 @@ def start(
     if task.started_event_id:
         raise NoSuchTask("Workflow task already started.")
     versioning.check_taker(execution, taker.version)
+    older_versioning.check_taker(execution, taker.build, by_sticky=task.sticky)
     versioning.note_target(execution, taker)
-    if task.unwritten and task.scheduled_event_id != execution.next_event_id:
+    redirects = older_versioning.redirects_with(execution, taker.build)
+    before = older_versioning.assigned_to(execution)
+    moves = bool(taker.build) and taker.build != before
+    if task.unwritten and (
+        task.scheduled_event_id != execution.next_event_id or (moves and not task.speculative)
+    ):
         _make_normal(turn)
         task = execution.workflow_task
     reasons = _suggestions(turn)
     if not task.unwritten:
-        turn.append(_started_event(turn, request_id, identity, build_id, reasons))
+        turn.append(_started_event(turn, request_id, identity, build_id, redirects, taker, reasons))
     else:
         task.scheduled_event_id = execution.next_event_id
         task.started_event_id = execution.next_event_id + 1
@@ -258,12 +266,18 @@ def start(
         task.request_id = request_id
         task.identity = identity
         task.build_id = build_id
+        task.use_versioning = bool(taker.build)
+        task.redirects = redirects
         task.history_size_at_start = execution.history_size
         turn.dirty = True
     task = execution.workflow_task
     task.suggest_continue_as_new = sum(1 << reason for reason in reasons)
     if not task.speculative:
         versioning.take(turn, taker)
+    if moves:
+        older_versioning.assign(execution, taker.build, redirects)
+        turn.ask(UpdateVisibility())
+        activity.offer_anew(turn)
     push(execution, kinds.WORKFLOW_TASK_START_TO_CLOSE, 0, due_start_to_close(execution, 0))
 
 
@@ -311,6 +325,8 @@ def _started_event(
     request_id: str,
     identity: str,
     build_id: str,
+    redirects: int,
+    taker: Taker,
     reasons: list[SuggestContinueAsNewReason.ValueType],
 ) -> HistoryEvent:
     execution = turn.execution
@@ -325,6 +341,9 @@ def _started_event(
     )
     if build_id:
         attributes.worker_version.build_id = build_id
+    if taker.build:
+        attributes.worker_version.use_versioning = True
+        attributes.build_id_redirect_counter = redirects
     return turn.event(_E.EVENT_TYPE_WORKFLOW_TASK_STARTED, workflow_task_started_event_attributes=attributes)
 
 
@@ -367,6 +386,9 @@ def unwritten_events(execution: Execution) -> list[HistoryEvent]:
     started.event_time.FromNanoseconds(task.started_time)
     if task.build_id:
         started.workflow_task_started_event_attributes.worker_version.build_id = task.build_id
+    if task.use_versioning:
+        started.workflow_task_started_event_attributes.worker_version.use_versioning = True
+        started.workflow_task_started_event_attributes.build_id_redirect_counter = task.redirects
     return [scheduled, started]
 
 

@@ -35,6 +35,7 @@ WORKER_COMMANDS = Switch("frontend.WorkerCommandsEnabled", default=False)
 SIGNAL_WITH_START_FROM_WORKFLOW = Switch("history.enableSignalWithStartFromWorkflow", default=True)
 VERSIONING_DATA_APIS = Switch("frontend.workerVersioningDataAPIs", default=False)
 VERSIONING_RULE_APIS = Switch("frontend.workerVersioningRuleAPIs", default=False)
+VERSIONING_WORKFLOW_APIS = Switch("frontend.workerVersioningWorkflowAPIs", default=False)
 
 SWITCHES: Mapping[str, Switch] = {
     switch.name.lower(): switch for switch in globals().copy().values() if isinstance(switch, Switch)

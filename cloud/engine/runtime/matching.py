@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import structlog
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 
-from cloud.engine.core import activity, versioning, workflow_task
-from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask
+from cloud.engine.core import activity, older_versioning, versioning, workflow_task
+from cloud.engine.core.effects import DispatchActivity, DispatchWorkflowTask, UpdateVisibility
 from cloud.engine.core.errors import NoSuchTask
 from cloud.engine.runtime.commits import HeldUp, Unflushed
 from cloud.engine.runtime.errors import NoSuchRun
@@ -19,7 +19,7 @@ from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.placing import leads_to, place_of, rank_of, stays_sticky
 from cloud.engine.runtime.queries import PendingQuery
-from cloud.engine.runtime.routes import Placement
+from cloud.engine.runtime.routes import Lane, Placement
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.runtime.started_tasks import STANDALONE, Given, StartedStandaloneActivity
@@ -34,7 +34,8 @@ UNFLUSHED_RETRY_S = 0.05
 
 
 class _Poll(NamedTuple):
-    """A poll: it waits in `queue`, the lane of its version, and looks through that and the `common` one of the name."""
+    """A poll: it waits in `queue`, the lane of its version, and looks through that, lanes `upstream` of it and the `common` one of
+    the name."""
 
     queue: TaskQueue
     common: TaskQueue
@@ -42,6 +43,13 @@ class _Poll(NamedTuple):
     identity: str
     build_id: str
     version: str
+    sdk: tuple[str, str] = ("", "")
+    upstream: tuple[TaskQueue, ...] = ()
+
+    @property
+    def own(self) -> tuple[TaskQueue, ...]:
+        """The lanes beside the common one."""
+        return () if self.queue is self.common else (self.queue, *self.upstream)
 
 
 class Matching:
@@ -86,7 +94,7 @@ class Matching:
 
     def _dispatch_activity(self, hot: HotRun, effect: DispatchActivity) -> None:
         key = QueueKey(hot.execution.key.namespace_id, effect.queue, ACTIVITY_TASK)
-        place = self._runtime.routes.place_activity(hot.execution, effect.queue)
+        place = self._runtime.routes.place_activity(hot.execution, effect.scheduled_event_id, effect.queue)
         self._offer(
             hot,
             key,
@@ -112,8 +120,10 @@ class Matching:
             key,
             STANDALONE,
             stamp,
-            self._runtime.routes.place_standalone(key.namespace_id, hot.activity_id, key.name),
-            lambda poller: self._starts.start_standalone(hot, stamp, poller.identity, poller.build_id),
+            self._runtime.routes.place_standalone(key.namespace_id, hot.activity_id, hot.run_id, key.name),
+            lambda poller: self._starts.start_standalone(
+                hot, stamp, poller.identity, poller.build_id, poller.sdk
+            ),
         )
 
     def _offer(
@@ -165,6 +175,19 @@ class Matching:
             queue.may_have_strays |= versioning.effective_behavior(hot.execution) == versioning.PINNED
         self._runtime.commits.touch().tasks[row.task_id] = row
         queues.put(queue, row, waiting)
+        if place.assigns and isinstance(hot, HotRun):
+            self._assign(hot, key.kind, scheduled_event_id, place.assigns)
+
+    def _assign(self, hot: HotRun, kind: int, scheduled_event_id: int, build_id: str) -> None:
+        """A task was stored for workers of a build id: it stays with that, whatever its queue's rules are later."""
+        with self._runtime.transition(hot) as turn:
+            if kind == WORKFLOW_TASK:
+                if older_versioning.assign(hot.execution, build_id):
+                    turn.dirty = True
+                    turn.ask(UpdateVisibility())
+            else:
+                hot.execution.activities[scheduled_event_id].progress.assigned_build = build_id
+                turn.progress(scheduled_event_id)
 
     # --- polls ---
 
@@ -181,26 +204,36 @@ class Matching:
         version: str = "",
         options: WorkerDeploymentOptions | None = None,
         sticky: bool = False,
+        lane_of: Callable[[], Lane] | None = None,
+        sdk: tuple[str, str] = ("", ""),
     ) -> Given | None:
         """Wait for a task of a queue; None when the time is over. What is returned is durable.
 
         `tasks_per_second` is how fast this worker wants the queue's tasks to go to all workers.
         Workers of a `version` wait in its own lane of a normal queue; a sticky queue is one worker's alone, and has none.
+        With `lane_of` a worker is of an older form of versioning: it says each time where such a worker waits by now.
 
         Raises:
             Unflushed: what was matched did not become durable.
+            NewerBuildExists: `lane_of` says that it waits in vain.
         """
         loop = asyncio.get_running_loop()
         queues = self._runtime.queues
         common = queues.get(QueueKey(namespace.namespace_id, queue_name, kind))
         queue = queues.get(common.key._replace(version=version)) if version and not sticky else common
-        queues.note_poll(queue, identity, options)
-        poll = _Poll(queue, common, sticky, identity, build_id, version)
+        poll = _Poll(queue, common, sticky, identity, build_id, version, sdk)
+        lane: Lane | None = None
+        if lane_of is None:
+            queues.note_poll(queue, identity, options)
         if kind == ACTIVITY_TASK:
             queues.set_worker_rate(queue, tasks_per_second)
         began_at = loop.time()
         ends_at = began_at + timeout_s
         while True:
+            if lane_of is not None and (now := lane_of()) != lane:
+                lane, poll = now, self._in_lane(poll, now)
+                queue = poll.queue
+                queues.note_poll(queue, identity, capabilities=build_id)
             stored = False
             given: Given | None = self._take_query(queue)
             if given is None:
@@ -219,6 +252,13 @@ class Matching:
             if loop.time() >= ends_at or queue.left:
                 return None
 
+    def _in_lane(self, poll: _Poll, lane: Lane) -> _Poll:
+        """The poll, in the lane of a build id."""
+        queues, key = self._runtime.queues, poll.common.key
+        queue = queues.get(key._replace(version=lane.version)) if lane.version else poll.common
+        upstream = tuple(queues.get(key._replace(version=version)) for version in lane.upstream)
+        return poll._replace(queue=queue, upstream=upstream, version=lane.version, build_id=lane.build_id)
+
     def _take_query(self, queue: TaskQueue) -> PendingQuery | None:
         while queue.queries:
             query = queue.queries.popleft()
@@ -230,10 +270,10 @@ class Matching:
     async def _next_row(self, poll: _Poll) -> tuple[TaskQueue, TaskRow] | None:
         """A stored task that may be for a poll, and the lane that it was taken from."""
         queues, common = self._runtime.queues, poll.common
-        if poll.queue is not common:
-            row = await queues.next_stored(poll.queue)
+        for lane in poll.own:
+            row = await queues.next_stored_for(lane, poll.version)
             if row is not None:
-                return poll.queue, row
+                return lane, row
         if poll.sticky:
             row = await queues.next_stored(common)
         elif leads_to(self._runtime.routes, common, poll.version):
@@ -282,7 +322,7 @@ class Matching:
                     continue
                 given: Given
                 if isinstance(hot, HotActivity):
-                    given = self._starts.start_standalone(hot, row.stamp, identity, build_id)
+                    given = self._starts.start_standalone(hot, row.stamp, identity, build_id, poll.sdk)
                 elif queue.key.kind == WORKFLOW_TASK:
                     given = self._starts.start_workflow_task(
                         hot, row.scheduled_event_id, row.stamp, identity, build_id, taker
@@ -331,7 +371,7 @@ class Matching:
         queues, queue, common = self._runtime.queues, poll.queue, poll.common
         if queue.queries:
             return None  # something came while the store was asked
-        if queue is not common and queue.has_backlog and not queues.is_held_back(queue):
+        if any(lane.has_work_for(poll.version) and not queues.is_held_back(lane) for lane in poll.own):
             return None
         if (
             common.has_work_for(poll.version)
@@ -340,7 +380,11 @@ class Matching:
         ):
             return None
         poller = Poller(
-            poll.identity, poll.build_id, asyncio.get_running_loop().create_future(), poll.version
+            poll.identity,
+            poll.build_id,
+            asyncio.get_running_loop().create_future(),
+            poll.version,
+            poll.sdk,
         )
         queue.pollers.append(poller)
         loop = asyncio.get_running_loop()

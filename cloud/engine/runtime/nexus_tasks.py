@@ -1,6 +1,7 @@
 """Nexus tasks: calls that go to a worker who polls for them, and whose caller waits for the answer.
 
-Such a task lives in memory, for as long as its caller waits: no worker, no answer. Whoever made the call makes it again later.
+Such a task lives in memory, for as long as its caller waits: no worker, no answer. Whoever made the call makes it again later. Which
+version of workers it is for is looked up whenever one may take it: calls of one queue lie together, whomever they are for.
 """
 
 from __future__ import annotations
@@ -8,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.nexus.v1 import HandlerError, Request, Response
 
 from cloud.engine.core.priority import DEFAULT_LEVEL
+from cloud.engine.runtime.routes import NEXUS_TASK, Lane, Routes
 from cloud.engine.runtime.task_queues import Poller, QueueKey, TaskQueue, TaskQueues
 
-NEXUS_TASK = 3
-"""The kind of a queue of Nexus tasks, beside WORKFLOW_TASK and ACTIVITY_TASK of ``store.rows``. None of them is stored."""
+__all__ = ["NEXUS_TASK", "NexusTask", "NexusTasks", "NobodyAnswered", "WorkerAnswer"]
 
 WAITING_MAX = 1_000
 """Tasks of one queue that wait for a worker; more are refused, as if none came in time."""
@@ -46,8 +49,9 @@ class NexusTask:
 class NexusTasks:
     """Tasks that wait for a worker, by queue; and those that a worker has, by id."""
 
-    def __init__(self, queues: TaskQueues) -> None:
+    def __init__(self, queues: TaskQueues, routes: Routes) -> None:
         self._queues = queues
+        self._routes = routes
         self._waiting: dict[QueueKey, deque[NexusTask]] = {}
         self._held: dict[str, NexusTask] = {}
 
@@ -75,7 +79,7 @@ class NexusTasks:
                 del self._waiting[key]
 
     def _offer(self, key: QueueKey, task: NexusTask) -> None:
-        poller = self._queues.get(key).next_poller()
+        poller = self._queues.get(key._replace(version=self._version_for(key, task))).next_poller()
         if poller is not None:
             self._held[task.task_id] = task
             poller.matched.set_result(task)
@@ -85,27 +89,53 @@ class NexusTasks:
             raise NobodyAnswered
         waiting.append(task)
 
-    async def poll(self, key: QueueKey, identity: str, build_id: str, timeout_s: float) -> NexusTask | None:
-        """Wait for a task of queue `key`; None when the time is over."""
+    def _version_for(self, key: QueueKey, task: NexusTask) -> str:
+        """The version whose workers the task is for now."""
+        return self._routes.place_nexus(key.namespace_id, key.name, task.task_id).version
+
+    async def poll(
+        self,
+        key: QueueKey,
+        identity: str,
+        build_id: str,
+        timeout_s: float,
+        *,
+        version: str = "",
+        options: WorkerDeploymentOptions | None = None,
+        lane_of: Callable[[], Lane] | None = None,
+    ) -> NexusTask | None:
+        """Wait for a task of queue `key` that is for workers of a `version`; None when the time is over.
+
+        With `lane_of` a worker is of an older form of versioning: it says each time where such a worker waits by now.
+
+        Raises:
+            NewerBuildExists: `lane_of` says that it waits in vain.
+        """
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + timeout_s
-        queue = self._queues.get(key)
-        self._queues.note_poll(queue, identity)
         began_at = loop.time()
+        ends_at = began_at + timeout_s
+        queue: TaskQueue | None = None
         while True:
-            found = self._take_waiting(key)
+            if lane_of is not None:
+                version = lane_of().version
+            if queue is None or queue.key.version != version:
+                queue = self._queues.get(key._replace(version=version))
+                told = build_id if lane_of is not None else ""
+                self._queues.note_poll(queue, identity, options, capabilities=told)
+            found = self._take_waiting(key, version)
             if found is None:
-                found = await self._wait(queue, Poller(identity, build_id, loop.create_future()), ends_at)
+                poller = Poller(identity, build_id, loop.create_future(), version)
+                found = await self._wait(queue, poller, ends_at)
             if found is not None:
                 return self._dispatched(queue, found, began_at)
             if loop.time() >= ends_at:
                 return None  # before it, it was only to look again
 
-    def _take_waiting(self, key: QueueKey) -> NexusTask | None:
-        waiting = self._waiting.get(key)
-        while waiting:
-            task = waiting.popleft()
-            if not task.answer.done():
+    def _take_waiting(self, key: QueueKey, version: str) -> NexusTask | None:
+        waiting = self._waiting.get(key, ())
+        for task in waiting:
+            if not task.answer.done() and self._version_for(key, task) == version:
+                self._waiting[key].remove(task)
                 self._held[task.task_id] = task
                 return task
         return None
@@ -117,7 +147,7 @@ class NexusTasks:
             found: NexusTask | None = await asyncio.shield(poller.matched)
         except asyncio.CancelledError:
             if poller.matched.done() and poller.matched.result() is not None:
-                self._offer_again(queue.key, poller.matched.result())
+                self._offer_again(queue.key._replace(version=""), poller.matched.result())
             raise
         finally:
             timer.cancel()

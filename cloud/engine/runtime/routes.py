@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from cloud.engine.core import versioning
+from cloud.engine.core import older_versioning, versioning
 from cloud.engine.core.deployment import Whole
-from cloud.engine.core.state import Execution
+from cloud.engine.core.state import Activity, Execution
 from cloud.engine.core.versioning import PINNED, UNSPECIFIED, Taker
-from cloud.engine.core.versions import deployment_of
+from cloud.engine.core.versions import build_of, deployment_of, is_build_lane
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK
+
+NEXUS_TASK = 3
+"""The kind of a queue of Nexus tasks, beside WORKFLOW_TASK and ACTIVITY_TASK of ``store.rows``. None of them is stored."""
 
 _QueueName = tuple[str, str, int]
 """Namespace id, name, kind."""
@@ -57,7 +60,9 @@ class Placement(NamedTuple):
     """Where a task waits: in the lane of one version, or ("") in the queue's common one; and for whom it is now.
 
     `version` is that of the workers that are to have it, by `revision` of the routing; `target` is whom the routing names, which
-    differs for a pinned run.
+    differs for a pinned run. By the older forms of versioning (``builds``) lane and version are those of build ids: then `by_set` tells
+    the two forms apart, `assigns` is the build id that the task's run is assigned to with it, if it was to none, and `stays` whether
+    the worker that did the run's last task may go on with it.
     """
 
     lane: str
@@ -66,12 +71,48 @@ class Placement(NamedTuple):
     target: str
     target_revision: int
 
+    by_set: bool = False
+    assigns: str = ""
+    stays: bool = True
+
     def taken_by(self, version: str) -> Taker:
         """What a worker of `version` takes the task with."""
+        if is_build_lane(version):
+            return Taker(build="" if self.by_set else build_of(version))
         return Taker(version, self.revision, self.target, self.target_revision)
 
 
 ANYONE = Placement("", "", 0, "", 0)
+
+
+class Lane(NamedTuple):
+    """Where a worker of an older form of versioning waits: its lane, those that redirects lead from to its own, and the build id that
+    events tell of it."""
+
+    version: str
+    upstream: tuple[str, ...] = ()
+    build_id: str = ""
+
+
+class BuildPlaces(Protocol):
+    """Whom the older forms of versioning give tasks to: ``builds.Builds``. A stored task may lie in a build id's `lane`."""
+
+    def leads(self, namespace_id: str, queue: str) -> bool:
+        """Whether the queue's tasks may be for workers of a build id."""
+
+    def place_workflow_task(self, execution: Execution, lane: str = "") -> Placement:
+        """Whom the workflow tasks of a run are for."""
+
+    def place_activity(
+        self, execution: Execution, pending: Activity | None, queue: str, lane: str = ""
+    ) -> Placement:
+        """The same of an activity on `queue`."""
+
+    def place_standalone(self, namespace_id: str, run_id: str, queue: str, lane: str = "") -> Placement:
+        """The same of what belongs to no workflow."""
+
+    def forget_namespace(self, namespace_id: str) -> None:
+        """A namespace is gone."""
 
 
 class Routes:
@@ -81,6 +122,7 @@ class Routes:
         self._deployments: dict[tuple[str, str], Whole] = {}
         self._members: dict[_QueueName, set[str]] = {}
         self._cached: dict[_QueueName, Route] = {}
+        self.builds: BuildPlaces | None = None
 
     # --- deployments ---
 
@@ -113,6 +155,8 @@ class Routes:
         """A namespace is gone."""
         for name in [name for of, name in self._deployments if of == namespace_id]:
             self.put(namespace_id, name, None)
+        if self.builds is not None:
+            self.builds.forget_namespace(namespace_id)
 
     def deployment(self, namespace_id: str, name: str) -> Whole | None:
         """A deployment as it is stored, None if there is none. Not to be changed."""
@@ -180,22 +224,62 @@ class Routes:
 
     # --- tasks ---
 
-    def place_workflow_task(self, execution: Execution) -> Placement:
-        """Whom the workflow tasks of a run are for."""
+    def place_workflow_task(self, execution: Execution, lane: str = "") -> Placement:
+        """Whom the workflow tasks of a run are for. A stored one may lie in a `lane`."""
         queue = execution.started.task_queue.name
-        return self._place(
-            execution, queue, WORKFLOW_TASK, use_ramping=versioning.starts_on_ramping(execution)
-        )
+        use_ramping = versioning.starts_on_ramping(execution)
+        place = self._place(execution, queue, WORKFLOW_TASK, use_ramping=use_ramping)
+        if self.builds is None or not self._by_build(execution, queue, place):
+            return place
+        if place.version and older_versioning.of_workflow_tasks(execution) in (
+            None,
+            older_versioning.TO_BE_ASSIGNED,
+        ):
+            return place
+        return self.builds.place_workflow_task(execution, lane)
 
-    def place_activity(self, execution: Execution, queue: str) -> Placement:
-        """Whom the activities of a run on `queue` are for."""
-        return self._place(execution, queue, ACTIVITY_TASK)
+    def place_activity(
+        self, execution: Execution, scheduled_event_id: int, queue: str, lane: str = ""
+    ) -> Placement:
+        """Whom an activity of a run on `queue` is for. A stored task may lie in a `lane`."""
+        place = self._place(execution, queue, ACTIVITY_TASK)
+        if self.builds is None or not self._by_build(execution, queue, place):
+            return place
+        pending = execution.activities.get(scheduled_event_id)
+        if place.version and (pending is None or not pending.scheduled.use_workflow_build_id):
+            return place
+        return self.builds.place_activity(execution, pending, queue, lane)
 
-    def place_standalone(self, namespace_id: str, activity_id: str, queue: str) -> Placement:
-        """Whom a standalone activity on `queue` is for: nothing pins it."""
+    def place_standalone(
+        self, namespace_id: str, activity_id: str, run_id: str, queue: str, lane: str = ""
+    ) -> Placement:
+        """Whom a standalone activity on `queue` is for: nothing pins it. A stored task may lie in a `lane`."""
         route = self.of_queue(namespace_id, queue, ACTIVITY_TASK)
         target, revision = route.target(activity_id) if route is not None else ("", 0)
-        return Placement("", target, revision, target, revision) if target else ANYONE
+        if target:
+            return Placement("", target, revision, target, revision)
+        if self.builds is not None and (lane or self.builds.leads(namespace_id, queue)):
+            return self.builds.place_standalone(namespace_id, run_id, queue, lane)
+        return ANYONE
+
+    def place_nexus(self, namespace_id: str, queue: str, task_id: str) -> Placement:
+        """Whom a call of a Nexus operation on `queue` is for: nothing pins it."""
+        route = self.of_queue(namespace_id, queue, NEXUS_TASK)
+        target, revision = route.target(task_id) if route is not None else ("", 0)
+        if target:
+            return Placement("", target, revision, target, revision)
+        if self.builds is not None and self.builds.leads(namespace_id, queue):
+            return self.builds.place_standalone(namespace_id, task_id, queue)
+        return ANYONE
+
+    def _by_build(self, execution: Execution, queue: str, place: Placement) -> bool:
+        """Whether an older form of versioning may have a say in whom a task is for."""
+        builds = self.builds
+        if builds is None or (
+            execution.volatile.builds is None and not builds.leads(execution.key.namespace_id, queue)
+        ):
+            return False
+        return versioning.effective_behavior(execution) == UNSPECIFIED
 
     def _place(self, execution: Execution, queue: str, kind: int, *, use_ramping: bool = False) -> Placement:
         key = execution.key

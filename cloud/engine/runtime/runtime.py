@@ -122,8 +122,8 @@ class Runtime:
         self._on_ended = on_ended
         self.lease = Lease(database, clock.real, self._end)
         self.queues = TaskQueues(database, clock.real, lambda key: self.commits.unflushed_tasks(key))
-        self.nexus_tasks = NexusTasks(self.queues)
         self.routes = Routes()
+        self.nexus_tasks = NexusTasks(self.queues, self.routes)
         self.queries = Queries()
         self.workers = WorkerRegistry(clock.real)
         self.wakeups = Wakeups(database, clock, self._wake)

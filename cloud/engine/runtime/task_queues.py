@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 
 from cloud.engine.core.priority import Rank
+from cloud.engine.core.versions import is_build_lane
 from cloud.engine.runtime.backlog import PAGE_TASKS_MAX, Backlog
 from cloud.engine.runtime.clock import Clock
 from cloud.engine.runtime.fairness import KEYS_EXACT_MAX, STRIDE, stride_of
@@ -67,20 +68,22 @@ class QueueKey(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Poller:
-    """A worker's poll. `matched` gets what it is to receive. `version` is "" for workers without one."""
+    """A worker's poll. `matched` gets what it is to receive. `version` is "" for workers without one; `sdk` has name and version."""
 
     identity: str
     build_id: str
     matched: asyncio.Future[Any]
     version: str = ""
+    sdk: tuple[str, str] = ("", "")
 
 
 class Seen(NamedTuple):
-    """When a worker polled last (ns), and the deployment that it said it is a part of."""
+    """When a worker polled last (ns), and the deployment that it said it is a part of; by an older form of versioning its build id."""
 
     identity: str
     at: int
     options: WorkerDeploymentOptions | None = None
+    build_id: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +104,7 @@ class TaskQueue:
     settings: QueueSettings | None = None
     timer: asyncio.TimerHandle | None = None  # wakes a poll when a rate limit lets the next task go
     options: dict[str, WorkerDeploymentOptions] = field(default_factory=dict)  # of those seen that told any
+    build_ids: dict[str, str] = field(default_factory=dict)  # the same by an older form of versioning
     # Of a common lane: those of the versions, and by version the tasks taken out of its backlog that are for
     # it, under None those whose version is open again.
     lanes: list[TaskQueue] = field(default_factory=list)
@@ -240,7 +244,10 @@ class TaskQueues:
     def _prod(self, queue: TaskQueue) -> None:
         """Wake one waiting poll, so that it looks at the backlog; of each version one."""
         self._wake_one(queue)
-        for lane in queue.lanes:
+        lanes = queue.lanes
+        if is_build_lane(queue.key.version):  # a redirect may lead its tasks to the workers of another
+            lanes = self.get(queue.key._replace(version="")).lanes
+        for lane in lanes:
             self._wake_one(lane)
 
     def _prod_if_ready(self, queue: TaskQueue) -> None:
@@ -312,8 +319,9 @@ class TaskQueues:
         queue = self._queues.get(key)
         if queue is None:
             return
-        if queue.aside:
-            queue.aside = {None: deque(row for rows in queue.aside.values() for row in rows)}
+        for lane in (queue, *queue.lanes):
+            if lane.aside:
+                lane.aside = {None: deque(row for rows in lane.aside.values() for row in rows)}
         for waiting in (queue, *queue.lanes):
             while waiting.pollers:
                 self._wake_one(waiting)
@@ -390,9 +398,14 @@ class TaskQueues:
     # --- workers ---
 
     def note_poll(
-        self, queue: TaskQueue, identity: str, options: WorkerDeploymentOptions | None = None
+        self,
+        queue: TaskQueue,
+        identity: str,
+        options: WorkerDeploymentOptions | None = None,
+        *,
+        capabilities: str = "",
     ) -> None:
-        """A worker polls, and says what it is a part of."""
+        """A worker polls, and says what it is a part of; or by an older form of versioning its build id, as `capabilities`."""
         queue.last_poll_at = self._clock.now()
         queue.left = False
         if identity:
@@ -400,10 +413,13 @@ class TaskQueues:
             queue.seen[identity] = queue.last_poll_at
             if options is not None:
                 queue.options[identity] = options
+            if capabilities:
+                queue.build_ids[identity] = capabilities
             if len(queue.seen) > SEEN_MAX:
                 oldest = next(iter(queue.seen))
                 del queue.seen[oldest]
                 queue.options.pop(oldest, None)
+                queue.build_ids.pop(oldest, None)
 
     def offer_query(self, query: PendingQuery, key: QueueKey, give: Callable[[Poller], None]) -> None:
         """Hand a query to a waiting poller, or let it wait for one."""
@@ -421,7 +437,10 @@ class TaskQueues:
         if queue is None:
             return []
         self._forget_unseen(queue)
-        seen = (Seen(identity, at, queue.options.get(identity)) for identity, at in queue.seen.items())
+        seen = (
+            Seen(identity, at, queue.options.get(identity), queue.build_ids.get(identity, ""))
+            for identity, at in queue.seen.items()
+        )
         return sorted(seen, key=lambda each: -each.at)
 
     def _forget_unseen(self, queue: TaskQueue) -> None:
@@ -429,6 +448,7 @@ class TaskQueues:
         for identity in [identity for identity, at in queue.seen.items() if at < oldest]:
             del queue.seen[identity]
             queue.options.pop(identity, None)
+            queue.build_ids.pop(identity, None)
 
     def sweep(self) -> None:
         """Forget queues that nobody used for long (sticky ones of workers that are gone), and workers not seen for long."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from cloud.engine.core import activity, activity_rules, standalone_activity, versioning, workflow_task
+from cloud.engine.core import (
+    activity,
+    activity_rules,
+    older_versioning,
+    standalone_activity,
+    versioning,
+    workflow_task,
+)
 from cloud.engine.core.errors import NoSuchTask
 from cloud.engine.core.versioning import Taker
 from cloud.engine.core.versions import deployment_of
@@ -41,6 +48,8 @@ class TaskStarts:
         """
         execution = hot.execution
         sticky = execution.workflow_task.sticky
+        if taker.build:
+            build_id = taker.build
         with self._runtime.transition(hot) as turn:
             workflow_task.start(
                 turn,
@@ -102,6 +111,7 @@ class TaskStarts:
         """
         if taker.version != versioning.effective_version(hot.execution):
             self._move_first(hot, scheduled_event_id, stamp, taker)
+        before = older_versioning.assigned_to(hot.execution)
         with self._runtime.transition(hot) as turn:
             pending = activity.start(
                 turn,
@@ -111,7 +121,10 @@ class TaskStarts:
                 identity=identity,
                 build_id=build_id,
                 version=taker.version,
+                build=taker.build,
             )
+            if older_versioning.assigned_to(hot.execution) != before:
+                workflow_task.offer_anew(turn)
         progress = pending.progress
         return StartedActivity(
             hot=hot,
@@ -150,7 +163,7 @@ class TaskStarts:
         raise NoSuchTask("the workflow moves to the worker's version first")
 
     def start_standalone(
-        self, hot: HotActivity, stamp: int, identity: str, build_id: str
+        self, hot: HotActivity, stamp: int, identity: str, build_id: str, sdk: tuple[str, str]
     ) -> StartedStandaloneActivity:
         """Give an attempt of a standalone activity to a worker.
 
@@ -165,6 +178,7 @@ class TaskStarts:
                 identity=identity,
                 build_id=build_id,
             )
+            hot.activity.state.progress.sdk_name, hot.activity.state.progress.sdk_version = sdk
         progress = hot.activity.state.progress
         return StartedStandaloneActivity(
             hot=hot,

@@ -27,6 +27,7 @@ from cloud.engine.core import (
     child,
     close,
     external,
+    older_versioning,
     priority,
     signal,
     versioning,
@@ -189,6 +190,8 @@ class Transfers:
     def _child_attributes(self, parent: HotRun, pending: Child) -> WorkflowExecutionStartedEventAttributes:
         attributes = _child_attributes(parent.execution, pending, self._runtime.clock.now())
         versioning.pass_to_child(parent.execution, attributes, self._runtime.around(parent.namespace))
+        inherit = pending.initiated.inherit_build_id and not attributes.HasField("versioning_override")
+        older_versioning.pass_to_next(parent.execution, attributes, inherit=inherit)
         return attributes
 
     # --- signals and cancel requests ---

@@ -7,7 +7,7 @@ from typing import cast
 from temporalio.api.common.v1 import Memo, SearchAttributes
 from temporalio.api.enums.v1 import IndexedValueType
 
-from cloud.engine.core import versioning
+from cloud.engine.core import older_versioning, versioning
 from cloud.engine.core.clock import LATEST, to_ns
 from cloud.engine.core.schedule import Schedule
 from cloud.engine.core.state import RUNNING, Execution
@@ -94,10 +94,14 @@ def _tell_version(execution: Execution, attributes: SearchAttributes) -> None:
     """On which version of its workers the run is, in the words that the real server records."""
     behavior = versioning.shown_behavior(execution)
     version = versioning.shown_version(execution)
-    build_ids = [f"unversioned:{build_id}" for build_id in execution.build_ids]
+    build_ids = older_versioning.search_attribute_values(execution)
     if behavior == versioning.PINNED:
         build_ids.insert(0, f"pinned:{version}")
-    elif behavior == versioning.UNSPECIFIED and execution.completed_workflow_tasks:
+    elif (
+        behavior == versioning.UNSPECIFIED
+        and execution.completed_workflow_tasks
+        and not older_versioning.is_used(execution)
+    ):
         build_ids.insert(0, "unversioned")
     values = {
         "TemporalWorkflowVersioningBehavior": _BEHAVIORS.get(behavior, ""),

@@ -37,6 +37,7 @@ from cloud.engine.core import (
     completion,
     external,
     machine,
+    older_versioning,
     options,
     pause,
     reset,
@@ -100,6 +101,8 @@ class Driver:
     def __init__(self, **options: object) -> None:
         self.version = ""  # of the worker that takes and answers tasks
         self.revision = 0
+        self.build = ""  # of the worker, by rules of the older forms of versioning
+        self.stamp = ""  # what it says of itself as it answers
         self.now = 1_700_000_000 * SECOND
         self.around = Surroundings(
             namespace="ns",
@@ -241,8 +244,8 @@ class Driver:
                 dispatch=task.dispatch,
                 request_id=self.around.ids.request_id(),
                 identity="worker",
-                build_id="b1",
-                taker=versioning.Taker(self.version, self.revision, "dep:v2", self.revision),
+                build_id=self.build or "b1",
+                taker=versioning.Taker(self.version, self.revision, "dep:v2", self.revision, self.build),
             )
         )
 
@@ -266,6 +269,9 @@ class Driver:
             request.deployment_options.build_id = build_id
             request.deployment_options.worker_versioning_mode = completion.VERSIONED
             request.versioning_behavior = behavior
+        if self.stamp:
+            request.worker_version_stamp.build_id = self.stamp
+            request.worker_version_stamp.use_versioning = True
         if sticky:
             request.sticky_attributes.worker_task_queue.name = "sticky"
             request.sticky_attributes.schedule_to_start_timeout.seconds = 5
@@ -311,7 +317,9 @@ class Driver:
                     stamp=pending.progress.stamp,
                     request_id=self.around.ids.request_id(),
                     identity="worker",
+                    build_id=self.build,
                     version=self.version,
+                    build=self.build,
                 )
             )
         )
@@ -503,6 +511,10 @@ class RandomWalk:
             options["inherited_pinned_version"] = WorkerDeploymentVersion(
                 deployment_name="dep", build_id="v1"
             )
+        self.builds = random.Random(seed + 2_000_000)
+        self.by_builds = not self.versioned and self.builds.random() < 0.3
+        if self.by_builds and self.builds.random() < 0.3:
+            options["inherited_build_id"] = "A"
         self.driver = Driver(**options)
         if self.random.random() < 0.15:
             rule = ActivityRule("rule", "me", "why", 0, lambda _, pending: pending.progress.attempt == 2)
@@ -607,9 +619,18 @@ class RandomWalk:
             ):
                 driver.version = versioning.effective_version(driver.live)
             driver.revision += self.versions.randrange(2)
+        if self.by_builds and not driver.live.workflow_task_in_flight:
+            driver.build = self.builds.choice(["", "A", "B", "C"])
+            driver.stamp = driver.build or self.builds.choice(["", "S"])
+            if self.builds.random() < 0.2:
+                driver.transition(self.assign)
         if self.driver.start_task():
             self.sent |= self.waiting
             self.waiting = {}
+
+    def assign(self, turn: Turn) -> None:
+        """As matching does when it stores a task."""
+        turn.dirty = older_versioning.assign(turn.execution, self.builds.choice(["A", "B"])) or turn.dirty
 
     def pause_or_unpause(self) -> None:
         change = self.random.choice([pause.pause, pause.unpause])
@@ -695,6 +716,10 @@ class RandomWalk:
     def complete_task(self) -> None:
         chance, driver = self.random, self.driver
         commands = [self.command() for _ in range(chance.choice([0, 0, 1, 2, 3]))]
+        for command in commands:
+            if command.HasField("schedule_activity_task_command_attributes") and self.by_builds:
+                bound = self.builds.random() < 0.5
+                command.schedule_activity_task_command_attributes.use_workflow_build_id = bound
         messages = [
             message
             for update_id in (*self.sent, *driver.live.admitted_updates)
