@@ -14,7 +14,7 @@ from cloud.engine.core.clock import timestamp
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.state import CompletionCallback, Execution
 from cloud.engine.runtime.nexus_breakers import OPEN, Breakers
-from cloud.engine.runtime.nexus_callbacks import SYSTEM_CALLBACK
+from cloud.engine.runtime.nexus_delivery import SYSTEM_CALLBACK
 from cloud.rpc import InvalidArgument, Unimplemented
 
 _S = CallbackState

@@ -63,12 +63,14 @@ from cloud.engine.runtime.nexus_callbacks import Callbacks
 from cloud.engine.runtime.nexus_calling import NexusCalling
 from cloud.engine.runtime.nexus_calls import NexusCalls
 from cloud.engine.runtime.nexus_completions import NexusCompletions
+from cloud.engine.runtime.nexus_delivery import CallbackDelivery
 from cloud.engine.runtime.nexus_services import NexusServices
 from cloud.engine.runtime.outbound import Outbound, OutboundPolicy
 from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
+from cloud.engine.runtime.standalone_callbacks import StandaloneCallbacks
 from cloud.engine.runtime.standalone_nexus import StandaloneNexusOperations
 from cloud.engine.runtime.standalone_nexus_calls import StandaloneNexusCalls
 from cloud.engine.runtime.starting import Starting
@@ -102,7 +104,9 @@ class EngineService:
         operations = StandaloneNexusOperations(runtime)
         completions = NexusCompletions(runtime, operations)
         resetting = Resetting(runtime)
-        Callbacks(runtime, completions, services)
+        delivery = CallbackDelivery(runtime, completions, services)
+        Callbacks(runtime, delivery)
+        StandaloneCallbacks(runtime, standalone, delivery)
         self.nexus_callbacks = NexusCallbackHttp(runtime, completions)
         histories = Histories(runtime)
         workers = VersionedWorkers(runtime, deployments, builds)

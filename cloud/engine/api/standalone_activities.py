@@ -13,7 +13,6 @@ from temporalio.api.enums.v1 import (
     NamespaceState,
 )
 from temporalio.api.errordetails.v1 import (
-    ActivityExecutionAlreadyStartedFailure,
     NamespaceInvalidStateFailure,
 )
 from temporalio.api.workflowservice.v1 import (
@@ -33,32 +32,33 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.api import checks
 from cloud.engine.api.activity_operations import settle_timeouts
+from cloud.engine.api.callbacks import check_callbacks
 from cloud.engine.api.search_attributes import check_search_attributes
-from cloud.engine.api.standalone_info import activity_info, outcome
-from cloud.engine.core import retry, standalone_activity
+from cloud.engine.api.standalone_info import activity_info, callback_infos, outcome
+from cloud.engine.api.standalone_starts import (
+    check_conflict_options,
+    check_links,
+    check_room_for_links,
+    resolve,
+)
+from cloud.engine.core import retry, standalone_activity, standalone_callbacks
 from cloud.engine.core.clock import fit
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.standalone_state import Asked, original_options
-from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITIES
+from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITIES, STANDALONE_ACTIVITY_CALLBACKS
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
 from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.runtime.tokens import ACTIVITY_STATE, ActivityStateToken, BadToken
-from cloud.rpc import AlreadyExists, CallContext, FailedPrecondition, InvalidArgument, Unimplemented
+from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
 
 LONG_POLL_S = 20.0
 """The longest wait for an outcome or a change (the real server's history.longPollExpirationInterval)."""
 
 SUMMARY_BYTES_MAX = 400
 DETAILS_BYTES_MAX = 20_000
-LINKS_MAX = 10
-"""Links of one request, as the real server bounds them (frontend.maxlinksPerRequest)."""
-LINKS_OF_ONE_MAX = 1_000
-"""Links that one activity gathers over its life."""
-LINK_BYTES_MAX = 4_000
-
 DISABLED = "Standalone activity is disabled"
 
 _Reuse = ActivityIdReusePolicy
@@ -83,7 +83,7 @@ class StandaloneActivityMethods:
         request = self._settled(namespace, request)
         async with self._activities.lock(namespace, request.activity_id):
             newest = await self._activities.newest(namespace, request.activity_id)
-            used = None if newest is None else _resolve(newest, request)
+            used = None if newest is None else resolve(newest, request)
             if used is None:
                 hot = self._activities.begin(namespace, request)
             else:
@@ -165,9 +165,11 @@ class StandaloneActivityMethods:
             raise InvalidArgument("header exceeds length limit")
         check_search_attributes(namespace, request.search_attributes)
         if request.completion_callbacks:
-            raise InvalidArgument("completion callbacks are not enabled for this namespace")
-        _check_links(request)
-        _check_conflict_options(request)
+            if not self._runtime.dynamic_config.on(STANDALONE_ACTIVITY_CALLBACKS):
+                raise InvalidArgument("completion callbacks are not enabled for this namespace")
+            check_callbacks(request.completion_callbacks, limits)
+        check_links(request)
+        check_conflict_options(request)
         if request.id_reuse_policy not in _Reuse.values():
             raise InvalidArgument(f"unsupported ID reuse policy: {request.id_reuse_policy}")
         if request.id_conflict_policy not in _Conflict.values():
@@ -176,22 +178,23 @@ class StandaloneActivityMethods:
 
     def _attach(self, hot: HotActivity, request: StartActivityExecutionRequest) -> None:
         """Note on the activity that holds the id what the request asks to attach, once per request."""
-        if not (request.on_conflict_options.attach_links and request.links):
+        wanted, activity = request.on_conflict_options, hot.activity
+        links = list(request.links) if wanted.attach_links else []
+        callbacks = list(request.completion_callbacks) if wanted.attach_completion_callbacks else []
+        state = activity.state
+        if not (links or callbacks) or request.request_id in (
+            state.start_request_id,
+            *state.attached_request_ids,
+        ):
             return
-        state = hot.activity.state
-        if request.request_id in (state.start_request_id, *state.attached_request_ids):
-            return
-        if hot.activity.closed:
-            raise FailedPrecondition("cannot attach links to a closed activity")
-        if len(hot.activity.request.links) + len(state.links) + len(request.links) > LINKS_OF_ONE_MAX:
-            raise FailedPrecondition(
-                f"cannot attach more than {LINKS_OF_ONE_MAX} links to an activity "
-                f"({len(hot.activity.request.links) + len(state.links)} links already attached)"
-            )
+        if callbacks:
+            standalone_callbacks.check_room(activity, len(callbacks), self._runtime.limits.callbacks)
+        if links:
+            check_room_for_links(activity, len(links))
         with self._activities.step(hot) as step:
-            state.links.extend(link.SerializeToString() for link in request.links)
+            state.links.extend(link.SerializeToString() for link in links)
+            standalone_callbacks.attach(step, callbacks, request.request_id)
             state.attached_request_ids.append(request.request_id)
-            step.dirty = True
 
     # --- looks ---
 
@@ -232,6 +235,7 @@ class StandaloneActivityMethods:
             info=activity_info(hot, now),
             long_poll_token=self._runtime.tokens.make(ACTIVITY_STATE, hot.namespace.namespace_id, token),
         )
+        response.callbacks.extend(callback_infos(activity))
         progress = activity.state.progress
         if request.include_heartbeat_details and progress.heartbeat_details:
             response.info.heartbeat_details.ParseFromString(progress.heartbeat_details)
@@ -344,50 +348,3 @@ def check_activity_ids(request: Message, runtime: Runtime) -> None:
 
 def _ends_at(context: CallContext) -> float:
     return asyncio.get_running_loop().time() + long_poll_timeout_s(context, LONG_POLL_S)
-
-
-def _check_links(request: StartActivityExecutionRequest) -> None:
-    if len(request.links) > LINKS_MAX:
-        raise InvalidArgument(
-            f"cannot attach more than {LINKS_MAX} links per request, got {len(request.links)}"
-        )
-    for link in request.links:
-        if link.ByteSize() > LINK_BYTES_MAX:
-            raise InvalidArgument(f"link exceeds allowed size of {LINK_BYTES_MAX}, got {link.ByteSize()}")
-
-
-def _check_conflict_options(request: StartActivityExecutionRequest) -> None:
-    options = request.on_conflict_options
-    if options.attach_completion_callbacks and not options.attach_request_id:
-        raise InvalidArgument(
-            "on_conflict_options: attach_completion_callbacks requires attach_request_id to be set"
-        )
-    if options.attach_request_id and not request.completion_callbacks and not request.links:
-        raise InvalidArgument(
-            "on_conflict_options: attach_request_id requires at least one completion callback or link"
-        )
-
-
-def _resolve(newest: HotActivity, request: StartActivityExecutionRequest) -> HotActivity | None:
-    """What the policies say of an id that has an activity: the one to use, or None to start anew.
-
-    Raises:
-        AlreadyExists: they forbid a new one.
-    """
-    activity = newest.activity
-    if activity.state.start_request_id == request.request_id:
-        return newest
-    if not activity.closed:
-        if request.id_conflict_policy == _Conflict.ACTIVITY_ID_CONFLICT_POLICY_USE_EXISTING:
-            return newest
-    elif request.id_reuse_policy == _Reuse.ACTIVITY_ID_REUSE_POLICY_ALLOW_DUPLICATE or (
-        request.id_reuse_policy == _Reuse.ACTIVITY_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
-        and activity.status != _S.ACTIVITY_EXECUTION_STATUS_COMPLETED
-    ):
-        return None
-    raise AlreadyExists(
-        "activity execution already started",
-        ActivityExecutionAlreadyStartedFailure(
-            start_request_id=activity.state.start_request_id, run_id=newest.run_id
-        ),
-    )

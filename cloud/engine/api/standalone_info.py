@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from temporalio.api.activity.v1 import ActivityExecutionInfo, ActivityExecutionOutcome
+from temporalio.api.activity.v1 import ActivityExecutionInfo, ActivityExecutionOutcome, CallbackInfo
 from temporalio.api.common.v1 import Link, Payloads
-from temporalio.api.enums.v1 import PendingActivityState, RetryState
+from temporalio.api.enums.v1 import CallbackState, PendingActivityState, RetryState
 from temporalio.api.failure.v1 import Failure
 
 from cloud.engine.core.clock import duration, timestamp
-from cloud.engine.core.standalone_state import Phase
+from cloud.engine.core.standalone_callbacks import callback_of
+from cloud.engine.core.standalone_state import Phase, StandaloneActivity
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.store.search_attribute_values import described
 
 _P = PendingActivityState
+_C = CallbackState
 _RUN_STATES = {
     Phase.SCHEDULED: _P.PENDING_ACTIVITY_STATE_SCHEDULED,
     Phase.STARTED: _P.PENDING_ACTIVITY_STATE_STARTED,
@@ -32,6 +34,41 @@ def outcome(hot: HotActivity) -> ActivityExecutionOutcome:
         failure=Failure.FromString(hot.activity.outcome_failure),
         retry_state=RetryState.ValueType(state.retry_state),
     )
+
+
+def callback_infos(activity: StandaloneActivity) -> list[CallbackInfo]:
+    """What descriptions tell of an activity's completion callbacks."""
+    return [_callback_info(activity, index) for index in range(len(activity.state.callbacks))]
+
+
+def _callback_info(activity: StandaloneActivity, index: int) -> CallbackInfo:
+    callback = activity.state.callbacks[index]
+    progress = callback.progress
+    state = _C.CALLBACK_STATE_STANDBY
+    if progress.succeeded:
+        state = _C.CALLBACK_STATE_SUCCEEDED
+    elif progress.failed:
+        state = _C.CALLBACK_STATE_FAILED
+    elif progress.next_attempt_time:
+        state = _C.CALLBACK_STATE_BACKING_OFF
+    elif activity.closed:
+        state = _C.CALLBACK_STATE_SCHEDULED
+    told = CallbackInfo()
+    told.trigger.activity_closed.SetInParent()
+    info = told.info
+    info.callback.CopyFrom(callback_of(activity, index))
+    info.registration_time.CopyFrom(timestamp(callback.registered_at))
+    info.state = state
+    info.attempt = progress.attempt
+    for name, moment in (
+        ("last_attempt_complete_time", progress.last_attempt_complete_time),
+        ("next_attempt_schedule_time", progress.next_attempt_time),
+    ):
+        if moment:
+            getattr(info, name).CopyFrom(timestamp(moment))
+    if progress.last_failure:
+        info.last_attempt_failure.ParseFromString(progress.last_failure)
+    return told
 
 
 def activity_info(hot: HotActivity, now: int) -> ActivityExecutionInfo:

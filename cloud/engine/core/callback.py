@@ -11,24 +11,20 @@ without one: an update goes on in another run only after a reset.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from zlib import crc32
 
 from temporalio.api.common.v1 import Callback
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.update.v1 import Request
 
+from cloud.engine.core import callback_calls
 from cloud.engine.core import deadline_kinds as kinds
-from cloud.engine.core.clock import SECOND, to_ns
+from cloud.engine.core.clock import to_ns
 from cloud.engine.core.deadlines import push
 from cloud.engine.core.effects import DeliverCallback
 from cloud.engine.core.errors import NotNow
 from cloud.engine.core.state import CompletionCallback, Execution, RequestEvent
 from cloud.engine.core.turn import Turn
-
-RETRY_INTERVAL = SECOND
-RETRY_INTERVAL_MAX = 3_600 * SECOND
-JITTER = 0.2
 
 
 def progress_key(index: int) -> int:
@@ -150,10 +146,7 @@ def triggered(execution: Execution, callback: CompletionCallback) -> bool:
 def awaits_delivery(execution: Execution, index: int) -> bool:
     """Whether callback `index` is to be called, now."""
     callback = execution.callbacks[index]
-    progress = callback.progress
-    return triggered(execution, callback) and not (
-        progress.succeeded or progress.failed or progress.next_attempt_time
-    )
+    return triggered(execution, callback) and not callback_calls.over(callback.progress)
 
 
 # Each callback is asked for once: by what ends its update (`update_ended`), by its event if that comes later (`attached_late`), or by
@@ -200,30 +193,17 @@ def attached_late(turn: Turn) -> None:
 
 def delivered(turn: Turn, index: int) -> None:
     """The callback was called, and took the news."""
-    progress = turn.execution.callbacks[index].progress
-    progress.attempt += 1
-    progress.last_attempt_complete_time = turn.now
-    progress.last_failure = b""
-    progress.succeeded = True
+    callback_calls.note_delivered(turn.execution.callbacks[index].progress, turn.now)
     turn.nexus_progress(progress_key(index))
 
 
 def not_delivered(turn: Turn, index: int, reason: str, *, retryable: bool) -> None:
     """The callback could not be called, or refused: it is called again later, or given up."""
     progress = turn.execution.callbacks[index].progress
-    progress.attempt += 1
-    progress.last_attempt_complete_time = turn.now
-    failure = Failure(message=reason)
-    failure.application_failure_info.non_retryable = not retryable
-    progress.last_failure = failure.SerializeToString()
-    if retryable:
-        interval = min(RETRY_INTERVAL << min(progress.attempt - 1, 32), RETRY_INTERVAL_MAX)
-        seed = f"{turn.execution.key.run_id}/callback/{index}/{progress.attempt}"
-        delay = interval - int(interval * JITTER * crc32(seed.encode()) / 2**32)
-        progress.next_attempt_time = turn.now + delay
+    seed = f"{turn.execution.key.run_id}/callback/{index}"
+    callback_calls.note_not_delivered(progress, turn.now, reason, retryable=retryable, seed=seed)
+    if progress.next_attempt_time:
         push(turn.execution, kinds.CALLBACK_DISPATCH, index, progress.next_attempt_time)
-    else:
-        progress.failed = True
     turn.nexus_progress(progress_key(index))
 
 

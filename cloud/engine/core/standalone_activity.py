@@ -45,6 +45,7 @@ class Step:
     dirty: bool = False
     offer: bool = False  # the attempt that waits, to workers
     relist: bool = False  # what lists show changed
+    deliver: list[int] = field(default_factory=list)  # the callbacks to call
     meters: list[str] = field(default_factory=list)
 
     @property
@@ -65,6 +66,7 @@ class Step:
         if phase.closed:
             self.state.close_time = self.now
             self.relist = True
+            self.deliver.extend(range(len(self.state.callbacks)))
         elif self.activity.status != before:
             self.relist = True
 

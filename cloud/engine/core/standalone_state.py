@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import ActivityExecutionStatus
 from temporalio.api.workflowservice.v1 import StartActivityExecutionRequest
 
 from cloud.engine.core.clock import LATEST, to_ns
-from cloud.engine.core.state import ActivityProgress
+from cloud.engine.core.state import ActivityProgress, CallbackProgress
 
 _S = ActivityExecutionStatus
 
@@ -68,6 +68,16 @@ class Asked:
 
 
 @dataclass(slots=True)
+class ActivityCallback:
+    """A completion callback. `callback` is it serialized, empty for the one at the same place in the activity's own request."""
+
+    callback: bytes = b""
+    registered_at: int = 0
+    request_id: str = ""
+    progress: CallbackProgress = field(default_factory=CallbackProgress)
+
+
+@dataclass(slots=True)
 class StandaloneState:
     """What is stored of it beside its request. May only grow by fields with a default. Times are ns, 0 for none."""
 
@@ -95,6 +105,7 @@ class StandaloneState:
     retry_state: int = 0
     links: list[bytes] = field(default_factory=list)  # attached by later starts
     attached_request_ids: list[str] = field(default_factory=list)
+    callbacks: list[ActivityCallback] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)

@@ -28,6 +28,7 @@ STANDALONE_ACTIVITIES = Switch("activity.enableStandalone", default=True)
 STANDALONE_ACTIVITY_OPERATOR_COMMANDS = Switch(
     "history.enableStandaloneActivityOperatorCommands", default=True
 )
+STANDALONE_ACTIVITY_CALLBACKS = Switch("activity.enableCallbacks", default=True)
 STANDALONE_ACTIVITY_BATCHES = Switch("frontend.enableBatchOperationsForStandaloneActivities", default=True)
 STANDALONE_NEXUS_OPERATIONS = Switch("nexusoperation.enableStandalone", default=True)
 WORKER_HEARTBEATS = Switch("frontend.WorkerHeartbeatsEnabled", default=True)

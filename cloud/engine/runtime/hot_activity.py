@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cloud.engine.core import standalone_callbacks
 from cloud.engine.core.standalone_activity import due_at
 from cloud.engine.core.standalone_state import StandaloneActivity
-from cloud.engine.runtime.hot_standalone import HotStandalone
+from cloud.engine.runtime.hot_standalone import WAKE_AT_ONCE, HotStandalone
 from cloud.engine.store.rows import StandaloneKind
 from cloud.engine.store.search_attribute_values import indexed, listed
 from cloud.engine.store.visibility import VisibilityRow
@@ -50,11 +51,18 @@ class HotActivity(HotStandalone[StandaloneActivity]):
             + len(state.failure)
             + len(progress.last_failure)
             + len(progress.heartbeat_details)
+            + sum(len(each.callback) + len(each.progress.last_failure) for each in state.callbacks)
         )
 
     def due_at(self) -> int:
         """See :class:`HotStandalone`."""
         return due_at(self.execution)
+
+    def closed_due_at(self) -> int:
+        """See :class:`HotStandalone`."""
+        if self.calls:
+            return WAKE_AT_ONCE
+        return min(standalone_callbacks.due_at(self.execution) or self.deleted_at, self.deleted_at)
 
     def visibility_row(self) -> VisibilityRow:
         """See :class:`HotStandalone`."""

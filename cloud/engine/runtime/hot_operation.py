@@ -7,13 +7,10 @@ from typing import ClassVar
 
 from cloud.engine.core.standalone_nexus import due_at
 from cloud.engine.core.standalone_nexus_state import StandaloneOperation
-from cloud.engine.runtime.hot_standalone import HotStandalone
+from cloud.engine.runtime.hot_standalone import WAKE_AT_ONCE, HotStandalone
 from cloud.engine.store.rows import StandaloneKind
 from cloud.engine.store.search_attribute_values import indexed, listed
 from cloud.engine.store.visibility import VisibilityRow
-
-_AT_ONCE = 1
-"""A wake time in the past: a call is out, and recovery is to make it again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +45,7 @@ class HotOperation(HotStandalone[StandaloneOperation]):
 
     def due_at(self) -> int:
         """See :class:`HotStandalone`."""
-        return _AT_ONCE if self.calls else due_at(self.execution)
+        return WAKE_AT_ONCE if self.calls else due_at(self.execution)
 
     def visibility_row(self) -> VisibilityRow:
         """See :class:`HotStandalone`. What it calls stands in columns that are of no use to it."""

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from cloud.engine.runtime.commits import Batch
 
 
+WAKE_AT_ONCE = 1
+"""A wake time in the past: a call is out, and recovery is to make it again."""
+
+
 class StandaloneExecution(Protocol):
     """What the core has of one: its run's id, the request that it was started with, and its state."""
 
@@ -92,6 +96,15 @@ class HotStandalone(ABC, Generic[E]):
         """When an open one is to be woken (ns), 0 for never."""
 
     @property
+    def deleted_at(self) -> int:
+        """When one that is over is to be deleted (ns)."""
+        return min(int(self.execution.state.close_time) + self.namespace.retention, LATEST)
+
+    def closed_due_at(self) -> int:
+        """When one that is over is to be woken (ns)."""
+        return self.deleted_at
+
+    @property
     def busy(self) -> bool:
         """Whether it must stay in memory."""
         return bool(self.unflushed or self.watchers or self.calls)
@@ -112,7 +125,7 @@ class HotStandalone(ABC, Generic[E]):
         """What is stored of it."""
         execution = self.execution
         closed, state = execution.closed, execution.state
-        wake_at = state.close_time + self.namespace.retention if closed else self.due_at()
+        wake_at = self.closed_due_at() if closed else self.due_at()
         return StandaloneRow(
             execution.run_id,
             self.namespace.namespace_id,

@@ -7,7 +7,6 @@ transaction. Others are called over HTTP. A run whose callbacks are called keeps
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 import structlog
 from temporalio.api.common.v1 import Link, Payloads
@@ -24,20 +23,12 @@ from cloud.engine.core.update import closed_failure
 from cloud.engine.runtime.close_events import event_of
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.nexus_breakers import TooManyCalls
-from cloud.engine.runtime.nexus_completions import (
-    CALLBACK_TOKEN_HEADER,
-    Completion,
-    CompletionRefused,
-    NexusCompletions,
-)
+from cloud.engine.runtime.nexus_completions import Completion
+from cloud.engine.runtime.nexus_delivery import CallbackDelivery, CallFailed
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.store.database import StoreUnavailable
 
 log = structlog.get_logger(__name__)
-
-SYSTEM_CALLBACK = "temporal://system"
-"""The URL of callbacks that stay in the cell."""
 
 RETRY_S = 0.2
 RETRY_S_MAX = 10.0
@@ -45,36 +36,12 @@ RETRY_S_MAX = 10.0
 _E = EventType
 
 
-class CallFailed(Exception):
-    """A call over the network did not succeed. `retryable`: it may the next time."""
-
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-
-
-class CallbackCaller(Protocol):
-    """Tells completions to services behind URLs."""
-
-    async def complete(
-        self, url: str, header: dict[str, str], completion: Completion, closed_at: int
-    ) -> None:
-        """Call `url`.
-
-        Raises:
-            CallFailed: it did not take the completion.
-        """
-
-
 class Callbacks:
     """Delivers what the core asks for."""
 
-    def __init__(
-        self, runtime: Runtime, completions: NexusCompletions, caller: CallbackCaller | None
-    ) -> None:
+    def __init__(self, runtime: Runtime, delivery: CallbackDelivery) -> None:
         self._runtime = runtime
-        self._completions = completions
-        self._caller = caller
+        self._delivery = delivery
         runtime.carry_out_with(DeliverCallback, self._begin)
 
     def _begin(self, hot: HotRun, effect: DeliverCallback) -> None:
@@ -105,21 +72,15 @@ class Callbacks:
         callback = hot.execution.callbacks[index]
         outcome, ended_at = await self._end(hot, callback)
         completion = Completion(outcome, started_at=hot.execution.start_time, links=[_link(hot, callback)])
+        namespace_id = hot.execution.key.namespace_id
         try:
-            if callback.callback.nexus.url == SYSTEM_CALLBACK:
-                token = callback.callback.nexus.header.get(CALLBACK_TOKEN_HEADER, "")
-                waiting = await self._completions.find(token)
-                if not hot.dropped:
-                    waiting.complete(completion)  # in one batch with what follows
-            else:
-                namespace_id = hot.execution.key.namespace_id
-                await self._call(namespace_id, callback, completion, ended_at)
-        except CompletionRefused as error:
-            self._not_delivered(hot, index, f"handler error ({error.kind}): {error}", retryable=False)
+            await self._delivery.deliver(
+                namespace_id, callback.callback, completion, ended_at, lambda: not hot.dropped
+            )
         except CallFailed as error:
             self._not_delivered(hot, index, str(error), retryable=error.retryable)
         else:
-            self._delivered(hot, index)
+            self._delivered(hot, index)  # if it was one of the cell: in one batch with what it tells
 
     async def _end(self, hot: HotRun, callback: CompletionCallback) -> tuple[Outcome, int]:
         """What the callback is to be told, and when that came about (ns)."""
@@ -134,28 +95,6 @@ class Callbacks:
         event = await event_of(self._runtime, hot, execution.close_event_id)
         outcome = Unsuccessful(closed_failure()) if callback.update_id else _outcome(event)
         return outcome, to_ns(event.event_time)
-
-    async def _call(
-        self, namespace_id: str, callback: CompletionCallback, completion: Completion, closed_at: int
-    ) -> None:
-        nexus = callback.callback.nexus
-        if self._caller is None or not nexus.url:
-            raise CallFailed("this cell calls no callbacks outside itself", retryable=False)
-        breakers, destination = self._runtime.nexus_breakers, (namespace_id, nexus.url)
-        try:
-            with breakers.counted(destination):
-                await breakers.passed(destination)
-                try:
-                    await self._caller.complete(nexus.url, dict(nexus.header), completion, closed_at)
-                except CallFailed as error:
-                    breakers.note(destination, down=error.retryable)
-                    raise
-                except BaseException:
-                    breakers.abandon(destination)
-                    raise
-                breakers.note(destination, down=False)
-        except TooManyCalls as error:
-            raise CallFailed(str(error), retryable=True) from None
 
     def _delivered(self, hot: HotRun, index: int) -> None:
         with self._runtime.transition(hot) as turn:

@@ -34,8 +34,8 @@ from cloud.engine.runtime import nexus_links
 from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.nexus_breakers import BreakerKey, TooManyCalls
-from cloud.engine.runtime.nexus_callbacks import SYSTEM_CALLBACK
 from cloud.engine.runtime.nexus_completions import CALLBACK_TOKEN_HEADER
+from cloud.engine.runtime.nexus_delivery import SYSTEM_CALLBACK
 from cloud.engine.runtime.nexus_endpoints import NexusEndpoint
 from cloud.engine.runtime.nexus_services import NexusServices
 from cloud.engine.runtime.nexus_tasks import NEXUS_TASK, NobodyAnswered, WorkerAnswer

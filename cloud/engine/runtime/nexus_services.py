@@ -18,8 +18,8 @@ from cloud.engine.core.nexus_answers import Answer, Pending, Refused, Succeeded
 from cloud.engine.runtime import nexus_failures as failures
 from cloud.engine.runtime import nexus_links
 from cloud.engine.runtime import nexus_wire as wire
-from cloud.engine.runtime.nexus_callbacks import CallFailed
 from cloud.engine.runtime.nexus_completions import Completion
+from cloud.engine.runtime.nexus_delivery import CallFailed
 from cloud.engine.runtime.outbound import Outbound, OutboundFailed, OutboundRefused, OutboundReply
 
 CALLBACK_TIMEOUT_S = 10.0

@@ -1,13 +1,14 @@
-"""Standalone activities of a native cell. What a step of one asks for is an offer of the attempt that waits to workers."""
+"""Standalone activities of a native cell. What a step of one asks for is an offer of the attempt that waits to workers, or, once it is
+over, calls of its completion callbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from temporalio.api.workflowservice.v1 import StartActivityExecutionRequest
 
-from cloud.engine.core import standalone_activity
+from cloud.engine.core import standalone_activity, standalone_callbacks
 from cloud.engine.core.standalone_activity import Step
 from cloud.engine.core.standalone_state import Asked, StandaloneActivity
 from cloud.engine.runtime.errors import NoSuchActivity
@@ -19,13 +20,17 @@ from cloud.engine.store.rows import StandaloneKind, StandaloneRow, decode_standa
 
 
 class StandaloneActivities(StandaloneExecutions[HotActivity, Step]):
-    """See the module's head. `offer` is told by composition: it gives the attempt that waits to a worker, or stores its task."""
+    """See the module's head.
+
+    Told by composition: `offer` gives the attempt that waits to a worker, or stores its task; `call_back` calls callbacks.
+    """
 
     KIND: ClassVar[StandaloneKind] = StandaloneKind.ACTIVITY
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self.offer: Callable[[HotActivity], None] = lambda _: None
+        self.call_back: Callable[[HotActivity, Sequence[int]], None] = lambda hot, indexes: None
 
     def begin(self, namespace: Namespace, request: StartActivityExecutionRequest) -> HotActivity:
         """Start one, under the lock of its id. `request` is checked and settled, and belongs to the activity from now on.
@@ -36,6 +41,7 @@ class StandaloneActivities(StandaloneExecutions[HotActivity, Step]):
         self._require_served(namespace)
         runtime = self._runtime
         step = standalone_activity.begin(runtime.ids.run_id(), request, runtime.clock.now())
+        standalone_callbacks.begin(step)
         return self._begin(HotActivity(step.activity, namespace, runtime.serial(), request.ByteSize()), step)
 
     def _loaded(self, row: StandaloneRow, request: bytes, namespace: Namespace) -> HotActivity:
@@ -52,9 +58,17 @@ class StandaloneActivities(StandaloneExecutions[HotActivity, Step]):
     def _carry_out(self, hot: HotActivity, step: Step) -> None:
         if step.offer:
             self.offer(hot)
+        if step.deliver:
+            self.call_back(hot, step.deliver)
+
+    def _resume(self, hot: HotActivity) -> None:
+        self.call_back(hot, standalone_callbacks.awaiting(hot.activity))
 
     def _fire_due(self, step: Step) -> None:
-        standalone_activity.fire_due(step)
+        if step.activity.closed:
+            standalone_callbacks.fire_due(step)
+        else:
+            standalone_activity.fire_due(step)
 
     def _terminate_to_delete(self, step: Step) -> None:
         standalone_activity.terminate(step, Asked(step.now, reason="Delete activity execution"))

@@ -367,11 +367,14 @@ class StandaloneExecutions(ABC, Generic[H, S]):
         hot.namespace = namespaces.by_id(hot.namespace.namespace_id)
         now = self._runtime.clock.now()
         if hot.execution.closed:
-            if now >= hot.execution.state.close_time + hot.namespace.retention:
+            if hot.calls:
+                return  # when they are over its row says anew when to wake it
+            if now >= hot.deleted_at:
                 await self.delete(hot)
-            else:
-                with self.step(hot) as step:
-                    step.dirty = True  # its retention grew: the stored moment must not come up in every scan
+                return
+            with self.step(hot) as step:
+                self._fire_due(step)
+                step.dirty = True  # its retention grew: the stored moment must not come up in every scan
             return
         with self.step(hot) as step:
             self._fire_due(step)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import func, select
-from temporalio.api.common.v1 import ActivityType, Payload, Payloads, RetryPolicy
-from temporalio.api.enums.v1 import ActivityExecutionStatus
+from temporalio.api.common.v1 import ActivityType, Callback, Payload, Payloads, RetryPolicy
+from temporalio.api.enums.v1 import ActivityExecutionStatus, CallbackState
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -33,6 +33,8 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.core.clock import SECOND
 from cloud.engine.runtime import standalone_executions
+from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITY_CALLBACKS, DynamicConfig
+from cloud.engine.runtime.nexus_services import NexusServices
 from cloud.engine.store import schema
 from cloud.engine.store.database import Database
 from cloud.rpc import RpcError
@@ -40,6 +42,7 @@ from tests.engine.api.calling import started as api_on
 from tests.engine.runtime.harness import NAMESPACE, Engine, FaultyDatabase, engine
 
 S = ActivityExecutionStatus
+C = CallbackState
 
 
 async def start(cell: Engine, activity_id: str = "a", **fields: Any) -> str:
@@ -217,6 +220,75 @@ async def test_what_is_counted(database: Database) -> None:
         "retry_standalone_activity": 1,
         "record_standalone_activity_heartbeat": 1,
     }
+
+
+async def states(cell: Engine) -> list[tuple[int, int]]:
+    """State and attempts of the callbacks."""
+    return [(each.info.state, each.info.attempt) for each in (await describe(cell)).callbacks]
+
+
+async def called(cell: Engine, attempts: int = 1) -> list[tuple[int, int]]:
+    """The same, once each callback was called so often, or given up."""
+    for _ in range(200):
+        found = await states(cell)
+        if all(attempt >= attempts or state == C.CALLBACK_STATE_FAILED for state, attempt in found):
+            return found
+        await asyncio.sleep(0.05)
+    raise AssertionError(str(found))
+
+
+async def test_callbacks_are_called_again_also_after_a_restart(database: Database) -> None:
+    refused = Callback(nexus=Callback.Nexus(url="https://127.0.0.1:1/"))
+    away = Callback(nexus=Callback.Nexus(url="https://nowhere.invalid/"))
+    async with engine(database) as cell:
+        await start(cell, completion_callbacks=[refused, away])
+        assert await states(cell) == [(C.CALLBACK_STATE_STANDBY, 0)] * 2
+        await complete(cell, await poll(cell))
+        found = await called(cell)
+        # An address inside is refused for good, one that is not there is tried again.
+        assert found[0] == (C.CALLBACK_STATE_FAILED, 1)
+        assert found[1][0] == C.CALLBACK_STATE_BACKING_OFF
+    async with engine(database) as cell:
+        found = await called(cell, 2)
+        assert found[0] == (C.CALLBACK_STATE_FAILED, 1)
+
+
+async def test_a_callback_whose_call_was_cut_off_is_called_after_a_restart(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async with engine(database) as cell:
+        with monkeypatch.context() as patched:
+            patched.setattr(NexusServices, "complete", hangs)
+            await start(
+                cell, completion_callbacks=[Callback(nexus=Callback.Nexus(url="https://127.0.0.1:1/"))]
+            )
+            await complete(cell, await poll(cell))
+            await asyncio.sleep(0.2)
+            assert await states(cell) == [(C.CALLBACK_STATE_SCHEDULED, 0)]
+            await cell.runtime.stop()
+    async with engine(database) as cell:
+        assert await called(cell) == [(C.CALLBACK_STATE_FAILED, 1)]
+
+
+async def test_callbacks_do_not_keep_it_beyond_its_retention(database: Database) -> None:
+    async with engine(database) as cell:
+        registry = cell.runtime.namespaces
+        changed = replace(registry.by_name(NAMESPACE), retention=2 * SECOND)
+        await registry.update(changed, cell.runtime.lease.epoch)
+        away = Callback(nexus=Callback.Nexus(url="https://nowhere.invalid/"))
+        await start(cell, completion_callbacks=[away])
+        await complete(cell, await poll(cell))
+        await gone(database)
+
+
+async def test_callbacks_switched_off(database: Database) -> None:
+    off = DynamicConfig({STANDALONE_ACTIVITY_CALLBACKS: False})
+    async with engine(database, dynamic_config=off) as cell:
+        with pytest.raises(RpcError, match="completion callbacks are not enabled for this namespace"):
+            await start(cell, completion_callbacks=[Callback(nexus=Callback.Nexus(url="https://x/"))])
 
 
 async def test_retention(database: Database) -> None:
