@@ -1,41 +1,41 @@
-"""A gRPC server whose calls wait for ever: what a waiting call costs before anything of ours is in it. Argument: its port."""
+"""A gRPC server whose calls wait for ever: what a waiting call costs before anything of ours is in it. Arguments: its port, and
+`http2` or `grpc` for the transport."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from collections.abc import Mapping
 
-import grpc
 import uvloop
+from google.protobuf.message import Message
 
-from cloud.gateway.limits import POLLS_MAX
-
-
-class _Waiting(grpc.GenericRpcHandler):
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return grpc.unary_unary_rpc_method_handler(_wait)
-
-
-async def _wait(_request: Any, _context: Any) -> bytes:
-    await asyncio.get_running_loop().create_future()
-    return b""
+from cloud.gateway.calls import CallParts
+from cloud.gateway.listeners import Listener
+from cloud.gateway.method_table import METHOD_TABLE, ListenerKind
+from cloud.rpc import Method
+from cloud.settings import Transport
 
 
-async def _serve(port: int) -> None:
-    server = grpc.aio.server(
-        options=(
-            ("grpc.max_concurrent_streams", POLLS_MAX),
-            ("grpc.server.max_pending_requests", POLLS_MAX),
-            ("grpc.server.max_pending_requests_hard_limit", POLLS_MAX),
-            ("grpc.so_reuseport", 0),
-        )
+class _Waiting:
+    """A gateway that answers nothing."""
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        return {path: row.method for path, row in METHOD_TABLE.items() if row.method is not None}
+
+    async def call(self, method: Method, request: Message, parts: CallParts) -> Message:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+async def _serve(port: int, transport: Transport) -> None:
+    listener = Listener(
+        _Waiting(), ListenerKind.DEVELOPMENT, host="127.0.0.1", port=port, tls=None, transport=transport
     )
-    server.add_generic_rpc_handlers((_Waiting(),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    await server.wait_for_termination()
+    await listener.start()
+    await asyncio.get_running_loop().create_future()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), Transport(sys.argv[2])))

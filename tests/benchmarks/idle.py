@@ -93,25 +93,28 @@ def scale(run: Run) -> list[Figure]:
 
 
 def long_polls(run: Run) -> list[Figure]:
-    """Memory of the server process for each waiting poll, beside that of a gRPC server which does nothing else."""
+    """Memory of the server process for each waiting poll, beside that of servers which do nothing else: on grpcio, on our transport."""
     count = POLLS // QUICK if run.quick else POLLS
     with run.ours() as running:
         ours = run.load(running, "polls", f"{count:,} waiting polls", count=count)
-    with _bare(run) as running:
-        bare = run.load(running, "polls", f"{count:,} calls of a bare gRPC server", count=count)
+    bare = {}
+    for transport in ("grpc", "http2"):
+        with _bare(run, transport) as running:
+            words = f"{count:,} calls of a bare server on {transport}"
+            bare[transport] = run.load(running, "polls", words, count=count)["bytes_each"] / 1024
     return [
         Figure(
             name=f"memory of a waiting poll, {count:,} of them",
             unit="KiB",
             ours=ours["bytes_each"] / 1024,
-            peer=bare["bytes_each"] / 1024,
-            peer_name="bare grpc.aio server",
+            peer=bare["grpc"],
+            peer_name="bare grpcio server",
             target=Target(bound=POLL_KIB_MAX, of_ratio=False),
         ),
         Figure(
             name="of that, this service's own",
             unit="KiB",
-            ours=(ours["bytes_each"] - bare["bytes_each"]) / 1024,
+            ours=ours["bytes_each"] / 1024 - bare["http2"],
         ),
     ]
 
@@ -137,11 +140,11 @@ def _running(run: Run, server: Server) -> Iterator[Running]:
 
 
 @contextmanager
-def _bare(run: Run) -> Iterator[Running]:
+def _bare(run: Run, transport: str) -> Iterator[Running]:
     port = free_port()
     server = Server(
-        name="bare grpc.aio",
-        command=[sys.executable, "-m", "tests.benchmarks.bare_server", str(port)],
+        name=f"bare {transport}",
+        command=[sys.executable, "-m", "tests.benchmarks.bare_server", str(port), transport],
         ports=[port],
         log=run.fresh_folder() / "bare.log",
     )
