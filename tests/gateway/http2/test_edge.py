@@ -129,7 +129,7 @@ class TestTls:
         session: ssl.SSLSession | None = None
         for number in range(2):
             # By hand, so that the second one may resume the first one's session.
-            def talk() -> tuple[bytes, ssl.SSLSession | None]:
+            def talk(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
                 with (
                     socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
                     context.wrap_socket(plain, server_hostname="localhost", session=session) as client,
@@ -140,7 +140,7 @@ class TestTls:
                         answer += client.recv(65_536)
                     return answer, client.session
 
-            _, session = await asyncio.to_thread(talk)
+            _, session = await asyncio.to_thread(talk, session)
             parts = gateway.calls[number][2]
             assert parts.leaf_pem is not None
             assert [parts.leaf_pem, *parts.intermediates_pem] == [
