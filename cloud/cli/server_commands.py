@@ -193,7 +193,7 @@ def up(
         "names": name or None,
         "mtls_port": mtls_port,
         "api_port": api_port,
-        "transport": transport,
+        "transport": transport.value if transport else None,
     }
     try:
         settings = load(config, os.environ, overrides)

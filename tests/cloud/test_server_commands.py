@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,31 @@ def test_one_port_can_not_be_both(tmp_path: Path, taken: int) -> None:
     result = run(tmp_path, "dev", "--port", str(taken), "--http-port", str(taken))
     assert result.returncode == 2
     assert "--http-port" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["dev", "up"])
+@pytest.mark.parametrize(("option", "ours"), [((), True), (("--transport", "grpc"), False)])
+def test_the_transport_is_chosen(tmp_path: Path, command: str, option: tuple[str, ...], ours: bool) -> None:
+    ports = ("--port", "0") if command == "dev" else ("--data", "data", "--mtls-port", "0", "--api-port", "0")
+    started = [BIN / "tacit", command, *ports, *option, "--output", "json"]
+    with subprocess.Popen(started, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        try:
+            assert server.stdout is not None
+            told = json.loads(server.stdout.readline())
+            port = int(told["address" if command == "dev" else "api_keys"].rpartition(":")[2])
+            plain = socket.create_connection(("127.0.0.1", port), timeout=COMMAND_SECONDS_MAX)
+            if command == "up":
+                context = ssl.create_default_context(cafile=tmp_path / told["server_ca"])
+                context.set_alpn_protocols(["h2"])
+                plain = context.wrap_socket(plain, server_hostname="localhost")
+            with plain as client:
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                said = b""
+                while data := client.recv(65_536):
+                    said += data
+        finally:
+            server.terminate()
+    assert (b"this port speaks HTTP/2 (gRPC) only" in said) is ours
 
 
 @pytest.mark.parametrize("taken_beside", [False, True])

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from cloud.settings import Settings, SettingsError, SignupPolicy, load
+from cloud.settings import Settings, SettingsError, SignupPolicy, Transport, load
 
 
 def test_later_wins(tmp_path: Path) -> None:
     config = tmp_path / "tacit.toml"
     config.write_text('mtls_port = 1\napi_port = 2\nsignup = "open"\nnames = ["a", "b"]\n')
-    found = load(config, {"TACIT_API_PORT": "3", "PATH": "x"}, {"data": "/d", "host": None})
+    environment = {"TACIT_API_PORT": "3", "PATH": "x", "TACIT_TRANSPORT": "grpc"}
+    found = load(config, environment, {"data": "/d", "host": None})
+    assert found.transport is Transport.GRPC
     assert (found.mtls_port, found.api_port, found.signup) == (1, 3, SignupPolicy.OPEN)
     assert found.names == ("a", "b")
     assert found.database_url == "/d/cell.db"
@@ -26,6 +28,7 @@ def test_later_wins(tmp_path: Path) -> None:
         ("mtls_port = 'x'", {}, "mtls_port"),
         ("signup = 'perhaps'", {}, "perhaps"),
         ("= 1", {}, "no TOML"),
+        ("", {"TACIT_TRANSPORT": "carrier pigeon"}, "carrier pigeon"),
         ("", {"TACIT_MTLS_PROT": "1"}, "TACIT_MTLS_PROT"),
         ("certificate = 'c.pem'", {}, "belong together"),
     ],

@@ -22,6 +22,7 @@ from cloud.gateway.transport.http2.connection import STREAM_CREDIT
 from cloud.gateway.transport.http2.frames import ErrorCode, frame
 from cloud.gateway.transport.http2.header_blocks import LIST_BYTES_MAX
 from cloud.gateway.transport.http2.messages import framed, timeout_s
+from cloud.gateway.transport.http2.services import REFLECTIONS
 from cloud.gateway.transport.http2.uploads import Uploads
 from cloud.rpc import Method
 from tests.gateway.http2.wire import SERVICE, PlainGateway, Wire
@@ -486,6 +487,21 @@ class TestSilence:
         for _ in range(4):
             wire.edge.tick()
         assert wire.socket.aborted
+
+    async def test_a_request_that_never_gets_whole(self, wire: Wire, gateway: PlainGateway) -> None:
+        gateway.go = asyncio.Event()
+        wire.open(1, path=SIGNAL)
+        wire.data(1, b"\0\0\0", ends=False)
+        wire.open(3)
+        wire.data(3, framed(b""))
+        wire.open(5, path=f"/{REFLECTIONS[0]}/ServerReflectionInfo")
+        for _ in range(48):
+            wire.say(frame(frames.PING, 0, 0, bytes(8)))
+            wire.edge.tick()
+        answers = await wire.answers()
+        assert answers[1]["grpc-status"] == "4"
+        assert list(wire.edge.connection.streams) == [3, 5]
+        assert wire.edge.uploads.kept_bytes == 0
 
     async def test_a_connection_that_never_greets(self, gateway: PlainGateway) -> None:
         wire = Wire(gateway)

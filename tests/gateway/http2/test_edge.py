@@ -168,6 +168,19 @@ class TestTls:
             assert reason in log["reason"]
             assert log["peer"].startswith("ipv4:127.0.0.1:")
 
+    async def test_nothing_is_left_of_handshakes_that_fail(self, serve: Serve, tls: Authority) -> None:
+        port = await serve(tls.material)
+        [opened] = [each._open for each in serve.started]  # type: ignore[attr-defined]
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"no TLS")
+            await closed(reader)
+            writer.close()
+        async with asyncio.timeout(20):
+            while opened._acceptor.half_open:
+                await asyncio.sleep(0.01)
+        assert opened._edges == set()
+
     async def test_a_client_that_does_not_trust_the_server_is_logged(
         self, serve: Serve, tls: Authority, logs: list[EventDict]
     ) -> None:

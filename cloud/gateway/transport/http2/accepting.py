@@ -141,6 +141,7 @@ class Acceptor:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._refusals.add("all", f"no connection can be accepted: {error.strerror}")
                     await asyncio.sleep(0.2)
+                await asyncio.sleep(0.01)
                 continue
             edge = self._make()
             self._half_open[edge] = asyncio.create_task(self._shake_hands(edge, accepted, address))
@@ -152,16 +153,21 @@ class Acceptor:
     async def _shake_hands(self, edge: Edge, accepted: socket.socket, address: object) -> None:
         loop = asyncio.get_running_loop()
         peer = peer_name(address)
+        context = None
+        if self._contexts is not None:
+            try:
+                context = await self._contexts.current()
+            except BaseException:
+                accepted.close()
+                raise
         try:
-            if self._contexts is None:
-                await loop.connect_accepted_socket(lambda: edge, accepted)
-            else:
-                await loop.connect_accepted_socket(
-                    lambda: edge,
-                    accepted,
-                    ssl=await self._contexts.current(),
-                    ssl_handshake_timeout=HANDSHAKE_S_MAX,
-                )
+            # From here on the loop closes the socket, whatever happens.
+            await loop.connect_accepted_socket(
+                lambda: edge,
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=None if context is None else HANDSHAKE_S_MAX,
+            )
         except ssl.SSLError as error:
             self._refusals.add(peer, error.reason or str(error))
         except TimeoutError:
@@ -169,10 +175,6 @@ class Acceptor:
         except OSError as error:
             # Whoever only looks whether the port is open, such as a load balancer, ends here.
             _log.debug("grpc.connection_ended_early", peer=peer, reason=str(error))
-        except BaseException:
-            accepted.close()
-            raise
         else:
             return
-        accepted.close()
         self.proved(edge)

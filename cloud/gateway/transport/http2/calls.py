@@ -33,6 +33,9 @@ from cloud.rpc import Code, Method, ResourceExhausted, RpcError
 
 STOPPING = trailers_only(FinalStatus(Code.UNAVAILABLE, grpc_status.STOPPING))
 _TOO_LATE = trailers_only(FinalStatus(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+TOO_SLOW = trailers_only(
+    FinalStatus(Code.DEADLINE_EXCEEDED, "The request took too long to arrive; try again.")
+)
 _TOO_MUCH = trailers_only(
     FinalStatus(
         Code.RESOURCE_EXHAUSTED,

@@ -342,7 +342,8 @@ class Connection(Generic[Meaning]):
     def _end_stream(self, fault: StreamFault) -> None:
         if fault.stream_id > self.last_id:
             raise ConnectionFault(fault.code, fault.sentence)  # nothing to reset: it was never opened
-        self.floods.count(Flood.STREAM_FAULT)
+        refused = fault.code is ErrorCode.REFUSED_STREAM
+        self.floods.count(Flood.REFUSED if refused else Flood.STREAM_FAULT)
         stream = self.streams.get(fault.stream_id)
         if stream is not None:
             self.close(stream)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from cloud.gateway.limits import POLLS_MAX
 from cloud.gateway.transport.grpc_status import HANDSHAKE_S_MAX, KEEPALIVE_AFTER_S, KEEPALIVE_WITHIN_S
-from cloud.gateway.transport.http2.calls import RefusedCall, Running, UnaryCall
+from cloud.gateway.transport.http2.calls import TOO_SLOW, RefusedCall, Running, UnaryCall
 from cloud.gateway.transport.http2.connection import Connection
 from cloud.gateway.transport.http2.frames import ConnectionFault, ErrorCode
 from cloud.gateway.transport.http2.heads import Head, Heads
@@ -25,6 +25,8 @@ LINGER_S = 1.0
 _PING_AFTER = round(KEEPALIVE_AFTER_S / TICK_S)
 _GONE_AFTER = round((KEEPALIVE_AFTER_S + KEEPALIVE_WITHIN_S) / TICK_S)
 _GREETED_WITHIN = round(HANDSHAKE_S_MAX / TICK_S)
+_WHOLE_WITHIN = 24
+"""A unary call's request must be there in so many ticks, two minutes: until then it holds memory, and proves nothing."""
 
 
 class Owner(Protocol):
@@ -34,6 +36,9 @@ class Owner(Protocol):
     heads: Heads
     conversations: set[StreamingCall]
     loop: asyncio.AbstractEventLoop
+
+    def opened(self, edge: Edge) -> None:
+        """The socket, and TLS if there is any, is ready."""
 
     def greeted(self, edge: Edge) -> None:
         """The client has proved that it speaks HTTP/2."""
@@ -62,6 +67,7 @@ class Edge(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """The socket, and TLS if there is any, is ready."""
         self._transport = transport
+        self._owner.opened(self)
         self.peer = peer_name(transport.get_extra_info("peername"))
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if tls is not None:
@@ -142,6 +148,8 @@ class Edge(asyncio.Protocol):
         """TICK_S have passed: close what is silent."""
         self._age_ticks += 1
         self.connection.floods.calm()
+        if self._age_ticks % _WHOLE_WITHIN == 0:
+            self._end_unfinished()
         if not self._greeted and self._age_ticks > _GREETED_WITHIN:
             self.abort()
         elif self._heard:
@@ -163,6 +171,12 @@ class Edge(asyncio.Protocol):
         """End the connection at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _end_unfinished(self) -> None:
+        too_old = self.connection.floods.interval - _WHOLE_WITHIN
+        for stream in list(self.connection.streams.values()):
+            if stream.peer_is_sending and stream.born < too_old and isinstance(stream.call, UnaryCall):
+                stream.call.end(TOO_SLOW)
 
     def _flush(self) -> None:
         self._flushing = False

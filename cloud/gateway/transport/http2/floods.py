@@ -16,6 +16,7 @@ class Flood(enum.Enum):
 
     RST_STREAM = ("RST_STREAM frames on streams just opened", 2_000, 0)
     STREAM_FAULT = ("faulty streams", 1_000, 0)
+    REFUSED = ("streams beyond what is open to it", 5_000, 0)
     SETTINGS = ("SETTINGS frames", 50, 0)
     PING = ("PING frames", 1_000, 2)
     WINDOW_UPDATE = ("WINDOW_UPDATE frames", 5_000, 8)

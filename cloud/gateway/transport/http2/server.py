@@ -39,10 +39,11 @@ class Http2Server:
         contexts = None
         if self._tls is not None:
             contexts = Contexts(self._tls)
-            await contexts.current()  # a certificate that is of no use is to stop the start
         try:
+            if contexts is not None:
+                await contexts.current()  # a certificate that is of no use is to stop the start
             sockets = await asyncio.to_thread(listen, address)
-        except grpc_status.PortUnavailable:
+        except BaseException:
             if contexts is not None:
                 contexts.close()
             raise
@@ -81,9 +82,11 @@ class _Open:
 
     def edge(self) -> Edge:
         """The protocol for a new connection."""
-        edge = Edge(self)
+        return Edge(self)
+
+    def opened(self, edge: Edge) -> None:
+        """The socket, and TLS if there is any, is ready."""
         self._edges.add(edge)
-        return edge
 
     def greeted(self, edge: Edge) -> None:
         """The client has proved that it speaks HTTP/2."""
