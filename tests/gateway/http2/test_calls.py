@@ -182,6 +182,7 @@ async def test_compressions(
 @pytest.mark.parametrize(
     "broken",
     [b"", b"abc", gzip.compress(b"x")[:-3], gzip.compress(b"x") + b"y", gzip.compress(bytes(10**6))[:-9]],
+    ids=["nothing", "no gzip", "cut off", "more behind it", "cut off late"],
 )
 async def test_what_can_not_be_unpacked(wire: Wire, gateway: PlainGateway, broken: bytes) -> None:
     wire.open(1, ("grpc-encoding", "gzip"), path=SIGNAL)
