@@ -44,6 +44,7 @@ SWITCHED_ON = (
     "frontend.workerVersioningDataAPIs",
     "frontend.workerVersioningRuleAPIs",
     "frontend.workerVersioningWorkflowAPIs",
+    "frontend.enableCancelWorkerPollsOnShutdown",
 )
 """What is off on the real server by default; ours is compared with it switched on."""
 

@@ -1,11 +1,14 @@
 import asyncio
+import time
 from datetime import timedelta
+from typing import Any
 
 import temporalio.api.workflowservice.v1 as ws
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from . import commands as c
-from .raw import Scenario, WorkflowTask
+from .raw import POLL_SECONDS, Scenario, WorkflowTask
+from .rendering import IDENTITY
 
 
 async def _waiting(s: Scenario, sticky: str) -> "asyncio.Task[WorkflowTask]":
@@ -313,3 +316,52 @@ async def test_large_history_is_paged(s: Scenario) -> None:
         events += page.history.events
         token = page.next_page_token
     assert [event.event_id for event in events] == list(range(1, task.started_event_id + 1))
+
+
+async def _poll_as(s: Scenario, worker: str, *, activities: bool = False, queue: str = "") -> bool:
+    """One poll by a worker's process; whether it brought a task."""
+    fields: dict[str, Any] = {
+        "namespace": s.namespace,
+        "task_queue": TaskQueue(name=queue or s.tq),
+        "identity": IDENTITY,
+        "worker_instance_key": s.id(worker),
+    }
+    timeout = timedelta(seconds=POLL_SECONDS)
+    if activities:
+        request = ws.PollActivityTaskQueueRequest(**fields)
+        return bool((await s.service.poll_activity_task_queue(request, timeout=timeout)).task_token)
+    task = await s.service.poll_workflow_task_queue(
+        ws.PollWorkflowTaskQueueRequest(**fields), timeout=timeout
+    )
+    if task.task_token:
+        await s.complete(task, c.complete())
+    return bool(task.task_token)
+
+
+async def test_polls_of_a_worker_that_stops_come_back_empty(s: Scenario) -> None:
+    described = await s.service.describe_namespace(ws.DescribeNamespaceRequest(namespace=s.namespace))
+    assert described.namespace_info.capabilities.worker_poll_complete_on_shutdown
+    began = time.monotonic()
+    ended = [
+        asyncio.create_task(_poll_as(s, "w1")),
+        asyncio.create_task(_poll_as(s, "w1", activities=True)),
+    ]
+    other = asyncio.create_task(_poll_as(s, "w2"))
+    elsewhere = asyncio.create_task(_poll_as(s, "w1", queue=s.id("other")))
+    await asyncio.sleep(1)
+    await s.service.shutdown_worker(
+        ws.ShutdownWorkerRequest(
+            namespace=s.namespace,
+            identity=IDENTITY,
+            sticky_task_queue=s.id("sticky"),
+            worker_instance_key=s.id("w1"),
+            task_queue=s.tq,
+        )
+    )
+    assert await asyncio.gather(*ended) == [False, False]
+    assert not await _poll_as(s, "w1")
+    assert time.monotonic() - began < POLL_SECONDS / 2
+    assert not other.done()
+    await s.start()
+    assert await other
+    elsewhere.cancel()

@@ -100,6 +100,7 @@ class ActivityTasks:
             options=request.deployment_options if request.HasField("deployment_options") else None,
             lane_of=lane_of,
             sdk=_sdk_of(context),
+            worker=request.worker_instance_key,
         )
         if given is None:
             return PollActivityTaskQueueResponse()

@@ -30,6 +30,7 @@ from cloud.engine.api.batch_checks import batches_of_activities
 from cloud.engine.core.clock import SECOND, duration, fit, to_ns
 from cloud.engine.core.errors import Invalid
 from cloud.engine.runtime.dynamic_config import (
+    CANCEL_POLLS_ON_SHUTDOWN,
     STANDALONE_ACTIVITIES,
     STANDALONE_ACTIVITY_OPERATOR_COMMANDS,
     STANDALONE_NEXUS_OPERATIONS,
@@ -205,6 +206,9 @@ class NamespaceMethods:
                     standalone_activity_batch_operations=batches_of_activities(self._runtime),
                     standalone_nexus_operation=self._runtime.dynamic_config.on(STANDALONE_NEXUS_OPERATIONS),
                     worker_heartbeats=self._runtime.dynamic_config.on(WORKER_HEARTBEATS),
+                    worker_poll_complete_on_shutdown=self._runtime.dynamic_config.on(
+                        CANCEL_POLLS_ON_SHUTDOWN
+                    ),
                 ),
                 limits=NamespaceInfo.Limits(
                     blob_size_limit_error=limits.blob_size_error,

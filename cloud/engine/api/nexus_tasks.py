@@ -57,6 +57,7 @@ class NexusTaskMethods:
             version=version,
             options=request.deployment_options if request.HasField("deployment_options") else None,
             lane_of=lane_of,
+            worker=request.worker_instance_key,
         )
         if task is None:
             return PollNexusTaskQueueResponse()

@@ -46,6 +46,7 @@ from cloud.engine.core.versions import (
 )
 from cloud.engine.runtime.builds import Builds
 from cloud.engine.runtime.commits import Unflushed
+from cloud.engine.runtime.dynamic_config import CANCEL_POLLS_ON_SHUTDOWN
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.nexus_tasks import NEXUS_TASK
@@ -57,6 +58,9 @@ from cloud.rpc import CallContext, InvalidArgument
 
 BUILD_IDS_MAX = 100
 """Versions that one call may ask for."""
+
+WORKER_KEY_LENGTH_MAX = 255
+"""Characters of the key of a worker's process; SDKs make UUIDs."""
 
 _WORKFLOW = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _NEVER = Timestamp(seconds=-62_135_596_800)
@@ -245,8 +249,13 @@ class TaskQueueMethods:
     async def shutdown_worker(
         self, request: ShutdownWorkerRequest, context: CallContext
     ) -> ShutdownWorkerResponse:
-        """A worker stops: nobody waits for its sticky queue any more, and what waited there goes to the normal queues."""
+        """A worker stops: nobody waits for its sticky queue any more, and what waited there goes to the normal queues.
+
+        Where that is switched on, its other polls come back empty, so that no task goes to a worker that is gone.
+        """
         namespace = checks.namespace_of(self._runtime, request.namespace)
+        if self._runtime.dynamic_config.on(CANCEL_POLLS_ON_SHUTDOWN):
+            self._end_polls(namespace, request)
         if request.sticky_task_queue:
             key = QueueKey(namespace.namespace_id, request.sticky_task_queue, WORKFLOW_TASK)
             self._runtime.queues.worker_left(key)
@@ -254,6 +263,14 @@ class TaskQueueMethods:
         if request.HasField("worker_heartbeat"):
             record_heartbeats(self._runtime, namespace, [request.worker_heartbeat])
         return ShutdownWorkerResponse()
+
+    def _end_polls(self, namespace: Namespace, request: ShutdownWorkerRequest) -> None:
+        worker, name = request.worker_instance_key, request.task_queue
+        if not worker or not name or len(worker) > WORKER_KEY_LENGTH_MAX:
+            return
+        types = list(request.task_queue_types) or [_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY]
+        keys = [self._key(namespace, name, each) for each in set(types)]
+        self._runtime.queues.end_polls([key for key in keys if key is not None], worker)
 
     async def _empty(self, key: QueueKey) -> None:
         """Send the tasks of a sticky queue to their runs' normal queues.

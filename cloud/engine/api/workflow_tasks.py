@@ -108,6 +108,7 @@ class WorkflowTasks:
             version=version,
             options=request.deployment_options if request.HasField("deployment_options") else None,
             lane_of=lane_of,
+            worker=request.worker_instance_key,
             sticky=request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY,
         )
         if given is None:

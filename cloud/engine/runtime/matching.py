@@ -44,6 +44,7 @@ class _Poll(NamedTuple):
     build_id: str
     version: str
     sdk: tuple[str, str] = ("", "")
+    worker: str = ""
     upstream: tuple[TaskQueue, ...] = ()
 
     @property
@@ -206,6 +207,7 @@ class Matching:
         sticky: bool = False,
         lane_of: Callable[[], Lane] | None = None,
         sdk: tuple[str, str] = ("", ""),
+        worker: str = "",
     ) -> Given | None:
         """Wait for a task of a queue; None when the time is over. What is returned is durable.
 
@@ -221,7 +223,7 @@ class Matching:
         queues = self._runtime.queues
         common = queues.get(QueueKey(namespace.namespace_id, queue_name, kind))
         queue = queues.get(common.key._replace(version=version)) if version and not sticky else common
-        poll = _Poll(queue, common, sticky, identity, build_id, version, sdk)
+        poll = _Poll(queue, common, sticky, identity, build_id, version, sdk, worker)
         lane: Lane | None = None
         if lane_of is None:
             queues.note_poll(queue, identity, options)
@@ -230,6 +232,8 @@ class Matching:
         began_at = loop.time()
         ends_at = began_at + timeout_s
         while True:
+            if queues.has_stopped(namespace.namespace_id, worker):
+                return None
             if lane_of is not None and (now := lane_of()) != lane:
                 lane, poll = now, self._in_lane(poll, now)
                 queue = poll.queue
@@ -385,6 +389,7 @@ class Matching:
             asyncio.get_running_loop().create_future(),
             poll.version,
             poll.sdk,
+            poll.worker,
         )
         queue.pollers.append(poller)
         loop = asyncio.get_running_loop()

@@ -103,6 +103,7 @@ class NexusTasks:
         version: str = "",
         options: WorkerDeploymentOptions | None = None,
         lane_of: Callable[[], Lane] | None = None,
+        worker: str = "",
     ) -> NexusTask | None:
         """Wait for a task of queue `key` that is for workers of a `version`; None when the time is over.
 
@@ -116,6 +117,8 @@ class NexusTasks:
         ends_at = began_at + timeout_s
         queue: TaskQueue | None = None
         while True:
+            if self._queues.has_stopped(key.namespace_id, worker):
+                return None
             if lane_of is not None:
                 version = lane_of().version
             if queue is None or queue.key.version != version:
@@ -124,7 +127,7 @@ class NexusTasks:
                 self._queues.note_poll(queue, identity, options, capabilities=told)
             found = self._take_waiting(key, version)
             if found is None:
-                poller = Poller(identity, build_id, loop.create_future(), version)
+                poller = Poller(identity, build_id, loop.create_future(), version, worker=worker)
                 found = await self._wait(queue, poller, ends_at)
             if found is not None:
                 return self._dispatched(queue, found, began_at)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -49,6 +49,10 @@ CROWDED_QUEUE_IDLE_NS = 2 * 60_000_000_000
 """Queues of a namespace beyond which idle ones leave sooner; longer than any poll."""
 
 
+STOPPED_NS = 30_000_000_000
+STOPPED_MAX = 10_000
+"""For so long, and so many, workers that said that they stop are remembered: polls of theirs that were on their way come back empty."""
+
 ASIDE_MAX = 1_000
 """Tasks of one queue that were taken out of its backlog by workers of another version than that which they are for."""
 
@@ -68,13 +72,15 @@ class QueueKey(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Poller:
-    """A worker's poll. `matched` gets what it is to receive. `version` is "" for workers without one; `sdk` has name and version."""
+    """A worker's poll. `matched` gets what it is to receive. `version` is "" for workers without one; `sdk` has name and version,
+    `worker` is the key of the worker's process."""
 
     identity: str
     build_id: str
     matched: asyncio.Future[Any]
     version: str = ""
     sdk: tuple[str, str] = ("", "")
+    worker: str = ""
 
 
 class Seen(NamedTuple):
@@ -148,6 +154,7 @@ class TaskQueues:
         self._clock = clock
         self._unflushed = unflushed
         self._queues: dict[QueueKey, TaskQueue] = {}
+        self._stopped: dict[tuple[str, str], int] = {}  # (namespace id, worker) -> when it said so
         self.settings = AllQueueSettings(database, self._settings_changed)
 
     def get(self, key: QueueKey) -> TaskQueue:
@@ -188,6 +195,28 @@ class TaskQueues:
             queue.left = True
             while (poller := queue.next_poller()) is not None:
                 poller.matched.set_result(None)
+
+    def end_polls(self, keys: Iterable[QueueKey], worker: str) -> None:
+        """A worker says that it stops: its polls of these queues (their common lanes) come back empty, those that still come too."""
+        now = self._clock.real.now()
+        for key in keys:
+            for each in [each for each, at in self._stopped.items() if at < now - STOPPED_NS]:
+                del self._stopped[each]
+            self._stopped[(key.namespace_id, worker)] = now
+            while len(self._stopped) > STOPPED_MAX:
+                del self._stopped[next(iter(self._stopped))]
+            queue = self._queues.get(key)
+            for lane in () if queue is None else (queue, *queue.lanes):
+                for poller in lane.pollers:
+                    if poller.worker == worker and not poller.matched.done():
+                        poller.matched.set_result(None)
+
+    def has_stopped(self, namespace_id: str, worker: str) -> bool:
+        """Whether a worker said lately that it stops."""
+        if not self._stopped or not worker:
+            return False
+        at = self._stopped.get((namespace_id, worker))
+        return at is not None and self._clock.real.now() - at < STOPPED_NS
 
     # --- tasks ---
 
