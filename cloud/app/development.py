@@ -24,6 +24,7 @@ from cloud.gateway.listeners import (
 )
 from cloud.gateway.method_table import METHOD_TABLE, development_row
 from cloud.gateway.nexus_callbacks import OF_NAMESPACE, NexusCallbacks
+from cloud.gateway.nexus_inbound import NexusInbound
 from cloud.settings import Transport
 
 log = structlog.get_logger(__name__)
@@ -91,7 +92,7 @@ class Development:
                 host=options.host,
                 port=options.http_port,
                 or_any=options.http_port_or_any,
-                handlers=lambda: (NexusCallbacks(self.cell),),
+                handlers=lambda: (NexusCallbacks(self.cell), NexusInbound(self.cell)),
             )
         self.port = options.port
         self.http_port = options.http_port

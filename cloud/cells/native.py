@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from google.protobuf.message import Message
 
 from cloud.engine.api.nexus_callback_http import NexusReply
+from cloud.engine.api.nexus_inbound_http import InboundCall
 from cloud.engine.api.service import EngineService
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.turn import Ids
@@ -132,6 +133,35 @@ class NativeCell:
         if self._service is None:
             raise RuntimeError(f"cell {self._name!r} is not started")
         return await self._service.nexus_callbacks.answer(namespace, header, body)
+
+    async def nexus_call(
+        self,
+        *,
+        namespace: str,
+        task_queue: str,
+        endpoint_id: str,
+        names: tuple[str, ...],
+        callback: str,
+        header: Mapping[str, str],
+        body: bytes,
+    ) -> NexusReply:
+        """Have a worker answer a Nexus call that came by HTTP (its header's names in lower case).
+
+        By `namespace` and `task_queue`, or else by `endpoint_id`; `names` are the path's parts behind them.
+        """
+        if self._service is None:
+            raise RuntimeError(f"cell {self._name!r} is not started")
+        return await self._service.nexus_inbound.answer(
+            InboundCall(
+                namespace=namespace,
+                task_queue=task_queue,
+                endpoint_id=endpoint_id,
+                names=names,
+                callback=callback,
+                header=header,
+                body=body,
+            )
+        )
 
     def take_nexus_callbacks_at(self, url: str) -> None:
         """Services outside reach `nexus_completion` by `url`, with ``{namespace}`` for a namespace's name."""

@@ -29,6 +29,7 @@ from cloud.engine.api.namespaces import NamespaceMethods
 from cloud.engine.api.nexus_callback_http import NexusCallbackHttp
 from cloud.engine.api.nexus_endpoint_puts import NexusEndpointPuts
 from cloud.engine.api.nexus_endpoints import NexusEndpointMethods
+from cloud.engine.api.nexus_inbound_http import NexusInboundHttp
 from cloud.engine.api.nexus_tasks import NexusTaskMethods
 from cloud.engine.api.operator import Operator
 from cloud.engine.api.pauses import WorkflowPauses
@@ -108,6 +109,7 @@ class EngineService:
         Callbacks(runtime, delivery)
         StandaloneCallbacks(runtime, standalone, delivery)
         self.nexus_callbacks = NexusCallbackHttp(runtime, completions)
+        self.nexus_inbound = NexusInboundHttp(runtime)
         histories = Histories(runtime)
         workers = VersionedWorkers(runtime, deployments, builds)
         activity_tasks = ActivityTasks(runtime, matching, workers, StandaloneTasks(runtime, standalone))

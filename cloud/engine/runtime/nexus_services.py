@@ -44,6 +44,9 @@ _KINDS = {
 }
 """Types of handler errors by HTTP status (the protocol's predefined ones)."""
 
+STATUS_OF_KIND = {kind: status for status, kind in _KINDS.items()}
+"""The inverse."""
+
 # What says how a message is carried is not a tenant's to say.
 _OF_THE_CONNECTION = frozenset(
     {

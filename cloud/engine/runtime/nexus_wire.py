@@ -151,8 +151,13 @@ def write_links(links: Iterable[NexusLink]) -> str:
 
 def read_links(header: Mapping[str, str]) -> list[Link]:
     """The links of a message that are Temporal's own; what can't be read is left out."""
+    return nexus_links.from_nexus(NexusLink(url=url, type=kind) for url, kind in raw_links(header))
+
+
+def raw_links(header: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The links of a message as they came: (URL, type)."""
     found = _LINK.findall(header.get(LINK, "")[: nexus_links.LINKS_MAX * nexus_links.LINK_SIZE_MAX])
-    return nexus_links.from_nexus(NexusLink(url=url.strip(), type=kind) for url, kind in found)
+    return [(url.strip(), kind) for url, kind in found[: nexus_links.LINKS_MAX]]
 
 
 # --- failures ---------------------------------------------------------------------------------------------------
