@@ -9,9 +9,12 @@ import importlib
 import importlib.metadata
 import os
 import sys
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
+
+from cloud.cli.imports import without_grpcio
 
 # Command -> (module whose `app` has it, what it is for). A module of `_NAMED` is itself the command.
 COMMANDS = {
@@ -48,7 +51,8 @@ def main() -> None:
     root.callback()(_about)
     if wanted in COMMANDS:
         name, _ = COMMANDS[wanted]
-        module = importlib.import_module(f"cloud.cli.{name}")
+        with without_grpcio() if name == "server_commands" else nullcontext():
+            module = importlib.import_module(f"cloud.cli.{name}")
         root.add_typer(module.app, name=name if name in _NAMED else None)
     else:
         for command, (_, sentence) in COMMANDS.items():

@@ -21,6 +21,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 
 from cloud.app.development import Development, DevelopmentOptions
 from cloud.app.ended import Ended
+from cloud.cli.imports import without_grpcio
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
 from cloud.engine.runtime import dynamic_config as dynamic_configs
 from cloud.engine.store.database import StoreUnavailable
@@ -210,7 +211,8 @@ def up(
         (ListenerKind.API_KEY, settings.host, settings.api_port, None),
     )
     data_directory(settings.data_path)
-    from cloud.app.whole import Cloud  # only here: `tacit dev` starts without the control plane
+    with without_grpcio():
+        from cloud.app.whole import Cloud  # only here: `tacit dev` starts without the control plane
 
     server: Cloud
 

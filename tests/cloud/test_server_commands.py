@@ -73,6 +73,8 @@ def test_the_transport_is_chosen(tmp_path: Path, command: str, option: tuple[str
         try:
             assert server.stdout is not None
             told = json.loads(server.stdout.readline())
+            # A server whose transport does without grpcio does not load it.
+            loaded = "cygrpc" in Path(f"/proc/{server.pid}/maps").read_text()
             port = int(told["address" if command == "dev" else "api_keys"].rpartition(":")[2])
             plain = socket.create_connection(("127.0.0.1", port), timeout=COMMAND_SECONDS_MAX)
             if command == "up":
@@ -87,6 +89,7 @@ def test_the_transport_is_chosen(tmp_path: Path, command: str, option: tuple[str
         finally:
             server.terminate()
     assert (b"this port speaks HTTP/2 (gRPC) only" in said) is ours
+    assert loaded is not ours
 
 
 @pytest.mark.parametrize("taken_beside", [False, True])
