@@ -25,6 +25,7 @@ from cloud.gateway.transport.http2.messages import framed, timeout_s
 from cloud.gateway.transport.http2.services import REFLECTIONS
 from cloud.gateway.transport.http2.uploads import Uploads
 from cloud.rpc import Method
+from tests.gateway.http2.loops import event_loop_policy  # noqa: F401 # a fixture
 from tests.gateway.http2.wire import SERVICE, PlainGateway, Wire
 
 SIGNAL = SERVICE + "SignalWorkflowExecution"

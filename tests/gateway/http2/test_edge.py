@@ -24,6 +24,7 @@ from cloud.gateway.transport.http2.messages import framed
 from cloud.gateway.transport.http2.sending import BATCH_BYTES
 from cloud.gateway.transport.http2.server import Http2Server
 from tests.gateway.certificates import Pair, authority, leaf
+from tests.gateway.http2.loops import event_loop_policy  # noqa: F401 # a fixture
 from tests.gateway.http2.peer import split
 from tests.gateway.http2.wire import HEADERS, PlainGateway
 
