@@ -3,16 +3,24 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 
 import temporalio.api.workflowservice.v1 as ws
-from temporalio.api.enums.v1 import BuildIdTaskReachability, DescribeTaskQueueMode
+from temporalio.api.enums.v1 import (
+    BuildIdTaskReachability,
+    DescribeTaskQueueMode,
+    TaskQueueType,
+    TaskReachability,
+)
 from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueVersionSelection
 from temporalio.service import RPCError
 
 from . import commands as c
 from .builds import Workers
 from .raw import Scenario
+from .resets import reset
 from .snapshots import expect, grouped
+from .updates import accept, at, respond, sent
 
 # --- sets --------------------------------------------------------------------------------------------------------
 
@@ -661,3 +669,256 @@ async def test_backlog_of_sets(s: Scenario) -> None:
         """,
     )
     await w.step("1.0", c.complete())
+
+
+async def test_pollers_and_what_they_say_of_their_build(s: Scenario) -> None:
+    w = Workers(s)
+    await w.add_set("1.0")
+    await seen(s, w, ["1.0"])
+    plain = ws.PollWorkflowTaskQueueRequest(
+        namespace=s.namespace, task_queue=TaskQueue(name=s.tq), identity="plain"
+    )
+    plain.worker_version_capabilities.build_id = s.id("9.9")
+    polling = asyncio.create_task(s.service.poll_workflow_task_queue(plain, timeout=timedelta(seconds=10)))
+    await asyncio.sleep(1)
+    found = await s.service.describe_task_queue(
+        ws.DescribeTaskQueueRequest(
+            namespace=s.namespace,
+            task_queue=TaskQueue(name=s.tq),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    polling.cancel()
+    expect(
+        s.names.clean(
+            "\n".join(
+                sorted(
+                    f"{each.identity} {each.worker_version_capabilities.build_id} "
+                    f"{each.worker_version_capabilities.use_versioning}"
+                    for each in found.pollers
+                )
+            )
+        ),
+        """
+            plain 9.9 False
+            tester 1.0 True
+        """,
+    )
+
+
+async def test_reachability_by_sets(s: Scenario) -> None:
+    w = Workers(s)
+    await w.add_set("1.0")
+    await s.start()
+    await w.step("1.0")
+    await s.start(workflow_id=s.id("wf2"))
+    await w.step("1.0", c.complete())
+    await w.add_compatible("1.1", "1.0")
+    await w.add_set("2.0")
+    await asyncio.sleep(1)
+    lines = []
+    for kind in (
+        TaskReachability.TASK_REACHABILITY_UNSPECIFIED,
+        TaskReachability.TASK_REACHABILITY_OPEN_WORKFLOWS,
+        TaskReachability.TASK_REACHABILITY_CLOSED_WORKFLOWS,
+    ):
+        found = await s.service.get_worker_task_reachability(
+            ws.GetWorkerTaskReachabilityRequest(
+                namespace=s.namespace,
+                build_ids=[w.id(each) for each in ("1.0", "1.1", "2.0")],
+                task_queues=[s.tq],
+                reachability=kind,
+            )
+        )
+        for of_build in found.build_id_reachability:
+            names = [
+                TaskReachability.Name(each).removeprefix("TASK_REACHABILITY_")
+                for of_queue in of_build.task_queue_reachability
+                for each in of_queue.reachability
+            ]
+            kind_name = TaskReachability.Name(kind).removeprefix("TASK_REACHABILITY_")
+            lines.append(f"{kind_name} {of_build.build_id}: {' '.join(names)}")
+    expect(
+        s.names.clean("\n".join(lines)),
+        """
+            UNSPECIFIED 1.0:
+            UNSPECIFIED 1.1: NEW_WORKFLOWS EXISTING_WORKFLOWS
+            UNSPECIFIED 2.0: NEW_WORKFLOWS
+            OPEN_WORKFLOWS 1.0:
+            OPEN_WORKFLOWS 1.1: NEW_WORKFLOWS OPEN_WORKFLOWS
+            OPEN_WORKFLOWS 2.0: NEW_WORKFLOWS
+            CLOSED_WORKFLOWS 1.0:
+            CLOSED_WORKFLOWS 1.1: NEW_WORKFLOWS CLOSED_WORKFLOWS
+            CLOSED_WORKFLOWS 2.0: NEW_WORKFLOWS
+        """,
+    )
+
+
+async def test_retry_stays_in_its_set(s: Scenario) -> None:
+    w = Workers(s)
+    await w.add_set("1.0")
+    await s.start(retry_policy=c.retry(initial_interval=c.seconds(0.05), maximum_attempts=2))
+    task = await w.poll("1.0")
+    await w.complete(task, "1.0")
+    await w.add_set("2.0")
+    await s.signal()
+    await w.step("1.0", c.fail())
+    await w.step("1.0", c.complete())
+    expect(
+        await w.told(),
+        """
+            stamp=1.0
+            BuildIds=["versioned:1.0"]
+            1 WorkflowExecutionStarted source_version_stamp=1.0
+            4 WorkflowTaskCompleted worker_version=1.0
+        """,
+    )
+
+
+async def test_retry_is_assigned_anew(s: Scenario) -> None:
+    w = Workers(s)
+    await w.insert("A")
+    await s.start(retry_policy=c.retry(initial_interval=c.seconds(0.05), maximum_attempts=2))
+    task = await w.poll("A")
+    await w.insert("B")
+    await w.complete(task, "A", c.fail())
+    await w.step("B", c.complete())
+    expect(
+        await w.told(),
+        """
+            assigned_build_id=B
+            stamp=B
+            BuildIds=["assigned:B","versioned:B"]
+            3 WorkflowTaskStarted worker_version=B
+            4 WorkflowTaskCompleted worker_version=B
+        """,
+    )
+
+
+async def test_reset_goes_on_with_the_assigned_build_id(s: Scenario) -> None:
+    w = Workers(s)
+    await w.insert("A")
+    await s.start()
+    await w.step("A")
+    await s.signal()
+    await w.step("A")
+    await w.insert("B")
+    run_id = await reset(s, 8)
+    await w.step("A", c.complete())
+    expect(
+        await w.told(run_id=run_id),
+        """
+            assigned_build_id=A
+            stamp=A
+            BuildIds=["assigned:A","versioned:A"]
+            3 WorkflowTaskStarted worker_version=A
+            4 WorkflowTaskCompleted worker_version=A
+            7 WorkflowTaskStarted worker_version=A
+            10 WorkflowTaskStarted worker_version=A
+            11 WorkflowTaskCompleted worker_version=A
+        """,
+    )
+
+
+async def test_update_finds_the_assigned_build_id(s: Scenario) -> None:
+    w = Workers(s)
+    await w.insert("A")
+    await s.start()
+    await w.step("A")
+    await w.insert("B")
+    update = sent(s)
+    task = await w.poll("A")
+    messages = [accept(task), respond()]
+    await w.complete(task, "A", *map(at, messages), messages=messages)
+    await update
+    expect(
+        await w.told(),
+        """
+            assigned_build_id=A
+            stamp=A
+            BuildIds=["assigned:A","versioned:A"]
+            3 WorkflowTaskStarted worker_version=A
+            4 WorkflowTaskCompleted worker_version=A
+            6 WorkflowTaskStarted worker_version=A
+            7 WorkflowTaskCompleted worker_version=A
+        """,
+    )
+
+
+async def test_activities_of_workflows_without_versioning(s: Scenario) -> None:
+    w = Workers(s)
+    await s.start()
+    task = await s.poll()
+    await w.add_set("1.0")
+    await s.complete(task, c.activity("bound", s.tq, use_workflow_build_id=True), c.activity("free", s.tq))
+    bound, free = await w.poll_activity(""), await w.poll_activity("1.0")
+    assert (bound.activity_id, free.activity_id) == ("bound", "free")
+    await s.complete_activity(bound)
+    await s.complete_activity(free)
+    await s.step(c.complete())
+    expect(
+        await w.told(),
+        """
+            BuildIds=["unversioned"]
+        """,
+    )
+
+
+async def test_eager_activities(s: Scenario) -> None:
+    w = Workers(s)
+    await w.insert("A")
+    await s.start()
+    task = await w.poll("A")
+    reply = await w.complete(
+        task,
+        "A",
+        c.activity("bound", s.tq, use_workflow_build_id=True, request_eager_execution=True),
+        c.activity("free", s.tq, request_eager_execution=True),
+    )
+    expect(
+        " ".join(each.activity_id for each in reply.activity_tasks),
+        """
+            bound
+        """,
+    )
+    for each in reply.activity_tasks:
+        await s.complete_activity(each.task_token)
+    await s.complete_activity(await w.poll_activity("A"))
+    await w.step("A", c.complete())
+    expect(
+        await w.told(),
+        """
+            assigned_build_id=A
+            stamp=A
+            BuildIds=["assigned:A","versioned:A"]
+            3 WorkflowTaskStarted worker_version=A
+            4 WorkflowTaskCompleted worker_version=A
+            7 ActivityTaskStarted worker_version=A
+            10 ActivityTaskStarted worker_version=A
+            12 WorkflowTaskStarted worker_version=A
+            13 WorkflowTaskCompleted worker_version=A
+        """,
+    )
+
+
+async def test_next_task_with_the_answer(s: Scenario) -> None:
+    w = Workers(s)
+    await w.insert("A")
+    await s.start()
+    task = await w.poll("A")
+    await s.signal()
+    reply = await w.complete(task, "A", return_new_workflow_task=True, sticky=s.id("sticky"))
+    assert reply.workflow_task.task_token
+    await w.complete(reply.workflow_task, "A", c.complete())
+    expect(
+        await w.told(),
+        """
+            assigned_build_id=A
+            stamp=A
+            BuildIds=["assigned:A","versioned:A"]
+            3 WorkflowTaskStarted worker_version=A
+            4 WorkflowTaskCompleted worker_version=A
+            7 WorkflowTaskStarted worker_version=A
+            8 WorkflowTaskCompleted worker_version=A
+        """,
+    )

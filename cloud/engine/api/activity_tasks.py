@@ -30,7 +30,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.api import checks
 from cloud.engine.api.standalone_tasks import StandaloneTasks, final_failure
-from cloud.engine.api.versioned_workers import VersionedWorkers
+from cloud.engine.api.versioned_workers import VersionedWorkers, capabilities_of
 from cloud.engine.core import activity, activity_ends, priority
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import NoSuchTask, RunClosed
@@ -98,6 +98,7 @@ class ActivityTasks:
             tasks_per_second=_tasks_per_second(request),
             version=version,
             options=request.deployment_options if request.HasField("deployment_options") else None,
+            capabilities=capabilities_of(request),
             lane_of=lane_of,
             sdk=_sdk_of(context),
             worker=request.worker_instance_key,

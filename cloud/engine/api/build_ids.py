@@ -28,7 +28,7 @@ from cloud.engine.api import checks
 from cloud.engine.core import build_id_rules, build_ids
 from cloud.engine.core.build_ids import BuildIds, Exists, NotThere, Redirect, Rule
 from cloud.engine.core.clock import timestamp
-from cloud.engine.runtime.builds import Builds, TooManyQueues
+from cloud.engine.runtime.builds import Builds, TooMuch
 from cloud.engine.runtime.dynamic_config import VERSIONING_DATA_APIS, VERSIONING_RULE_APIS, Switch
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
@@ -249,7 +249,7 @@ class BuildIdMethods:
             raise NotFound(str(error), NotFoundFailure()) from error
         except Exists as error:
             raise AlreadyExists(str(error)) from error
-        except TooManyQueues as error:
+        except TooMuch as error:
             raise FailedPrecondition(str(error)) from error
 
 

@@ -17,7 +17,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
-from cloud.engine.api.versioned_workers import VersionedWorkers
+from cloud.engine.api.versioned_workers import VersionedWorkers, capabilities_of
 from cloud.engine.api.workers import record_heartbeats
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.nexus_tasks import NEXUS_TASK, NexusTask
@@ -56,6 +56,7 @@ class NexusTaskMethods:
             long_poll_timeout_s(context),
             version=version,
             options=request.deployment_options if request.HasField("deployment_options") else None,
+            capabilities=capabilities_of(request),
             lane_of=lane_of,
             worker=request.worker_instance_key,
         )

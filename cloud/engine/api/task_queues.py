@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.enums.v1 import (
     DescribeTaskQueueMode,
     RateLimitSource,
@@ -191,11 +190,7 @@ class TaskQueueMethods:
                 identity=seen.identity,
                 rate_per_second=self._rate(key)[0],
                 deployment_options=seen.options,
-                worker_version_capabilities=(
-                    WorkerVersionCapabilities(build_id=seen.build_id, use_versioning=True)
-                    if seen.build_id
-                    else None
-                ),
+                worker_version_capabilities=seen.capabilities,
             )
             for lane in (self._lanes(key) if all_versions else [key])
             for seen in self._runtime.queues.pollers_of(lane)

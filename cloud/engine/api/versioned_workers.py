@@ -57,6 +57,8 @@ class VersionedWorkers:
         """
         told, queue = request.worker_version_capabilities, request.task_queue
         is_sticky = queue.kind == _STICKY
+        if len(told.deployment_series_name.encode()) > self._runtime.limits.id_length:
+            raise InvalidArgument("Deployment series name exceeds length limit.")
         if told.use_versioning or told.build_id:
             self.check_stamp(told)
             if is_sticky and told.use_versioning and not queue.normal_name:
@@ -120,6 +122,14 @@ class VersionedWorkers:
             except TooManyVersions as error:
                 raise limit_reached(error) from error
         return version
+
+
+def capabilities_of(
+    request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest | PollNexusTaskQueueRequest,
+) -> WorkerVersionCapabilities | None:
+    """What a worker that polls says of its build in the older form, None if nothing."""
+    has = request.HasField("worker_version_capabilities")
+    return request.worker_version_capabilities if has else None
 
 
 def check_options(options: WorkerDeploymentOptions) -> None:

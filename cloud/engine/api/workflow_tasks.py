@@ -35,6 +35,7 @@ from cloud.engine.api.histories import Histories
 from cloud.engine.api.search_attributes import check_search_attributes
 from cloud.engine.api.versioned_workers import (
     VersionedWorkers,
+    capabilities_of,
     check_behavior,
     check_continued,
     check_options,
@@ -107,6 +108,7 @@ class WorkflowTasks:
             timeout_s=long_poll_timeout_s(context),
             version=version,
             options=request.deployment_options if request.HasField("deployment_options") else None,
+            capabilities=capabilities_of(request),
             lane_of=lane_of,
             worker=request.worker_instance_key,
             sticky=request.task_queue.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY,

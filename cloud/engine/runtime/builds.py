@@ -22,12 +22,13 @@ from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.routes import ANYONE, NEXUS_TASK, BuildPlaces, Lane, Placement, share_of
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.task_queues import QueueKey
-from cloud.engine.store.build_ids import read_all_build_ids, write_build_ids
+from cloud.engine.store.build_ids import read_all_build_ids, size_of, write_build_ids
 from cloud.engine.store.database import StoreUnavailable
 from cloud.engine.store.rows import ACTIVITY_TASK, WORKFLOW_TASK, Rows
 
 QUEUES_MAX = 1_000
-"""Queues of a namespace that may have sets or rules: all are in memory."""
+BYTES_MAX = 16 * 1024 * 1024
+"""Queues of a namespace that may have sets or rules, and bytes of all that, as stored: it is in memory, with the rules deleted lately."""
 
 _EMPTY = BuildIds()
 
@@ -40,8 +41,8 @@ class NewerBuildExists(Exception):
         self.default = default
 
 
-class TooManyQueues(Exception):
-    """The namespace has sets or rules for queues enough."""
+class TooMuch(Exception):
+    """The namespace has sets and rules enough."""
 
 
 class Builds(BuildPlaces):
@@ -50,6 +51,7 @@ class Builds(BuildPlaces):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._queues: dict[tuple[str, str], BuildIds] = {}
+        self._sizes: dict[tuple[str, str], int] = {}
         runtime.accompany(self)
         runtime.routes.builds = self
 
@@ -58,6 +60,7 @@ class Builds(BuildPlaces):
     async def start(self) -> None:
         """Load all."""
         self._queues = await self._runtime.database.scan(read_all_build_ids)
+        self._sizes = {key: size_of(data) for key, data in self._queues.items()}
 
     async def stop(self) -> None:
         """Nothing runs."""
@@ -72,6 +75,7 @@ class Builds(BuildPlaces):
         """A namespace is gone."""
         for key in [key for key in self._queues if key[0] == namespace_id]:
             del self._queues[key]
+            self._sizes.pop(key, None)
 
     # --- data ---
 
@@ -92,16 +96,14 @@ class Builds(BuildPlaces):
         """Change a queue's data: what is done to the copy is stored and takes effect when the block ends; nothing if it raises.
 
         Raises:
-            TooManyQueues: the namespace has such data for queues enough.
+            TooMuch: the namespace has such data enough.
             StoreUnavailable: it could not be stored.
         """
         key = (namespace.namespace_id, queue)
-        async with self._runtime.id_lock(namespace.namespace_id, f"\0build-ids:{queue}"):
+        async with self._runtime.id_lock(namespace.namespace_id, "\0build-ids"):  # one by one: bounds hold
             data = deepcopy(self._queues.get(key, _EMPTY))
             yield data
-            count = sum(1 for of, _ in self._queues if of == namespace.namespace_id)
-            if key not in self._queues and count >= QUEUES_MAX:
-                raise TooManyQueues(f"{count} task queues of this namespace have build ids already")
+            self._check_room(key, data)
             # A caller that gives up must not leave memory behind the store.
             storing = asyncio.ensure_future(self._store(namespace, queue, data))
             try:
@@ -110,6 +112,16 @@ class Builds(BuildPlaces):
                 await asyncio.wait({storing})
                 raise
 
+    def _check_room(self, key: tuple[str, str], data: BuildIds) -> None:
+        sizes = {each: size for each, size in self._sizes.items() if each[0] == key[0]}
+        if key not in sizes and len(sizes) >= QUEUES_MAX:
+            raise TooMuch(f"{len(sizes)} task queues of this namespace have build ids already")
+        size, before = size_of(data), sizes.get(key, 0)
+        if size > before and sum(sizes.values()) - before + size > BYTES_MAX:
+            raise TooMuch(
+                f"the build ids of this namespace's task queues, with the rules deleted lately, would exceed {BYTES_MAX} bytes"
+            )
+
     async def _store(self, namespace: Namespace, queue: str, data: BuildIds) -> None:
         runtime, namespace_id = self._runtime, namespace.namespace_id
         if not runtime.namespaces.serves(namespace_id):
@@ -117,6 +129,7 @@ class Builds(BuildPlaces):
         epoch = runtime.lease.epoch
         await runtime.database.write(lambda c: write_build_ids(c, namespace_id, queue, data, epoch))
         self._queues[(namespace_id, queue)] = data
+        self._sizes[(namespace_id, queue)] = size_of(data)
         for kind in (WORKFLOW_TASK, ACTIVITY_TASK, NEXUS_TASK):
             runtime.queues.rerouted(QueueKey(namespace_id, queue, kind))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import structlog
+from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 
 from cloud.engine.core import activity, older_versioning, versioning, workflow_task
@@ -204,6 +205,7 @@ class Matching:
         tasks_per_second: float | None = None,
         version: str = "",
         options: WorkerDeploymentOptions | None = None,
+        capabilities: WorkerVersionCapabilities | None = None,
         sticky: bool = False,
         lane_of: Callable[[], Lane] | None = None,
         sdk: tuple[str, str] = ("", ""),
@@ -226,7 +228,7 @@ class Matching:
         poll = _Poll(queue, common, sticky, identity, build_id, version, sdk, worker)
         lane: Lane | None = None
         if lane_of is None:
-            queues.note_poll(queue, identity, options)
+            queues.note_poll(queue, identity, options, capabilities)
         if kind == ACTIVITY_TASK:
             queues.set_worker_rate(queue, tasks_per_second)
         began_at = loop.time()
@@ -237,7 +239,7 @@ class Matching:
             if lane_of is not None and (now := lane_of()) != lane:
                 lane, poll = now, self._in_lane(poll, now)
                 queue = poll.queue
-                queues.note_poll(queue, identity, capabilities=build_id)
+                queues.note_poll(queue, identity, options, capabilities)
             stored = False
             given: Given | None = self._take_query(queue)
             if given is None:

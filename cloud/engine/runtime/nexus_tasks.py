@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.nexus.v1 import HandlerError, Request, Response
@@ -102,6 +103,7 @@ class NexusTasks:
         *,
         version: str = "",
         options: WorkerDeploymentOptions | None = None,
+        capabilities: WorkerVersionCapabilities | None = None,
         lane_of: Callable[[], Lane] | None = None,
         worker: str = "",
     ) -> NexusTask | None:
@@ -123,8 +125,7 @@ class NexusTasks:
                 version = lane_of().version
             if queue is None or queue.key.version != version:
                 queue = self._queues.get(key._replace(version=version))
-                told = build_id if lane_of is not None else ""
-                self._queues.note_poll(queue, identity, options, capabilities=told)
+                self._queues.note_poll(queue, identity, options, capabilities)
             found = self._take_waiting(key, version)
             if found is None:
                 poller = Poller(identity, build_id, loop.create_future(), version, worker=worker)

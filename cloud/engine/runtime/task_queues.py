@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
+from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 
 from cloud.engine.core.priority import Rank
@@ -84,12 +85,12 @@ class Poller:
 
 
 class Seen(NamedTuple):
-    """When a worker polled last (ns), and the deployment that it said it is a part of; by an older form of versioning its build id."""
+    """When a worker polled last (ns), and the deployment that it said it is a part of; in the older form, what it said of its build."""
 
     identity: str
     at: int
     options: WorkerDeploymentOptions | None = None
-    build_id: str = ""
+    capabilities: WorkerVersionCapabilities | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -110,7 +111,9 @@ class TaskQueue:
     settings: QueueSettings | None = None
     timer: asyncio.TimerHandle | None = None  # wakes a poll when a rate limit lets the next task go
     options: dict[str, WorkerDeploymentOptions] = field(default_factory=dict)  # of those seen that told any
-    build_ids: dict[str, str] = field(default_factory=dict)  # the same by an older form of versioning
+    capabilities: dict[str, WorkerVersionCapabilities] = field(
+        default_factory=dict
+    )  # the same in the older form
     # Of a common lane: those of the versions, and by version the tasks taken out of its backlog that are for
     # it, under None those whose version is open again.
     lanes: list[TaskQueue] = field(default_factory=list)
@@ -431,10 +434,9 @@ class TaskQueues:
         queue: TaskQueue,
         identity: str,
         options: WorkerDeploymentOptions | None = None,
-        *,
-        capabilities: str = "",
+        capabilities: WorkerVersionCapabilities | None = None,
     ) -> None:
-        """A worker polls, and says what it is a part of; or by an older form of versioning its build id, as `capabilities`."""
+        """A worker polls, and says what it is a part of; or in the older form, what its build is."""
         queue.last_poll_at = self._clock.now()
         queue.left = False
         if identity:
@@ -442,13 +444,13 @@ class TaskQueues:
             queue.seen[identity] = queue.last_poll_at
             if options is not None:
                 queue.options[identity] = options
-            if capabilities:
-                queue.build_ids[identity] = capabilities
+            if capabilities is not None:
+                queue.capabilities[identity] = capabilities
             if len(queue.seen) > SEEN_MAX:
                 oldest = next(iter(queue.seen))
                 del queue.seen[oldest]
                 queue.options.pop(oldest, None)
-                queue.build_ids.pop(oldest, None)
+                queue.capabilities.pop(oldest, None)
 
     def offer_query(self, query: PendingQuery, key: QueueKey, give: Callable[[Poller], None]) -> None:
         """Hand a query to a waiting poller, or let it wait for one."""
@@ -467,7 +469,7 @@ class TaskQueues:
             return []
         self._forget_unseen(queue)
         seen = (
-            Seen(identity, at, queue.options.get(identity), queue.build_ids.get(identity, ""))
+            Seen(identity, at, queue.options.get(identity), queue.capabilities.get(identity))
             for identity, at in queue.seen.items()
         )
         return sorted(seen, key=lambda each: -each.at)
@@ -477,7 +479,7 @@ class TaskQueues:
         for identity in [identity for identity, at in queue.seen.items() if at < oldest]:
             del queue.seen[identity]
             queue.options.pop(identity, None)
-            queue.build_ids.pop(identity, None)
+            queue.capabilities.pop(identity, None)
 
     def sweep(self) -> None:
         """Forget queues that nobody used for long (sticky ones of workers that are gone), and workers not seen for long."""

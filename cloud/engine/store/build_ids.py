@@ -20,6 +20,11 @@ def read_all_build_ids(connection: Connection) -> dict[tuple[str, str], BuildIds
     return {(row.namespace_id, row.queue): _decoder.decode(row.state) for row in rows}
 
 
+def size_of(data: BuildIds) -> int:
+    """Bytes that a queue's data takes where it is stored."""
+    return len(_encoder.encode(data))
+
+
 def write_build_ids(
     connection: Connection, namespace_id: str, queue: str, data: BuildIds, epoch: int
 ) -> None:

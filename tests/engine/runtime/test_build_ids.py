@@ -176,3 +176,16 @@ async def test_a_namespace_has_such_data_for_so_many_queues(
         with pytest.raises(FailedPrecondition, match="2 task queues"):
             await add_set(found, "3", "c")
         await add_set(found, "3", "a")
+
+
+async def test_a_namespace_has_so_many_bytes_of_such_data(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "BYTES_MAX", 2_000)
+    async with engine(database, dynamic_config=switched_on()) as found:
+        for n in range(5):
+            await add_set(found, f"{n}" + "x" * 200, "a")
+        with pytest.raises(FailedPrecondition, match="would exceed 2000 bytes"):
+            await asyncio.gather(*(add_set(found, f"{n}" + "y" * 200, f"queue-{n}") for n in range(10)))
+        await found.start("wf")
+        assert (await found.poll()).task_token
