@@ -9,6 +9,7 @@ bundle on every call).
 from __future__ import annotations
 
 import errno
+import hashlib
 import ipaddress
 import socket
 import threading
@@ -195,20 +196,26 @@ def mtls_listener(
     lock = threading.Lock()
     nobody = nobody_ca_pem()
     known: TlsMaterial | None = None
+    looked_at: object = None
 
     def material() -> TlsMaterial:
-        nonlocal known
+        nonlocal known, looked_at
         with lock:
             shown = certificate.current()
             # The version is read first: a change in between is then seen at the next handshake.
             version = (shown.version, directory.version)
-            if known is None or known.version != version:
-                known = TlsMaterial(
-                    version=version,
-                    chain_pem=shown.chain_pem,
-                    key_pem=shown.key_pem,
-                    client_roots_pem=directory.client_roots_pem() or nobody,
-                )
+            if known is None or looked_at != version:
+                looked_at = version
+                roots = directory.client_roots_pem() or nobody
+                # Most changes of the directory are not of roots, and reading all roots again costs all tenants' handshakes.
+                of_this = (shown.version, hashlib.sha256(roots).digest())
+                if known is None or known.version != of_this:
+                    known = TlsMaterial(
+                        version=of_this,
+                        chain_pem=shown.chain_pem,
+                        key_pem=shown.key_pem,
+                        client_roots_pem=roots,
+                    )
             return known
 
     return Listener(gateway, ListenerKind.MTLS, host=host, port=port, tls=material, transport=transport)

@@ -237,6 +237,18 @@ class TestCertificates:
             passed[0] = timedelta(days=2)
             assert_unauthorised(await refusal(call(own, start_of(ORDERS))))
 
+    def test_only_changes_of_roots_make_tls_look_again(
+        self, directory: MemoryDirectory, certificate: OwnCertificate, cell: EchoCell
+    ) -> None:
+        gateway = Gateway(directory, {"native": cell}.__getitem__, {}, default_cell="native")
+        tls = mtls_listener(gateway, directory, certificate, host="127.0.0.1", port=0)._tls
+        assert tls is not None
+        before = tls()
+        directory.version += 1
+        assert tls() is before
+        directory.add("later.acme", bundle=authority("CA of a new tenant").pem)
+        assert tls().version != before.version
+
     async def test_a_service_without_any_namespace_lets_nobody_in(
         self, start_mtls: StartPort, certificate: OwnCertificate
     ) -> None:

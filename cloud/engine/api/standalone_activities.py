@@ -7,7 +7,6 @@ import asyncio
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
-    ActivityExecutionStatus,
     ActivityIdConflictPolicy,
     ActivityIdReusePolicy,
     NamespaceState,
@@ -63,7 +62,6 @@ DISABLED = "Standalone activity is disabled"
 
 _Reuse = ActivityIdReusePolicy
 _Conflict = ActivityIdConflictPolicy
-_S = ActivityExecutionStatus
 
 
 class StandaloneActivityMethods:

@@ -142,13 +142,8 @@ def _read(payload: Payload) -> SignalWithStartWorkflowExecutionRequest:
             return json_format.ParseDict(
                 parsed, SignalWithStartWorkflowExecutionRequest(), ignore_unknown_fields=True
             )
-    except (
-        DecodeError,
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        json_format.ParseError,
-        RecursionError,
-    ) as error:
+    # ValueError: no JSON, no UTF-8, or an integer of more digits than Python reads.
+    except (DecodeError, ValueError, json_format.ParseError, RecursionError) as error:
         raise Invalid(f"{fault}unable to decode: {error}") from None
     raise Invalid(f"{fault}unable to decode: unknown encoding {encoding!r}")
 

@@ -52,6 +52,8 @@ class HotActivity(HotStandalone[StandaloneActivity]):
             + len(progress.last_failure)
             + len(progress.heartbeat_details)
             + sum(len(each.callback) + len(each.progress.last_failure) for each in state.callbacks)
+            + sum(map(len, state.links))
+            + sum(map(len, state.attached_request_ids))
         )
 
     def due_at(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
 from temporalio.api.common.v1 import Link, Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
@@ -21,17 +20,11 @@ from cloud.engine.core.nexus_answers import Outcome, Succeeded, Unsuccessful
 from cloud.engine.core.state import CompletionCallback
 from cloud.engine.core.update import closed_failure
 from cloud.engine.runtime.close_events import event_of
-from cloud.engine.runtime.commits import Unflushed
 from cloud.engine.runtime.hot import HotRun
+from cloud.engine.runtime.nexus_calling import until_answered
 from cloud.engine.runtime.nexus_completions import Completion
 from cloud.engine.runtime.nexus_delivery import CallbackDelivery, CallFailed
 from cloud.engine.runtime.runtime import Runtime
-from cloud.engine.store.database import StoreUnavailable
-
-log = structlog.get_logger(__name__)
-
-RETRY_S = 0.2
-RETRY_S_MAX = 10.0
 
 _E = EventType
 
@@ -45,23 +38,9 @@ class Callbacks:
         runtime.carry_out_with(DeliverCallback, self._begin)
 
     def _begin(self, hot: HotRun, effect: DeliverCallback) -> None:
-        hot.calls.add(self._runtime.spawn(self._until_delivered(hot, effect.index), "DeliverCallback"))
-
-    async def _until_delivered(self, hot: HotRun, index: int) -> None:
-        """Try until it is known what became of it. One that the runtime's end cuts off stays in `calls`: its run still says so."""
-        retry_s = RETRY_S
-        while not hot.dropped:  # else the run asks again when it is loaded
-            try:
-                await self._deliver(hot, index)
-            except (Unflushed, StoreUnavailable) as error:
-                log.warning("callback_delayed", run_id=hot.run_id, index=index, reason=str(error))
-            except Exception:
-                log.exception("callback_failed", run_id=hot.run_id, index=index)
-                retry_s = RETRY_S_MAX
-            else:
-                return
-            await asyncio.sleep(retry_s)
-            retry_s = min(retry_s * 2, RETRY_S_MAX)
+        # One that the runtime's end cuts off stays in `calls`: its run still says so.
+        work = until_answered(hot, lambda: self._deliver(hot, effect.index))
+        hot.calls.add(self._runtime.spawn(work, "DeliverCallback"))
 
     async def _deliver(self, hot: HotRun, index: int) -> None:
         await self._runtime.durable(hot)

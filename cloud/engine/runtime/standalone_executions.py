@@ -27,6 +27,8 @@ from cloud.engine.store.standalone import STANDALONE
 COUNT_MAX: Final = 4_096
 BYTES_MAX: Final = 64 * 1024 * 1024
 """Of those of one kind in memory, serialized: a bound against large inputs and results, which counts do not give."""
+ALL_BUSY_S: Final = 1.0
+"""How long a search for some that may leave memory is not repeated if it found too few: it looks at all of them."""
 
 
 class StepLike(Protocol):
@@ -55,6 +57,7 @@ class StandaloneExecutions(ABC, Generic[H, S]):
         self._newest: dict[tuple[str, str], str] = {}  # of those in memory: (namespace id, id) -> run id
         self._bytes = 0
         self._generation = 0
+        self._shrink_at = 0.0
         runtime.accompany(self)
 
     # --- what a kind says of itself ---
@@ -106,7 +109,7 @@ class StandaloneExecutions(ABC, Generic[H, S]):
             hot = self._hot.get(row.run_id)
             if hot is not None:
                 hot.wake_watchers()
-        if len(self._hot) > COUNT_MAX or self._bytes > BYTES_MAX:
+        if self._too_large and asyncio.get_running_loop().time() >= self._shrink_at:
             self._shrink()
 
     def forget(self) -> None:
@@ -122,12 +125,20 @@ class StandaloneExecutions(ABC, Generic[H, S]):
 
     def _shrink(self) -> None:
         """Let go of those used longest ago; what is busy stays."""
-        self._generation += 1
+        dropped = False
         for hot in list(self._hot.values()):
-            if len(self._hot) <= COUNT_MAX and self._bytes <= BYTES_MAX:
-                return
+            if not self._too_large:
+                break
             if not hot.busy:
                 self._remove(hot)
+                dropped = True
+        self._generation += dropped
+        if self._too_large:
+            self._shrink_at = asyncio.get_running_loop().time() + ALL_BUSY_S
+
+    @property
+    def _too_large(self) -> bool:
+        return len(self._hot) > COUNT_MAX or self._bytes > BYTES_MAX
 
     # --- memory ---
 

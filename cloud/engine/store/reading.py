@@ -19,7 +19,6 @@ from cloud.engine.store.rows import (
     RunRow,
     ScheduleRow,
     TaskRow,
-    UsageRow,
     decode_callback_progress,
     decode_nexus_progress,
     decode_progress,
@@ -358,13 +357,6 @@ def read_usage(
     if namespace_ids is not None:
         query = query.where(u.namespace_id.in_(namespace_ids))
     return [(n, int(h), k, w, int(c)) for n, h, k, w, c in connection.execute(query)]
-
-
-def read_usage_of_run(connection: Connection, run_id: str) -> list[UsageRow]:
-    """The ledger's rows of one run, oldest first."""
-    u = s.usage_records.c
-    rows = connection.execute(select(s.usage_records).where(u.run_id == run_id).order_by(u.record_id))
-    return [UsageRow(*row) for row in rows]
 
 
 def read_fact(connection: Connection, name: str) -> bytes | None:

@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import func, select
-from temporalio.api.common.v1 import ActivityType, Callback, Payload, Payloads, RetryPolicy
-from temporalio.api.enums.v1 import ActivityExecutionStatus, CallbackState
+from temporalio.api.common.v1 import (
+    ActivityType,
+    Callback,
+    Link,
+    OnConflictOptions,
+    Payload,
+    Payloads,
+    RetryPolicy,
+)
+from temporalio.api.enums.v1 import ActivityExecutionStatus, ActivityIdConflictPolicy, CallbackState
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -35,6 +43,7 @@ from cloud.engine.core.clock import SECOND
 from cloud.engine.runtime import standalone_executions
 from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITY_CALLBACKS, DynamicConfig
 from cloud.engine.runtime.nexus_services import NexusServices
+from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.store import schema
 from cloud.engine.store.database import Database
 from cloud.rpc import RpcError
@@ -393,3 +402,20 @@ async def test_what_can_not_be_stored_rests_alone(database: Database) -> None:
         await complete(cell, tasks["good"])
         with pytest.raises(RpcError, match="rests"):
             await complete(cell, tasks["bad"])
+
+
+async def test_what_later_starts_attach_counts_as_memory(database: Database) -> None:
+    async with engine(database) as cell:
+        await start(cell)
+        [activities] = [each for each in cell.runtime._companions if isinstance(each, StandaloneActivities)]
+        before = activities._bytes
+        link = Link(batch_job=Link.BatchJob(job_id="j" * 1_000))
+        options = OnConflictOptions(attach_links=True, attach_request_id=True)
+        await start(
+            cell,
+            request_id="again",
+            links=[link],
+            id_conflict_policy=ActivityIdConflictPolicy.ACTIVITY_ID_CONFLICT_POLICY_USE_EXISTING,
+            on_conflict_options=options,
+        )
+        assert activities._bytes >= before + 1_000
