@@ -61,6 +61,7 @@ class Builds(BuildPlaces):
         """Load all."""
         self._queues = await self._runtime.database.scan(read_all_build_ids)
         self._sizes = {key: size_of(data) for key, data in self._queues.items()}
+        self._runtime.routes.any_builds = bool(self._queues)
 
     async def stop(self) -> None:
         """Nothing runs."""
@@ -130,6 +131,7 @@ class Builds(BuildPlaces):
         await runtime.database.write(lambda c: write_build_ids(c, namespace_id, queue, data, epoch))
         self._queues[(namespace_id, queue)] = data
         self._sizes[(namespace_id, queue)] = size_of(data)
+        runtime.routes.any_builds = True
         for kind in (WORKFLOW_TASK, ACTIVITY_TASK, NEXUS_TASK):
             runtime.queues.rerouted(QueueKey(namespace_id, queue, kind))
 

@@ -123,6 +123,7 @@ class Routes:
         self._members: dict[_QueueName, set[str]] = {}
         self._cached: dict[_QueueName, Route] = {}
         self.builds: BuildPlaces | None = None
+        self.any_builds = False  # whether any queue has sets or rules: else none is looked for
 
     # --- deployments ---
 
@@ -229,7 +230,9 @@ class Routes:
         queue = execution.started.task_queue.name
         use_ramping = versioning.starts_on_ramping(execution)
         place = self._place(execution, queue, WORKFLOW_TASK, use_ramping=use_ramping)
-        if self.builds is None or not self._by_build(execution, queue, place):
+        if not self.any_builds and execution.volatile.builds is None:
+            return place
+        if self.builds is None or not self._by_build(execution, queue):
             return place
         if place.version and older_versioning.of_workflow_tasks(execution) in (
             None,
@@ -243,7 +246,9 @@ class Routes:
     ) -> Placement:
         """Whom an activity of a run on `queue` is for. A stored task may lie in a `lane`."""
         place = self._place(execution, queue, ACTIVITY_TASK)
-        if self.builds is None or not self._by_build(execution, queue, place):
+        if not self.any_builds and execution.volatile.builds is None:
+            return place
+        if self.builds is None or not self._by_build(execution, queue):
             return place
         pending = execution.activities.get(scheduled_event_id)
         if place.version and (pending is None or not pending.scheduled.use_workflow_build_id):
@@ -272,7 +277,7 @@ class Routes:
             return self.builds.place_standalone(namespace_id, task_id, queue)
         return ANYONE
 
-    def _by_build(self, execution: Execution, queue: str, place: Placement) -> bool:
+    def _by_build(self, execution: Execution, queue: str) -> bool:
         """Whether an older form of versioning may have a say in whom a task is for."""
         builds = self.builds
         if builds is None or (
