@@ -1,18 +1,27 @@
-"""Every method with every kind of bad input: a sound request, and one thing wrong with it at a time."""
+"""Every method with every kind of bad input: a sound request, and one thing wrong with it at a time.
+
+A missing field, another namespace, an id of nothing, an oversize text or payload, an enum value that is none, a number that can't be,
+a token that is garbage or expired. Closed workflows are `outcomes`' part: it sends the sound request about one.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload, Payloads
 
 from tests.conformance.requests import NAMESPACE_CHANGES, About, methods, sound
 
 OVERSIZE = "x" * 1_001
 """One more character than an id may have."""
+
+PAYLOAD_OVERSIZE = 2 * 1024 * 1024 + 1
+"""One more byte than a payload may have."""
 
 DEPTH_MAX = 3
 
@@ -41,6 +50,8 @@ STARTING = frozenset(
 """Any new id is a good one to these."""
 
 _FIELD = FieldDescriptor
+_Path = tuple[str | int, ...]
+"""Names of fields, and places in lists."""
 
 
 def bad_requests(name: str, about: About) -> Iterator[tuple[str, Message]]:
@@ -53,28 +64,32 @@ def bad_requests(name: str, about: About) -> Iterator[tuple[str, Message]]:
         return
     paths = list(_paths(sound(name, about)))
     for path, field in paths:
-        for label, value in _wrong_values(path, field, name):
+        for label, value in _wrong_values(field, name, about):
             request = sound(name, about)
             _set(request, path, field, value)
             if request != sound(name, about):
-                yield f"{'.'.join(path)}: {label}", request
+                yield f"{'.'.join(str(part) for part in path)}: {label}", request
 
 
-def _paths(
-    message: Message, above: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], FieldDescriptor]]:
-    """All fields that are set, down to a depth, and the unset single ones beside them."""
+def _paths(message: Message, above: _Path = ()) -> Iterator[tuple[_Path, FieldDescriptor]]:
+    """All fields that are set, down to a depth, and the unset ones beside them that a wrong value needs no more for."""
     for field in message.DESCRIPTOR.fields:
         path = (*above, field.name)
+        deeper = sum(isinstance(part, str) for part in path) < DEPTH_MAX
         if field.is_repeated:
-            continue
-        if field.type != _FIELD.TYPE_MESSAGE:
+            if getattr(message, field.name):
+                yield path, field
+                is_map = field.type == _FIELD.TYPE_MESSAGE and field.message_type.GetOptions().map_entry
+                if field.type == _FIELD.TYPE_MESSAGE and not is_map and deeper:
+                    for number, part in enumerate(getattr(message, field.name)):
+                        yield from _paths(part, (*path, number))
+        elif field.type != _FIELD.TYPE_MESSAGE:
             yield path, field
         elif message.HasField(field.name):
             yield path, field
-            if len(path) < DEPTH_MAX and not _is_payload(field):
+            if deeper and not _is_payload(field):
                 yield from _paths(getattr(message, field.name), path)
-        elif field.message_type.full_name == "google.protobuf.Duration":
+        elif field.message_type.full_name in {"google.protobuf.Duration", Payloads.DESCRIPTOR.full_name}:
             yield path, field
 
 
@@ -84,9 +99,13 @@ def _is_payload(field: FieldDescriptor) -> bool:
     )
 
 
-def _wrong_values(path: tuple[str, ...], field: FieldDescriptor, method: str) -> Iterator[tuple[str, object]]:
+def _wrong_values(field: FieldDescriptor, method: str, about: About) -> Iterator[tuple[str, object]]:
     name = field.name
-    if field.type == _FIELD.TYPE_MESSAGE:
+    if field.is_repeated:
+        yield "missing", None
+    elif field.type == _FIELD.TYPE_MESSAGE:
+        if field.message_type.full_name == Payloads.DESCRIPTOR.full_name:
+            yield "oversize", Payloads(payloads=[Payload(data=b"x" * PAYLOAD_OVERSIZE)])
         if field.message_type.full_name == "google.protobuf.Duration":
             yield "negative", Duration(seconds=-1)
             yield "of both signs", Duration(seconds=1, nanos=-1)
@@ -113,6 +132,8 @@ def _wrong_values(path: tuple[str, ...], field: FieldDescriptor, method: str) ->
     elif field.type == _FIELD.TYPE_BYTES:
         yield "missing", b""
         yield "garbage", b"\x00garbage\xff"
+        if name == "task_token":
+            yield from about.other_tokens.items()
     elif field.type in {_FIELD.TYPE_INT32, _FIELD.TYPE_INT64}:
         yield "negative", -1
         yield "largest", 2**31 - 1
@@ -121,9 +142,11 @@ def _wrong_values(path: tuple[str, ...], field: FieldDescriptor, method: str) ->
         yield "not a number", float("nan")
 
 
-def _set(request: Message, path: tuple[str, ...], field: FieldDescriptor, value: object) -> None:
+def _set(request: Message, path: _Path, field: FieldDescriptor, value: object) -> None:
+    part: Any = request
     for name in path[:-1]:
-        request = getattr(request, name)
+        part = part[name] if isinstance(name, int) else getattr(part, name)
+    request = part
     if value is None:
         request.ClearField(field.name)
     elif isinstance(value, Message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from temporalio.api.enums.v1 import (
     IndexedValueType,
     TaskQueueType,
     UpdateWorkflowExecutionLifecycleStage,
+    WorkflowIdConflictPolicy,
 )
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
 from temporalio.api.nexus.v1 import EndpointSpec, EndpointTarget, HandlerError, Response
@@ -67,6 +69,10 @@ class About:
     schedule_id: str = field(default_factory=lambda: f"schedule-{uuid.uuid4()}")
     workflow_token: bytes = b""
     activity_token: bytes = b""
+    query_token: bytes = b""
+    nexus_token: bytes = b""
+    other_tokens: Mapping[str, bytes] = field(default_factory=dict)
+    """By what they are: of tasks that are done, too, but of a workflow that is open, or of another kind of task."""
 
     @property
     def execution(self) -> WorkflowExecution:
@@ -118,13 +124,24 @@ def _specific(name: str, about: About) -> dict[str, Any]:
                         workflow_id=about.workflow_id,
                         workflow_type=WorkflowType(name="demo"),
                         task_queue=TaskQueue(name=QUEUE),
+                        workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
                     )
-                )
+                ),
+                ws.ExecuteMultiOperationRequest.Operation(
+                    update_workflow=ws.UpdateWorkflowExecutionRequest(
+                        namespace=about.namespace,
+                        workflow_execution=about.execution,
+                        wait_policy=wait,
+                        request=Request(
+                            meta=Meta(update_id=fresh, identity="caller"), input=Input(name="change")
+                        ),
+                    )
+                ),
             ]
         },
         "ResetWorkflowExecution": {"workflow_task_finish_event_id": 3},
         "QueryWorkflow": {"query": WorkflowQuery(query_type="query")},
-        "RespondQueryTaskCompleted": {"task_token": about.workflow_token},
+        "RespondQueryTaskCompleted": {"task_token": about.query_token},
         "RecordActivityTaskHeartbeatById": {"activity_id": "absent"},
         "RespondActivityTaskCompletedById": {"activity_id": "absent"},
         "RespondActivityTaskFailedById": {"activity_id": "absent", "failure": _failure()},
@@ -227,9 +244,9 @@ def _specific(name: str, about: About) -> dict[str, Any]:
         "UpdateWorkerVersioningRules": {"task_queue": QUEUE, "commit_build_id": {"target_build_id": "1"}},
         "GetWorkerTaskReachability": {"build_ids": ["1"], "task_queues": [QUEUE]},
         "ShutdownWorker": {"sticky_task_queue": f"sticky-{fresh}", "task_queue": QUEUE},
-        "RespondNexusTaskCompleted": {"task_token": about.workflow_token, "response": Response()},
+        "RespondNexusTaskCompleted": {"task_token": about.nexus_token, "response": Response()},
         "RespondNexusTaskFailed": {
-            "task_token": about.workflow_token,
+            "task_token": about.nexus_token,
             "error": HandlerError(error_type="INTERNAL"),
         },
         "AddSearchAttributes": {

@@ -57,6 +57,10 @@ DYNAMIC_CONFIG = {
     # One partition: the real server may lose sight of a redirected task between several.
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
+    "limit.numPendingActivities.error": "50",
+    "limit.numPendingChildExecutions.error": "50",
+    "limit.numPendingSignals.error": "50",
+    "limit.numPendingCancelRequests.error": "50",
 }
 """What the server under test is started with, so that limits and waits are within reach of a test."""
 

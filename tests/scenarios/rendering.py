@@ -12,25 +12,34 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.service import RPCError
 
 IDENTITY = "tester"
 """Identity of every client and worker of the scenarios; only other identities are shown."""
 
+HIDDEN = {"stack_trace", "poller_scaling_decision"}
+"""Fields that are there or not by chance, or tell of the worker's make."""
+
+OF_EVENTS = {"event_id", "event_type", "version", "task_id"}
+"""Fields of an event that `histories` shows, or that count what happens in the whole server."""
+
 VOLATILE = {
-    "event_id", "event_time", "task_id", "version", "request_id", "history_size_bytes", "worker_version",
-    "binary_checksum", "task_token", "namespace_id", "sdk_metadata", "metering_metadata", "worker_may_ignore",
-    "stack_trace", "event_type", "prev_auto_reset_points", "auto_reset_points", "state_transition_count",
-    "size_bytes", "external_payload_size_bytes", "external_payload_count", "fairness_key", "link", "build_id",
-    "poller_scaling_decision",
+    "request_id", "task_token", "namespace_id", "history_size_bytes", "state_transition_count", "size_bytes",
+    "external_payload_size_bytes", "external_payload_count",
 }  # fmt: skip
-"""Fields that differ between two equal runs, or tell of the worker's make."""
+"""Fields that differ between two equal runs: only that they are there is shown."""
+
+PAST = 1_767_225_600
+"""Moments before 2026 (in seconds since the epoch) are the scenario's own, and are shown as they are."""
 
 BACKOFFS = {"first_workflow_task_backoff", "backoff_start_interval"}
 """Counted from the moment of the run's end, so they are shown in whole seconds, rounded up."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+_OWN_ID = re.compile(_UUID.pattern + r"(:\d+)?")
 
 
 class Names:
@@ -100,16 +109,14 @@ def enum_name(field: FieldDescriptor, number: int) -> str:
 
 
 def _walk(message: Message, names: Names, hide: frozenset[str], path: str) -> Iterator[tuple[str, str]]:
+    of_event = isinstance(message, HistoryEvent)
     for field, value in message.ListFields():
         key = f"{path}{field.name}"
-        if field.name in VOLATILE or key in hide or isinstance(value, timestamp_pb2.Timestamp):
+        if field.name in HIDDEN or key in hide or (of_event and field.name in OF_EVENTS):
             continue
-        if field.name == "identity" and value == IDENTITY:
-            continue
-        if (
-            field.name in {"namespace", "parent_workflow_namespace", "workflow_namespace"}
-            and value == names.namespace
-        ):
+        if field.name in VOLATILE:
+            # An id may have more behind it: how the server makes its own is nobody's business.
+            yield key, names.clean(_OWN_ID.sub("<id>", value)) if isinstance(value, str) else "<set>"
             continue
         if field.message_type is not None and not field.is_repeated and _plain(value, names) is None:
             nested = list(_walk(value, names, hide, f"{key}."))
@@ -148,6 +155,10 @@ def _one(field: FieldDescriptor, value: Any, names: Names) -> str:
 
 def _plain(value: Any, names: Names) -> str | None:
     """Messages that have a short form of their own; None for all others."""
+    if isinstance(value, timestamp_pb2.Timestamp):
+        if 0 < value.seconds < PAST:
+            return value.ToJsonString()
+        return "<time>" if value.seconds > 0 else "<zero>"
     if isinstance(value, duration_pb2.Duration):
         return f"{round(value.ToNanoseconds() / 1e9, 2):g}s"
     if isinstance(value, Payload):
@@ -156,7 +167,8 @@ def _plain(value: Any, names: Names) -> str | None:
         return "[" + ", ".join(_value(item, names) for item in value.payloads) + "]"
     if isinstance(value, TaskQueue):
         kind = enum_name(TaskQueue.DESCRIPTOR.fields_by_name["kind"], value.kind).lower()
-        return names.clean(value.name) + ("" if kind in {"normal", "unspecified"} else f"({kind})")
+        of = f" of {value.normal_name}" if value.normal_name else ""
+        return names.clean(value.name + ("" if kind == "normal" else f"({kind}{of})"))
     if isinstance(value, WorkerDeploymentVersion):
         return names.clean(f"{value.deployment_name}:{value.build_id}")
     return None
@@ -164,4 +176,8 @@ def _plain(value: Any, names: Names) -> str | None:
 
 def _value(payload: Payload, names: Names) -> str:
     text = repr(decode(payload))
-    return names.clean(text if len(text) < 80 else f"<{len(payload.data)} bytes>")
+    more = [f"{key}: {told.decode()}" for key, told in sorted(payload.metadata.items()) if key != "encoding"]
+    return names.clean(
+        (text if len(text) < 80 else f"<{len(payload.data)} bytes>")
+        + ("{" + ", ".join(more) + "}" if more else "")
+    )

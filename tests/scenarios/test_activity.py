@@ -11,10 +11,12 @@ async def test_completes(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a input=['in'] attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a input=['in'] scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=10s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
         """,
     )
     await s.complete_activity(task, "out")
@@ -27,7 +29,7 @@ async def test_completes(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a input=['in'] schedule_to_close_timeout=0s
               schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=10s
               workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskCompleted result=['out'] scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted
@@ -88,8 +90,9 @@ async def test_started_is_written_only_when_it_ends(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-            activity_id=a activity_type.name=act state=STARTED attempt=1 last_worker_identity=tester
-                  activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+            activity_id=a activity_type.name=act state=STARTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> last_worker_identity=tester activity_options.task_queue=tq(unspecified
+                  of tq) activity_options.schedule_to_close_timeout=0s
                   activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
                   activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
@@ -100,8 +103,9 @@ async def test_started_is_written_only_when_it_ends(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-            activity_id=a activity_type.name=act state=STARTED heartbeat_details=['beat'] attempt=1
-                  last_worker_identity=tester activity_options.task_queue=tq
+            activity_id=a activity_type.name=act state=STARTED heartbeat_details=['beat']
+                  last_heartbeat_time=<time> last_started_time=<time> attempt=1 scheduled_time=<time>
+                  last_worker_identity=tester activity_options.task_queue=tq(unspecified of tq)
                   activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
                   activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=1s
@@ -117,7 +121,8 @@ async def test_describe_of_a_scheduled_activity(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-            activity_id=a activity_type.name=act state=SCHEDULED attempt=1 activity_options.task_queue=tq
+            activity_id=a activity_type.name=act state=SCHEDULED attempt=1 scheduled_time=<time>
+                  activity_options.task_queue=tq(unspecified of tq)
                   activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
                   activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=1s
@@ -139,7 +144,7 @@ async def test_non_retryable_failure(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               failure.application_failure_info.non_retryable=true scheduled_event_id=5 started_event_id=6
               retry_state=NON_RETRYABLE_FAILURE
@@ -163,7 +168,7 @@ async def test_non_retryable_type(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.non_retryable_error_types=[Boom]
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               scheduled_event_id=5 started_event_id=6 retry_state=NON_RETRYABLE_FAILURE
         8 WorkflowTaskScheduled
@@ -181,8 +186,10 @@ async def test_retries_until_the_attempts_are_used_up(s: Scenario) -> None:
         (await s.describe()).pending_activities[0],
         """
             activity_id=a activity_type.name=act state=SCHEDULED attempt=2 maximum_attempts=2
-                  last_failure.message=first last_failure.application_failure_info.type=Boom
-                  last_worker_identity=tester current_retry_interval=0.1s activity_options.task_queue=tq
+                  scheduled_time=<time> last_failure.message=first
+                  last_failure.application_failure_info.type=Boom last_worker_identity=tester
+                  current_retry_interval=0.1s last_attempt_complete_time=<time>
+                  next_attempt_schedule_time=<time> activity_options.task_queue=tq(unspecified of tq)
                   activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
                   activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=0.1s
@@ -195,11 +202,12 @@ async def test_retries_until_the_attempts_are_used_up(s: Scenario) -> None:
     s.expect_message(
         second,
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=0.1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
-                  retry_policy.maximum_attempts=2
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2
         """,
     )
     await s.fail_activity(second, c.failure("second"))
@@ -213,7 +221,7 @@ async def test_retries_until_the_attempts_are_used_up(s: Scenario) -> None:
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
               retry_policy.maximum_attempts=2
-        6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message=first
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id> attempt=2 last_failure.message=first
               last_failure.application_failure_info.type=Boom
         7 ActivityTaskFailed failure.message=second failure.application_failure_info.type=Boom
               scheduled_event_id=5 started_event_id=6 retry_state=MAXIMUM_ATTEMPTS_REACHED
@@ -238,7 +246,7 @@ async def test_success_on_the_second_attempt_keeps_the_last_failure(s: Scenario)
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
-        6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message=first
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id> attempt=2 last_failure.message=first
               last_failure.application_failure_info.type=Boom
         7 ActivityTaskCompleted result=['ok'] scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
@@ -255,10 +263,11 @@ async def test_next_retry_delay_of_the_failure_is_used(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-            activity_id=a activity_type.name=act state=SCHEDULED attempt=2 last_failure.message=boom
-                  last_failure.application_failure_info.type=Boom
+            activity_id=a activity_type.name=act state=SCHEDULED attempt=2 scheduled_time=<time>
+                  last_failure.message=boom last_failure.application_failure_info.type=Boom
                   last_failure.application_failure_info.next_retry_delay=0.1s last_worker_identity=tester
-                  current_retry_interval=0.1s activity_options.task_queue=tq
+                  current_retry_interval=0.1s last_attempt_complete_time=<time>
+                  next_attempt_schedule_time=<time> activity_options.task_queue=tq(unspecified of tq)
                   activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
                   activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=60s
@@ -283,7 +292,7 @@ async def test_no_retry_when_the_deadline_would_pass(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=5s schedule_to_start_timeout=5s
               start_to_close_timeout=5s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=60s retry_policy.maximum_interval=6000s
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskFailed failure.message=first failure.application_failure_info.type=Boom
               scheduled_event_id=5 started_event_id=6 retry_state=TIMEOUT
         8 WorkflowTaskScheduled
@@ -303,8 +312,10 @@ async def test_heartbeat_details_reach_the_next_attempt(s: Scenario) -> None:
     s.expect_message(
         second,
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a heartbeat_details=['half', 50] attempt=2
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a heartbeat_details=['half', 50] scheduled_time=<time>
+                  current_attempt_scheduled_time=<time> started_time=<time> attempt=2
                   schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
                   retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=10s
@@ -354,7 +365,7 @@ async def test_schedule_to_close_timeout(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=1s schedule_to_start_timeout=1s
               start_to_close_timeout=1s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskTimedOut failure.message="Not enough time to schedule next retry before activity
               ScheduleToClose timeout, giving up retrying" failure.source=Server
               failure.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE scheduled_event_id=5
@@ -407,7 +418,7 @@ async def test_start_to_close_timeout_without_retry(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=1s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.maximum_attempts=1
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskTimedOut failure.message="activity StartToClose timeout" failure.source=Server
               failure.timeout_failure_info.timeout_type=START_TO_CLOSE scheduled_event_id=5 started_event_id=6
               retry_state=MAXIMUM_ATTEMPTS_REACHED
@@ -440,15 +451,17 @@ async def test_start_to_close_timeout_is_retried(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-            activity_id=a activity_type.name=act state=STARTED attempt=2 last_failure.message="activity
-                  StartToClose timeout" last_failure.source=Server
-                  last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE last_worker_identity=tester
-                  activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
-                  activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=1s
-                  activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=0.1s
+            activity_id=a activity_type.name=act state=STARTED last_started_time=<time> attempt=2
+                  scheduled_time=<time> last_failure.message="activity StartToClose timeout"
+                  last_failure.source=Server last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
+                  last_worker_identity=tester activity_options.task_queue=tq(unspecified of tq)
+                  activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
+                  activity_options.start_to_close_timeout=1s activity_options.heartbeat_timeout=0s
+                  activity_options.retry_policy.initial_interval=0.1s
                   activity_options.retry_policy.backoff_coefficient=2.0
                   activity_options.retry_policy.maximum_interval=10s
         """,
+        hide=["last_attempt_complete_time"],  # not told there, where an attempt timed out
     )
     await s.complete_activity(second)
     await s.step(c.complete())
@@ -460,8 +473,8 @@ async def test_start_to_close_timeout_is_retried(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=1s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
-        6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message="activity StartToClose
-              timeout" last_failure.source=Server
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id> attempt=2 last_failure.message="activity
+              StartToClose timeout" last_failure.source=Server
               last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
         7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
@@ -492,7 +505,7 @@ async def test_heartbeat_timeout(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=30s heartbeat_timeout=1s workflow_task_completed_event_id=4
               retry_policy.maximum_attempts=1
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskTimedOut failure.message="activity Heartbeat timeout" failure.source=Server
               failure.timeout_failure_info.timeout_type=HEARTBEAT
               failure.timeout_failure_info.last_heartbeat_details=['last words'] scheduled_event_id=5
@@ -529,8 +542,9 @@ async def test_heartbeat_timeout_is_retried_with_details(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=30s heartbeat_timeout=1s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
-        6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message="activity Heartbeat timeout"
-              last_failure.source=Server last_failure.timeout_failure_info.timeout_type=HEARTBEAT
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id> attempt=2 last_failure.message="activity
+              Heartbeat timeout" last_failure.source=Server
+              last_failure.timeout_failure_info.timeout_type=HEARTBEAT
         7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted
@@ -593,8 +607,9 @@ async def test_cancel_is_told_by_heartbeat(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-            activity_id=a activity_type.name=act state=CANCEL_REQUESTED attempt=1 last_worker_identity=tester
-                  activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+            activity_id=a activity_type.name=act state=CANCEL_REQUESTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> last_worker_identity=tester activity_options.task_queue=tq(unspecified
+                  of tq) activity_options.schedule_to_close_timeout=0s
                   activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
                   activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
@@ -620,7 +635,7 @@ async def test_cancel_is_told_by_heartbeat(s: Scenario) -> None:
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
         9 ActivityTaskCancelRequested scheduled_event_id=5 workflow_task_completed_event_id=8
-        10 ActivityTaskStarted scheduled_event_id=5
+        10 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         11 ActivityTaskCanceled details=['tidied up'] latest_cancel_requested_event_id=9 scheduled_event_id=5
               started_event_id=10
         12 WorkflowTaskScheduled
@@ -648,7 +663,7 @@ async def test_completion_after_cancel_request_still_counts(s: Scenario) -> None
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
         9 ActivityTaskCancelRequested scheduled_event_id=5 workflow_task_completed_event_id=8
-        10 ActivityTaskStarted scheduled_event_id=5
+        10 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         11 ActivityTaskCompleted result=['finished anyway'] scheduled_event_id=5 started_event_id=10
         12 WorkflowTaskScheduled
         13 WorkflowTaskStarted
@@ -675,7 +690,7 @@ async def test_failure_after_cancel_request_is_not_retried(s: Scenario) -> None:
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
         9 ActivityTaskCancelRequested scheduled_event_id=5 workflow_task_completed_event_id=8
-        10 ActivityTaskStarted scheduled_event_id=5
+        10 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         11 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               scheduled_event_id=5 started_event_id=10 retry_state=CANCEL_REQUESTED
         12 WorkflowTaskScheduled
@@ -700,7 +715,7 @@ async def test_cancel_while_waiting_for_a_retry(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=60s retry_policy.maximum_interval=6000s
-        6 WorkflowExecutionSignaled signal_name=sig
+        6 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -881,10 +896,10 @@ async def test_by_id(s: Scenario) -> None:
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         7 ActivityTaskScheduled activity_id=c schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        8 ActivityTaskStarted scheduled_event_id=5
+        8 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         9 ActivityTaskCompleted result=['by id'] scheduled_event_id=5 started_event_id=8
         10 WorkflowTaskScheduled
-        11 ActivityTaskStarted scheduled_event_id=6
+        11 ActivityTaskStarted scheduled_event_id=6 request_id=<id>
         12 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               failure.application_failure_info.non_retryable=true scheduled_event_id=6 started_event_id=11
               retry_state=NON_RETRYABLE_FAILURE
@@ -913,8 +928,8 @@ async def test_completion_by_id_of_a_not_started_activity(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
-        7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6
+        6 ActivityTaskStarted scheduled_event_id=5 identity=unset
+        7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6 identity=unset
         8 WorkflowTaskScheduled
     """)
 
@@ -935,10 +950,10 @@ async def test_several_pending_activities_end_in_order_of_completion(s: Scenario
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         6 ActivityTaskScheduled activity_id=b schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        7 ActivityTaskStarted scheduled_event_id=6
+        7 ActivityTaskStarted scheduled_event_id=6 request_id=<id>
         8 ActivityTaskCompleted result=['B'] scheduled_event_id=6 started_event_id=7
         9 WorkflowTaskScheduled
-        10 ActivityTaskStarted scheduled_event_id=5
+        10 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         11 ActivityTaskCompleted result=['A'] scheduled_event_id=5 started_event_id=10
         12 WorkflowTaskStarted scheduled_event_id=9
         13 WorkflowTaskCompleted scheduled_event_id=9

@@ -47,10 +47,11 @@ async def test_pause_and_unpause(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=2 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom paused=true pause_info.manual.identity=me
-              pause_info.manual.reason=why activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=2 scheduled_time=<time>
+                  last_failure.message=boom last_failure.application_failure_info.type=Boom
+                  last_attempt_complete_time=<time> paused=true pause_info.pause_time=<time>
+                  pause_info.manual.identity=me pause_info.manual.reason=why activity_options={}
+        """,
         hide=HIDDEN,
     )
     await s.expect_refusal(
@@ -75,17 +76,20 @@ async def test_pause_and_unpause(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=2 activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=2 scheduled_time=<time>
+                  last_attempt_complete_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
     await s.expect_refusal(
@@ -103,27 +107,31 @@ async def test_reset(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=1 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom paused=true pause_info.manual.identity=me
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=1 scheduled_time=<time>
+                  last_failure.message=boom last_failure.application_failure_info.type=Boom
+                  last_attempt_complete_time=<time> paused=true pause_info.pause_time=<time>
+                  pause_info.manual.identity=me activity_options={}
+        """,
         hide=HIDDEN,
     )
     await reset(s)
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=1 scheduled_time=<time>
+                  last_attempt_complete_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -137,10 +145,12 @@ async def test_reset_of_heartbeat(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=10s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -161,15 +171,15 @@ async def test_update(s: Scenario) -> None:
     s.expect_message(
         (await pending(s)).activity_options,
         """
-            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=7s
-                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=100s
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=7s heartbeat_timeout=0s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
         """,
     )
     s.expect_message(
         await update(s, restore_original=True),
         """
-            activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+            activity_options.task_queue=tq(unspecified) activity_options.schedule_to_close_timeout=0s
                   activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
                   activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
@@ -179,9 +189,9 @@ async def test_update(s: Scenario) -> None:
     s.expect_message(
         (await pending(s)).activity_options,
         """
-            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=10s
-                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=100s
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
         """,
     )
 

@@ -86,9 +86,10 @@ async def test_pause_of_a_scheduled_activity(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=1 paused=true pause_info.manual.identity=me
-              pause_info.manual.reason=why activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=1 scheduled_time=<time> paused=true
+                  pause_info.pause_time=<time> pause_info.manual.identity=me pause_info.manual.reason=why
+                  activity_options={}
+        """,
         hide=HIDDEN,
     )
     assert (await pending(s)).pause_info.HasField("pause_time")
@@ -98,8 +99,8 @@ async def test_pause_of_a_scheduled_activity(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=1 scheduled_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     await s.complete_activity(await s.poll_activity())
@@ -111,7 +112,7 @@ async def test_pause_of_a_scheduled_activity(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskCompleted scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted
@@ -127,9 +128,10 @@ async def test_pause_of_a_started_activity_lets_the_attempt_go_on(s: Scenario) -
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSE_REQUESTED attempt=1 paused=true
-              pause_info.manual.identity=me activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSE_REQUESTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> paused=true pause_info.pause_time=<time> pause_info.manual.identity=me
+                  activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
@@ -147,7 +149,7 @@ async def test_pause_of_a_started_activity_lets_the_attempt_go_on(s: Scenario) -
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskCompleted result=['out'] scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted
@@ -164,10 +166,11 @@ async def test_an_attempt_that_fails_while_paused(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=2 maximum_attempts=2 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom paused=true pause_info.manual.identity=me
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=2 maximum_attempts=2 scheduled_time=<time>
+                  last_failure.message=boom last_failure.application_failure_info.type=Boom
+                  last_attempt_complete_time=<time> paused=true pause_info.pause_time=<time>
+                  pause_info.manual.identity=me activity_options={}
+        """,
         hide=HIDDEN,
     )
     with pytest.raises(RPCError):
@@ -177,8 +180,10 @@ async def test_an_attempt_that_fails_while_paused(s: Scenario) -> None:
     s.expect_message(
         again,
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf activity_type.name=act activity_id=a
-                  attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf activity_type.name=act activity_id=a scheduled_time=<time>
+                  current_attempt_scheduled_time=<time> started_time=<time> attempt=2
+                  schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
                   retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2
         """,
@@ -195,7 +200,7 @@ async def test_an_attempt_that_fails_while_paused(s: Scenario) -> None:
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
               retry_policy.maximum_attempts=2
-        6 ActivityTaskStarted scheduled_event_id=5 attempt=2
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id> attempt=2
         7 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               scheduled_event_id=5 started_event_id=6 retry_state=MAXIMUM_ATTEMPTS_REACHED
         8 WorkflowTaskScheduled
@@ -213,21 +218,23 @@ async def test_a_paused_activity_that_fails_beyond_its_last_attempt(s: Scenario)
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=2 maximum_attempts=1 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom paused=true pause_info.manual.identity=me
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=2 maximum_attempts=1 scheduled_time=<time>
+                  last_failure.message=boom last_failure.application_failure_info.type=Boom
+                  last_attempt_complete_time=<time> paused=true pause_info.pause_time=<time>
+                  pause_info.manual.identity=me activity_options={}
+        """,
         hide=HIDDEN,
     )
     await unpause(s)
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=0.1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
-                  retry_policy.maximum_attempts=1
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=10s retry_policy.maximum_attempts=1
         """,
     )
 
@@ -245,7 +252,7 @@ async def test_a_paused_activity_that_fails_for_good(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               failure.application_failure_info.non_retryable=true scheduled_event_id=5 started_event_id=6
               retry_state=NON_RETRYABLE_FAILURE
@@ -262,20 +269,23 @@ async def test_pause_while_backing_off(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=2 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom paused=true pause_info.manual.identity=me
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=2 scheduled_time=<time>
+                  last_failure.message=boom last_failure.application_failure_info.type=Boom
+                  last_attempt_complete_time=<time> paused=true pause_info.pause_time=<time>
+                  pause_info.manual.identity=me activity_options={}
+        """,
         hide=HIDDEN,
     )
     await unpause(s)
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -287,9 +297,9 @@ async def test_a_paused_activity_does_not_time_out(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=1 paused=true pause_info.manual.identity=me
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=1 scheduled_time=<time> expiration_time=<time>
+                  paused=true pause_info.pause_time=<time> pause_info.manual.identity=me activity_options={}
+        """,
         hide=HIDDEN,
     )
 
@@ -302,9 +312,10 @@ async def test_a_started_attempt_of_a_paused_activity_does_not_time_out(s: Scena
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSE_REQUESTED attempt=1 paused=true
-              pause_info.manual.identity=me activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSE_REQUESTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> paused=true pause_info.pause_time=<time> pause_info.manual.identity=me
+                  activity_options={}
+        """,
         hide=HIDDEN,
     )
     await s.complete_activity(task)
@@ -343,8 +354,8 @@ async def test_pause_twice_without_request_ids(s: Scenario) -> None:
     s.expect_message(
         (await pending(s)).pause_info,
         """
-        manual.identity=me manual.reason=first
-    """,
+            pause_time=<time> manual.identity=me manual.reason=first
+        """,
     )
 
 
@@ -386,8 +397,8 @@ async def test_paused_activities_are_found_by_a_search_attribute(s: Scenario) ->
     s.expect_message(
         (await s.describe()).workflow_execution_info.search_attributes,
         """
-        indexed_fields={BuildIds: ['unversioned']}
-    """,
+            indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+        """,
     )
 
 
@@ -417,7 +428,7 @@ async def test_cancel_of_a_paused_activity(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 WorkflowExecutionSignaled signal_name=sig
+        6 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -440,9 +451,10 @@ async def test_cancel_of_a_started_paused_activity(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=CANCEL_REQUESTED attempt=1 paused=true
-              pause_info.manual.identity=me activity_options={}
-    """,
+            activity_id=a activity_type={} state=CANCEL_REQUESTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> paused=true pause_info.pause_time=<time> pause_info.manual.identity=me
+                  activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
@@ -462,8 +474,8 @@ async def test_unpause_of_one_that_is_not_paused(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=1 scheduled_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
 
@@ -477,27 +489,31 @@ async def test_unpause_with_reset_of_attempts_and_heartbeat(s: Scenario) -> None
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED heartbeat_details=['beat'] attempt=2
-              last_failure.message=boom last_failure.application_failure_info.type=Boom paused=true
-              pause_info.manual.identity=me activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED heartbeat_details=['beat'] last_heartbeat_time=<time>
+                  attempt=2 scheduled_time=<time> last_failure.message=boom
+                  last_failure.application_failure_info.type=Boom last_attempt_complete_time=<time>
+                  paused=true pause_info.pause_time=<time> pause_info.manual.identity=me activity_options={}
+        """,
         hide=HIDDEN,
     )
     await unpause(s, reset_attempts=True, reset_heartbeat=True)
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=1 scheduled_time=<time>
+                  last_attempt_complete_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=10s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -512,8 +528,10 @@ async def test_unpause_keeps_attempts_and_heartbeat(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a heartbeat_details=['beat'] attempt=2
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a heartbeat_details=['beat'] scheduled_time=<time>
+                  current_attempt_scheduled_time=<time> started_time=<time> attempt=2
                   schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=10s
                   retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=6000s
@@ -543,8 +561,9 @@ async def test_unpause_of_a_started_attempt(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=STARTED attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=STARTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(await s.heartbeat(task), "")
@@ -562,9 +581,11 @@ async def test_unpause_with_reset_of_a_started_second_attempt(s: Scenario) -> No
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=STARTED attempt=1 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom activity_options={}
-    """,
+            activity_id=a activity_type={} state=STARTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> last_failure.message=boom
+                  last_failure.application_failure_info.type=Boom last_attempt_complete_time=<time>
+                  activity_options={}
+        """,
         hide=HIDDEN,
     )
     await s.expect_refusal(
@@ -595,16 +616,19 @@ async def test_reset_while_backing_off(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED heartbeat_details=['beat'] attempt=1
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED heartbeat_details=['beat']
+                  last_heartbeat_time=<time> attempt=1 scheduled_time=<time> last_attempt_complete_time=<time>
+                  activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a heartbeat_details=['beat'] attempt=1
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a heartbeat_details=['beat'] scheduled_time=<time>
+                  current_attempt_scheduled_time=<time> started_time=<time> attempt=1
                   schedule_to_close_timeout=0s start_to_close_timeout=10s heartbeat_timeout=10s
                   retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=6000s
@@ -621,10 +645,12 @@ async def test_reset_with_heartbeat(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=10s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -635,8 +661,9 @@ async def test_reset_with_jitter(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=1 scheduled_time=<time>
+                  last_attempt_complete_time=<time> next_attempt_schedule_time=<time> activity_options={}
+        """,
         hide=[*HIDDEN, "current_retry_interval"],
     )
 
@@ -649,8 +676,9 @@ async def test_reset_of_a_started_first_attempt(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=STARTED heartbeat_details=['beat'] attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=STARTED heartbeat_details=['beat'] last_heartbeat_time=<time>
+                  last_started_time=<time> attempt=1 scheduled_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
@@ -663,9 +691,11 @@ async def test_reset_of_a_started_first_attempt(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=10s retry_policy.initial_interval=0.1s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=10s retry_policy.initial_interval=0.1s
                   retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
         """,
     )
@@ -679,9 +709,11 @@ async def test_reset_of_a_started_second_attempt(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=STARTED attempt=1 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom activity_options={}
-    """,
+            activity_id=a activity_type={} state=STARTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> last_failure.message=boom
+                  last_failure.application_failure_info.type=Boom last_attempt_complete_time=<time>
+                  activity_options={}
+        """,
         hide=HIDDEN,
     )
     await s.expect_refusal(
@@ -708,10 +740,12 @@ async def test_reset_of_a_started_second_attempt_ends_when_it_times_out(s: Scena
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
-                  start_to_close_timeout=2s heartbeat_timeout=0s retry_policy.initial_interval=0.1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=2s
+                  heartbeat_timeout=0s retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=10s
         """,
     )
 
@@ -723,17 +757,20 @@ async def test_reset_of_a_paused_activity(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=1 scheduled_time=<time>
+                  last_attempt_complete_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -745,20 +782,23 @@ async def test_reset_that_keeps_paused(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=1 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom paused=true pause_info.manual.identity=me
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=1 scheduled_time=<time>
+                  last_failure.message=boom last_failure.application_failure_info.type=Boom
+                  last_attempt_complete_time=<time> paused=true pause_info.pause_time=<time>
+                  pause_info.manual.identity=me activity_options={}
+        """,
         hide=HIDDEN,
     )
     await unpause(s)
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -771,8 +811,9 @@ async def test_reset_of_a_started_paused_activity(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=STARTED attempt=1 activity_options={}
-    """,
+            activity_id=a activity_type={} state=STARTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
@@ -791,9 +832,10 @@ async def test_reset_that_keeps_paused_of_a_started_activity(s: Scenario) -> Non
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSE_REQUESTED attempt=1 paused=true
-              pause_info.manual.identity=me activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSE_REQUESTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> paused=true pause_info.pause_time=<time> pause_info.manual.identity=me
+                  activity_options={}
+        """,
         hide=HIDDEN,
     )
     s.expect_message(
@@ -811,9 +853,9 @@ async def test_reset_restores_options(s: Scenario) -> None:
     s.expect_message(
         (await pending(s)).activity_options,
         """
-            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=10s
-                  heartbeat_timeout=0s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=6000s
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -861,18 +903,20 @@ async def test_update_of_timeouts(s: Scenario) -> None:
     s.expect_message(
         (await pending(s)).activity_options,
         """
-        task_queue=tq schedule_to_close_timeout=70s schedule_to_start_timeout=60s start_to_close_timeout=7s
-              heartbeat_timeout=3s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=100s
-    """,
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=70s schedule_to_start_timeout=60s
+                  start_to_close_timeout=7s heartbeat_timeout=3s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
+        """,
     )
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
         """,
     )
 
@@ -890,7 +934,7 @@ async def test_updated_timeouts_count(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=60s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.maximum_attempts=1
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskTimedOut failure.message="activity StartToClose timeout" failure.source=Server
               failure.timeout_failure_info.timeout_type=START_TO_CLOSE scheduled_event_id=5 started_event_id=6
               retry_state=MAXIMUM_ATTEMPTS_REACHED
@@ -920,10 +964,12 @@ async def test_update_of_the_task_queue(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(other),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
         """,
     )
 
@@ -933,9 +979,11 @@ async def test_update_of_the_retry_policy_while_backing_off(s: Scenario) -> None
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=2 last_failure.message=boom
-              last_failure.application_failure_info.type=Boom current_retry_interval=60s activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=2 scheduled_time=<time>
+                  last_failure.message=boom last_failure.application_failure_info.type=Boom
+                  current_retry_interval=60s last_attempt_complete_time=<time>
+                  next_attempt_schedule_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
     policy = c.retry(initial=30, backoff_coefficient=1, maximum_attempts=5)
@@ -960,9 +1008,10 @@ async def test_update_of_the_retry_policy_while_backing_off(s: Scenario) -> None
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=2 maximum_attempts=5 current_retry_interval=30s
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=2 maximum_attempts=5 scheduled_time=<time>
+                  current_retry_interval=30s last_attempt_complete_time=<time>
+                  next_attempt_schedule_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
 
@@ -973,9 +1022,10 @@ async def test_update_of_another_option_while_backing_off(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=SCHEDULED attempt=2 current_retry_interval=60s
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=SCHEDULED attempt=2 scheduled_time=<time>
+                  current_retry_interval=60s last_attempt_complete_time=<time>
+                  next_attempt_schedule_time=<time> activity_options={}
+        """,
         hide=HIDDEN,
     )
 
@@ -997,8 +1047,9 @@ async def test_update_of_the_whole_retry_policy(s: Scenario) -> None:
     s.expect_message(
         (await pending(s)).activity_options,
         """
-            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=10s
-                  heartbeat_timeout=0s retry_policy.initial_interval=0.2s retry_policy.backoff_coefficient=1.0
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=0.2s
+                  retry_policy.backoff_coefficient=1.0
         """,
     )
     task = await s.poll_activity()
@@ -1021,7 +1072,7 @@ async def test_update_of_the_whole_retry_policy(s: Scenario) -> None:
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.initial_interval=0.1s retry_policy.maximum_interval=10s
               retry_policy.non_retryable_error_types=[Bad]
-        6 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message=boom
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id> attempt=2 last_failure.message=boom
               last_failure.application_failure_info.type=Worse
         7 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Bad
               scheduled_event_id=5 started_event_id=6 retry_state=NON_RETRYABLE_FAILURE
@@ -1039,27 +1090,27 @@ async def test_update_of_the_priority(s: Scenario) -> None:
     s.expect_message(
         reply.activity_options.priority,
         """
-        priority_key=2 fairness_weight=3.0
-    """,
+            priority_key=2 fairness_key=k fairness_weight=3.0
+        """,
     )
     reply = await update(s, ActivityOptions(priority=Priority(priority_key=4)), "priority.priority_key")
     s.expect_message(
         reply.activity_options.priority,
         """
-        priority_key=4 fairness_weight=3.0
-    """,
+            priority_key=4 fairness_key=k fairness_weight=3.0
+        """,
     )
     s.expect_message(
         (await pending(s)).priority,
         """
-        priority_key=4 fairness_weight=3.0
-    """,
+            priority_key=4 fairness_key=k fairness_weight=3.0
+        """,
     )
     s.expect_message(
         (await s.poll_activity()).priority,
         """
-        priority_key=4 fairness_weight=3.0
-    """,
+            priority_key=4 fairness_key=k fairness_weight=3.0
+        """,
     )
 
 
@@ -1070,7 +1121,7 @@ async def test_update_restores_the_original_options(s: Scenario) -> None:
     s.expect_message(
         reply,
         """
-            activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+            activity_options.task_queue=tq(unspecified) activity_options.schedule_to_close_timeout=0s
                   activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
                   activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=2s
                   activity_options.retry_policy.backoff_coefficient=2.0
@@ -1081,9 +1132,9 @@ async def test_update_restores_the_original_options(s: Scenario) -> None:
     s.expect_message(
         (await pending(s)).activity_options,
         """
-            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=10s
-                  heartbeat_timeout=0s retry_policy.initial_interval=2s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=200s
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=2s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=200s
         """,
     )
 
@@ -1095,9 +1146,10 @@ async def test_update_of_a_paused_activity(s: Scenario) -> None:
     s.expect_message(
         await pending(s),
         """
-        activity_id=a activity_type={} state=PAUSED attempt=2 paused=true pause_info.manual.identity=me
-              activity_options={}
-    """,
+            activity_id=a activity_type={} state=PAUSED attempt=2 scheduled_time=<time>
+                  last_attempt_complete_time=<time> paused=true pause_info.pause_time=<time>
+                  pause_info.manual.identity=me activity_options={}
+        """,
         hide=HIDDEN,
     )
     with pytest.raises(RPCError):
@@ -1106,10 +1158,12 @@ async def test_update_of_a_paused_activity(s: Scenario) -> None:
     s.expect_message(
         await s.poll_activity(),
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a attempt=2 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=60s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=2 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=60s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=6000s
         """,
     )
 
@@ -1125,17 +1179,17 @@ async def test_update_by_type_and_of_all(s: Scenario) -> None:
     s.expect_message(
         found[0].activity_options,
         """
-            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=9s
-                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=100s
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=9s heartbeat_timeout=0s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
         """,
     )
     s.expect_message(
         found[1].activity_options,
         """
-            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=9s
-                  heartbeat_timeout=2s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=100s
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=9s heartbeat_timeout=2s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
         """,
     )
 

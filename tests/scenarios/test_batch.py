@@ -105,9 +105,10 @@ async def test_terminate_by_query(s: Scenario) -> None:
     s.expect_message(
         described,
         """
-        operation_type=TERMINATE_WORKFLOW job_id=job state=COMPLETED total_operation_count=3
-              complete_operation_count=3 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=TERMINATE_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=3 complete_operation_count=3 identity=me reason=why query="WorkflowId
+                  STARTS_WITH 'w'"
+        """,
     )
     assert described.HasField("start_time")
     assert described.HasField("close_time")
@@ -122,25 +123,25 @@ async def test_signal_by_executions(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED total_operation_count=2
-              complete_operation_count=2 identity=me reason=why executions=[{type=WORKFLOW business_id=w0},
-              {type=WORKFLOW business_id=w1}]
-    """,
+            operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=2 complete_operation_count=2 identity=me reason=why
+                  executions=[{type=WORKFLOW business_id=w0}, {type=WORKFLOW business_id=w1}]
+        """,
     )
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted workflow_id=w0
-        2 WorkflowTaskScheduled
-        3 WorkflowExecutionSignaled signal_name=s input=['in'] identity=me
-    """,
+            1 WorkflowExecutionStarted workflow_id=w0
+            2 WorkflowTaskScheduled
+            3 WorkflowExecutionSignaled signal_name=s input=['in'] identity=me request_id=<id>
+        """,
         workflow_id=ids[0],
     )
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted workflow_id=w1
-        2 WorkflowTaskScheduled
-        3 WorkflowExecutionSignaled signal_name=s input=['in'] identity=me
-    """,
+            1 WorkflowExecutionStarted workflow_id=w1
+            2 WorkflowTaskScheduled
+            3 WorkflowExecutionSignaled signal_name=s input=['in'] identity=me request_id=<id>
+        """,
         workflow_id=ids[1],
     )
 
@@ -152,16 +153,17 @@ async def test_signal_by_target_executions(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED total_operation_count=1
-              complete_operation_count=1 identity=me reason=why executions=[{type=WORKFLOW business_id=w0}]
-    """,
+            operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=1 complete_operation_count=1 identity=me reason=why
+                  executions=[{type=WORKFLOW business_id=w0}]
+        """,
     )
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted workflow_id=w0
-        2 WorkflowTaskScheduled
-        3 WorkflowExecutionSignaled signal_name=s input=['in'] identity=me
-    """,
+            1 WorkflowExecutionStarted workflow_id=w0
+            2 WorkflowTaskScheduled
+            3 WorkflowExecutionSignaled signal_name=s input=['in'] identity=me request_id=<id>
+        """,
         workflow_id=ids[0],
     )
 
@@ -174,9 +176,10 @@ async def test_cancel_by_query(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=CANCEL_WORKFLOW job_id=job state=COMPLETED total_operation_count=1
-              complete_operation_count=1 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=CANCEL_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=1 complete_operation_count=1 identity=me reason=why query="WorkflowId
+                  STARTS_WITH 'w'"
+        """,
     )
     requested = (await s.history(ids[0]))[-1]
     assert requested.HasField("workflow_execution_cancel_requested_event_attributes")
@@ -190,9 +193,10 @@ async def test_delete_open_and_closed_ones(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=DELETE_WORKFLOW job_id=job state=COMPLETED total_operation_count=2
-              complete_operation_count=2 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=DELETE_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=2 complete_operation_count=2 identity=me reason=why query="WorkflowId
+                  STARTS_WITH 'w'"
+        """,
     )
     await listed(s, query(s), 0)
 
@@ -205,9 +209,10 @@ async def test_closed_ones_are_passed_over(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED total_operation_count=1
-              complete_operation_count=1 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=1 complete_operation_count=1 identity=me reason=why query="WorkflowId
+                  STARTS_WITH 'w'"
+        """,
     )
 
 
@@ -218,10 +223,11 @@ async def test_those_that_are_not_there_count_as_done(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED total_operation_count=3
-              complete_operation_count=3 identity=me reason=why executions=[{type=WORKFLOW business_id=w0},
-              {type=WORKFLOW business_id=w1}, {type=WORKFLOW business_id=absent}]
-    """,
+            operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=3 complete_operation_count=3 identity=me reason=why
+                  executions=[{type=WORKFLOW business_id=w0}, {type=WORKFLOW business_id=w1}, {type=WORKFLOW
+                  business_id=absent}]
+        """,
     )
 
 
@@ -230,9 +236,9 @@ async def test_a_query_that_finds_nothing(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED identity=me reason=why query="WorkflowId
-              STARTS_WITH 'w'"
-    """,
+            operation_type=SIGNAL_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
+        """,
     )
 
 
@@ -249,9 +255,10 @@ async def test_unpause_activities(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=UNPAUSE_ACTIVITY job_id=job state=COMPLETED total_operation_count=1
-              complete_operation_count=1 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=UNPAUSE_ACTIVITY job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=1 complete_operation_count=1 identity=me reason=why query="WorkflowId
+                  STARTS_WITH 'w'"
+        """,
     )
     expect(
         await paused(s),
@@ -285,9 +292,10 @@ async def test_reset_activities(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=RESET_ACTIVITY job_id=job state=COMPLETED total_operation_count=1
-              complete_operation_count=1 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=RESET_ACTIVITY job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=1 complete_operation_count=1 identity=me reason=why query="WorkflowId
+                  STARTS_WITH 'w'"
+        """,
     )
     assert (await s.poll_activity()).attempt == 1
 
@@ -306,16 +314,17 @@ async def test_update_of_activity_options(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=UPDATE_ACTIVITY_OPTIONS job_id=job state=COMPLETED total_operation_count=1
-              complete_operation_count=1 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=UPDATE_ACTIVITY_OPTIONS job_id=job state=COMPLETED start_time=<time>
+                  close_time=<time> total_operation_count=1 complete_operation_count=1 identity=me reason=why
+                  query="WorkflowId STARTS_WITH 'w'"
+        """,
     )
     s.expect_message(
         (await s.describe(s.id("w0"))).pending_activities[0].activity_options,
         """
-            task_queue=tq schedule_to_close_timeout=0s schedule_to_start_timeout=0s start_to_close_timeout=7s
-                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=100s
+            task_queue=tq(unspecified of tq) schedule_to_close_timeout=0s schedule_to_start_timeout=0s
+                  start_to_close_timeout=7s heartbeat_timeout=0s retry_policy.initial_interval=1s
+                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
         """,
     )
 
@@ -331,9 +340,10 @@ async def test_update_of_workflow_options(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=UPDATE_WORKFLOW_EXECUTION_OPTIONS job_id=job state=COMPLETED total_operation_count=1
-              complete_operation_count=1 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=UPDATE_WORKFLOW_EXECUTION_OPTIONS job_id=job state=COMPLETED start_time=<time>
+                  close_time=<time> total_operation_count=1 complete_operation_count=1 identity=me reason=why
+                  query="WorkflowId STARTS_WITH 'w'"
+        """,
     )
     await s.expect_history(
         """
@@ -365,8 +375,8 @@ async def test_stop(s: Scenario) -> None:
     s.expect_message(
         await job(s),
         """
-        operation_type=SIGNAL_WORKFLOW job_id=job state=RUNNING identity=me reason=why
-    """,
+            operation_type=SIGNAL_WORKFLOW job_id=job state=RUNNING start_time=<time> identity=me reason=why
+        """,
         hide=["total_operation_count", "complete_operation_count", "executions"],
     )
     await asyncio.sleep(2)  # until the real server counts it
@@ -389,7 +399,8 @@ async def test_stop(s: Scenario) -> None:
     s.expect_message(
         described,
         """
-            operation_type=SIGNAL_WORKFLOW job_id=job state=FAILED identity=me reason=why
+            operation_type=SIGNAL_WORKFLOW job_id=job state=FAILED start_time=<time> close_time=<time>
+                  identity=me reason=why
         """,
         hide=["total_operation_count", "complete_operation_count", "executions"],
     )
@@ -413,8 +424,9 @@ async def test_list(s: Scenario) -> None:
     s.expect_message(
         first,
         """
-        operation_info=[{job_id=job1 state=COMPLETED operation_type=SIGNAL_WORKFLOW}]
-    """,
+            operation_info=[{job_id=job1 state=COMPLETED start_time=<time> close_time=<time>
+                  operation_type=SIGNAL_WORKFLOW}]
+        """,
         hide=["next_page_token"],
     )
     second = await s.service.list_batch_operations(
@@ -425,8 +437,8 @@ async def test_list(s: Scenario) -> None:
     s.expect_message(
         second.operation_info[0],
         """
-        job_id=job0 state=COMPLETED operation_type=SIGNAL_WORKFLOW
-    """,
+            job_id=job0 state=COMPLETED start_time=<time> close_time=<time> operation_type=SIGNAL_WORKFLOW
+        """,
     )
 
 

@@ -69,8 +69,9 @@ async def test_cancel_by_query(s: Scenario, acts: dict[str, Standalone]) -> None
     s.expect_message(
         await ended(s),
         """
-            operation_type=CANCEL_ACTIVITY job_id=job state=COMPLETED total_operation_count=2
-                  complete_operation_count=2 identity=me reason=why query="TaskQueue = 'tq'"
+            operation_type=CANCEL_ACTIVITY job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=2 complete_operation_count=2 identity=me reason=why query="TaskQueue =
+                  'tq'"
         """,
     )
     expect(
@@ -95,9 +96,9 @@ async def test_terminate_a_list(s: Scenario, acts: dict[str, Standalone]) -> Non
     s.expect_message(
         await ended(s),
         """
-            operation_type=TERMINATE_ACTIVITY job_id=job state=COMPLETED total_operation_count=4
-                  complete_operation_count=3 failure_operation_count=1 identity=me reason=why
-                  executions=[{type=ACTIVITY business_id=done}, {type=ACTIVITY business_id=held},
+            operation_type=TERMINATE_ACTIVITY job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=4 complete_operation_count=3 failure_operation_count=1 identity=me
+                  reason=why executions=[{type=ACTIVITY business_id=done}, {type=ACTIVITY business_id=held},
                   {type=ACTIVITY business_id=waiting}, {type=ACTIVITY business_id=absent}]
         """,
     )
@@ -123,8 +124,8 @@ async def test_delete_by_query(s: Scenario, acts: dict[str, Standalone]) -> None
     s.expect_message(
         await ended(s),
         """
-            operation_type=DELETE_ACTIVITY job_id=job state=COMPLETED total_operation_count=3
-                  complete_operation_count=3 reason=why query="TaskQueue = 'tq'"
+            operation_type=DELETE_ACTIVITY job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=3 complete_operation_count=3 reason=why query="TaskQueue = 'tq'"
         """,
     )
     for _ in range(50):
@@ -149,9 +150,9 @@ async def test_an_older_list(s: Scenario, acts: dict[str, Standalone]) -> None:
     s.expect_message(
         await ended(s),
         """
-            operation_type=TERMINATE_ACTIVITY job_id=job state=COMPLETED total_operation_count=1
-                  complete_operation_count=1 identity=me reason=why executions=[{type=ACTIVITY
-                  business_id=waiting}]
+            operation_type=TERMINATE_ACTIVITY job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=1 complete_operation_count=1 identity=me reason=why
+                  executions=[{type=ACTIVITY business_id=waiting}]
         """,
     )
     expect(

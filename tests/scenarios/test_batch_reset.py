@@ -97,9 +97,10 @@ async def test_open_and_closed_ones_by_query(s: Scenario) -> None:
     s.expect_message(
         await ended(s),
         """
-        operation_type=RESET_WORKFLOW job_id=job state=COMPLETED total_operation_count=2
-              complete_operation_count=2 identity=me reason=why query="WorkflowId STARTS_WITH 'w'"
-    """,
+            operation_type=RESET_WORKFLOW job_id=job state=COMPLETED start_time=<time> close_time=<time>
+                  total_operation_count=2 complete_operation_count=2 identity=me reason=why query="WorkflowId
+                  STARTS_WITH 'w'"
+        """,
     )
     for role in ("w0", "w1"):
         assert (await s.describe(s.id(role))).workflow_execution_info.status == 1
@@ -137,7 +138,7 @@ async def test_build_of_an_earlier_run(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
-        3 WorkflowExecutionSignaled signal_name=one
+        3 WorkflowExecutionSignaled signal_name=one request_id=<id>
         4 WorkflowTaskStarted scheduled_event_id=2
         5 WorkflowTaskFailed scheduled_event_id=2 cause=RESET_WORKFLOW failure.message=why
               failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1 new_run_id=run2

@@ -1,5 +1,6 @@
 """The older forms of worker versioning, as data of a task queue: sets of compatible build ids, and rules."""
 
+import asyncio
 from typing import Any
 
 import temporalio.api.workflowservice.v1 as ws
@@ -342,6 +343,7 @@ async def test_reachability(s: Scenario) -> None:
     await change_sets(s, add_new_build_id_in_new_default_set="1.0")
     await change_sets(s, **compatible("1.1", "1.0"))
     await s.start()
+    await asyncio.sleep(1)  # the real server's lists follow after a moment
 
     async def reach(*build_ids: str, queues: Any = None, kind: int = 0) -> str:
         found = await s.service.get_worker_task_reachability(
@@ -366,6 +368,20 @@ async def test_reachability(s: Scenario) -> None:
         1.1 NEW_WORKFLOWS EXISTING_WORKFLOWS
         9
     """,
+    )
+    kinds = TaskReachability
+    found = {
+        TaskReachability.Name(kind)[18:]: await reach("1.1", kind=kind)
+        for kind in (kinds.TASK_REACHABILITY_OPEN_WORKFLOWS, kinds.TASK_REACHABILITY_CLOSED_WORKFLOWS)
+    }
+    expect(
+        grouped(found),
+        """
+            1.1 NEW_WORKFLOWS OPEN_WORKFLOWS
+              OPEN_WORKFLOWS
+            1.1 NEW_WORKFLOWS
+              CLOSED_WORKFLOWS
+        """,
     )
     outcomes = {
         "none": await said(s, reach()),

@@ -115,6 +115,8 @@ async def test_cancel_with_first_execution_run_id(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
         2 WorkflowExecutionCancelRequested
         3 WorkflowTaskScheduled
     """)
@@ -140,7 +142,7 @@ async def test_terminate_while_a_task_is_started(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
-        5 WorkflowExecutionSignaled signal_name=buffered
+        5 WorkflowExecutionSignaled signal_name=buffered request_id=<id>
         6 WorkflowExecutionTerminated reason=because
     """)
 

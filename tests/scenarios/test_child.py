@@ -33,16 +33,19 @@ async def test_completes(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              input=['in'] workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE memo.fields={m: 1}
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run1 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq input=['in'] workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE memo.fields={m: 1} namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run1 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 ChildWorkflowExecutionCompleted result=['out'] workflow_execution.workflow_id=child
-              workflow_execution.run_id=run1 workflow_type.name=demo initiated_event_id=5 started_event_id=6
+        10 ChildWorkflowExecutionCompleted result=['out'] namespace=default
+              workflow_execution.workflow_id=child workflow_execution.run_id=run1 workflow_type.name=demo
+              initiated_event_id=5 started_event_id=6 namespace_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -50,10 +53,11 @@ async def test_completes(s: Scenario) -> None:
     """)
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run2 parent_initiated_event_id=5 task_queue=child-tq
-                  input=['in'] workflow_run_timeout=0s memo.fields={m: 1} parent_workflow_namespace_id=run3
-                  workflow_id=child root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run2
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run2
+                  parent_initiated_event_id=5 task_queue=child-tq input=['in'] workflow_run_timeout=0s
+                  memo.fields={m: 1} parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run2 identity=unset
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -64,10 +68,13 @@ async def test_completes(s: Scenario) -> None:
     s.expect_message(
         (await s.describe(child)).workflow_execution_info,
         """
-            execution.workflow_id=child execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
-                  parent_namespace_id=run3 parent_execution.workflow_id=wf parent_execution.run_id=run2
-                  memo.fields={m: 1} search_attributes.indexed_fields={BuildIds: ['unversioned']}
-                  task_queue=child-tq root_execution.workflow_id=wf root_execution.run_id=run2
+            execution.workflow_id=child execution.run_id=run1 type.name=demo start_time=<time>
+                  close_time=<time> status=COMPLETED history_length=5 parent_namespace_id=run3
+                  parent_execution.workflow_id=wf parent_execution.run_id=run2 execution_time=<time>
+                  memo.fields={m: 1} search_attributes.indexed_fields={BuildIds: ['unversioned']{type:
+                  KeywordList}} auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> resettable=true}] task_queue=child-tq state_transition_count=<set>
+                  history_size_bytes=<set> root_execution.workflow_id=wf root_execution.run_id=run2
                   first_run_id=run1
         """,
         hide=["execution_duration"],
@@ -83,17 +90,20 @@ async def test_fails(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
         10 ChildWorkflowExecutionFailed failure.message=boom failure.application_failure_info.type=Boom
-              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
-              initiated_event_id=5 started_event_id=6 retry_state=RETRY_POLICY_NOT_SET
+              namespace=default workflow_execution.workflow_id=child workflow_execution.run_id=run2
+              workflow_type.name=demo initiated_event_id=5 started_event_id=6 retry_state=RETRY_POLICY_NOT_SET
+              namespace_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -114,26 +124,30 @@ async def test_is_cancelled_by_the_parent(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 WorkflowExecutionSignaled signal_name=sig
+        10 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
         14 RequestCancelExternalWorkflowExecutionInitiated workflow_task_completed_event_id=13
-              workflow_execution.workflow_id=child child_workflow_only=true
-        15 ExternalWorkflowExecutionCancelRequested initiated_event_id=14 workflow_execution.workflow_id=child
+              workflow_execution.workflow_id=child child_workflow_only=true namespace_id=<id>
+        15 ExternalWorkflowExecutionCancelRequested initiated_event_id=14 namespace=default
+              workflow_execution.workflow_id=child namespace_id=<id>
         16 WorkflowTaskScheduled
         17 WorkflowTaskStarted
         18 WorkflowTaskCompleted
-        19 ChildWorkflowExecutionCanceled details=['tidy'] workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo initiated_event_id=5 started_event_id=6
+        19 ChildWorkflowExecutionCanceled details=['tidy'] namespace=default
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              initiated_event_id=5 started_event_id=6 namespace_id=<id>
         20 WorkflowTaskScheduled
         21 WorkflowTaskStarted
         22 WorkflowTaskCompleted
@@ -141,10 +155,11 @@ async def test_is_cancelled_by_the_parent(s: Scenario) -> None:
     """)
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 task_queue=child-tq workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1 identity=unset
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowExecutionCancelRequested external_initiated_event_id=14
                   external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
@@ -166,16 +181,19 @@ async def test_is_terminated(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 ChildWorkflowExecutionTerminated workflow_execution.workflow_id=child
+        10 ChildWorkflowExecutionTerminated namespace=default workflow_execution.workflow_id=child
               workflow_execution.run_id=run2 workflow_type.name=demo initiated_event_id=5 started_event_id=6
+              namespace_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -191,16 +209,19 @@ async def test_times_out(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=1s workflow_task_timeout=1s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=1s workflow_task_timeout=1s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 ChildWorkflowExecutionTimedOut workflow_execution.workflow_id=child workflow_execution.run_id=run2
-              workflow_type.name=demo initiated_event_id=5 started_event_id=6 retry_state=RETRY_POLICY_NOT_SET
+        10 ChildWorkflowExecutionTimedOut namespace=default workflow_execution.workflow_id=child
+              workflow_execution.run_id=run2 workflow_type.name=demo initiated_event_id=5 started_event_id=6
+              retry_state=RETRY_POLICY_NOT_SET namespace_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -218,16 +239,19 @@ async def test_continues_as_new_and_completes(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 ChildWorkflowExecutionCompleted result=['from the second run'] workflow_execution.workflow_id=child
-              workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=5 started_event_id=6
+        10 ChildWorkflowExecutionCompleted result=['from the second run'] namespace=default
+              workflow_execution.workflow_id=child workflow_execution.run_id=run3 workflow_type.name=demo
+              initiated_event_id=5 started_event_id=6 namespace_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -235,11 +259,14 @@ async def test_continues_as_new_and_completes(s: Scenario) -> None:
     """)
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  workflow_run_timeout=0s continued_execution_run_id=run2 initiator=WORKFLOW
-                  original_execution_run_id=run3 first_execution_run_id=run2 parent_workflow_namespace_id=run4
-                  workflow_id=child root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 task_queue=child-tq workflow_run_timeout=0s
+                  continued_execution_run_id=run2 initiator=WORKFLOW original_execution_run_id=run3
+                  first_execution_run_id=run2 prev_auto_reset_points.points=[{run_id=run2
+                  first_workflow_task_completed_id=4 create_time=<time> expire_time=<time> resettable=true}]
+                  parent_workflow_namespace_id=run4 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1 identity=unset
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -259,19 +286,22 @@ async def test_is_retried_by_its_own_policy(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-              retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
-              retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE retry_policy.initial_interval=0.1s
+              retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s
+              retry_policy.maximum_attempts=2 namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
         10 ChildWorkflowExecutionFailed failure.message=boom failure.application_failure_info.type=Boom
-              workflow_execution.workflow_id=child workflow_execution.run_id=run3 workflow_type.name=demo
-              initiated_event_id=5 started_event_id=6 retry_state=MAXIMUM_ATTEMPTS_REACHED
+              namespace=default workflow_execution.workflow_id=child workflow_execution.run_id=run3
+              workflow_type.name=demo initiated_event_id=5 started_event_id=6
+              retry_state=MAXIMUM_ATTEMPTS_REACHED namespace_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -291,11 +321,11 @@ async def test_already_running(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
               workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 StartChildWorkflowExecutionFailed workflow_id=child workflow_type.name=demo
-              cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=5
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 StartChildWorkflowExecutionFailed namespace=default workflow_id=child workflow_type.name=demo
+              cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=5 namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -316,11 +346,11 @@ async def test_already_finished_with_reject_duplicate(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
               workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=REJECT_DUPLICATE
-        6 StartChildWorkflowExecutionFailed workflow_id=child workflow_type.name=demo
-              cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=5
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=REJECT_DUPLICATE namespace_id=<id>
+        6 StartChildWorkflowExecutionFailed namespace=default workflow_id=child workflow_type.name=demo
+              cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=5 namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -372,28 +402,30 @@ async def test_options_are_passed_on(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_execution_timeout=100s workflow_run_timeout=50s workflow_task_timeout=5s
-              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_execution_timeout=100s workflow_run_timeout=50s
+              workflow_task_timeout=5s parent_close_policy=TERMINATE workflow_task_completed_event_id=4
               workflow_id_reuse_policy=ALLOW_DUPLICATE retry_policy.initial_interval=1s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-              retry_policy.maximum_attempts=2 cron_schedule="0 0 1 1 *"
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+              retry_policy.maximum_attempts=2 cron_schedule="0 0 1 1 *" namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
     """)
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  workflow_execution_timeout=100s workflow_run_timeout=50s workflow_task_timeout=5s
-                  initiator=CRON_SCHEDULE retry_policy.initial_interval=1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-                  retry_policy.maximum_attempts=2 cron_schedule="0 0 1 1 *" first_workflow_task_backoff=long
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 task_queue=child-tq workflow_execution_timeout=100s
+                  workflow_run_timeout=50s workflow_task_timeout=5s initiator=CRON_SCHEDULE
+                  retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s retry_policy.maximum_attempts=2
+                  workflow_execution_expiration_time=<time> cron_schedule="0 0 1 1 *"
+                  first_workflow_task_backoff=long parent_workflow_namespace_id=run3 workflow_id=child
+                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1 identity=unset
         """,
         workflow_id=child,
     )
@@ -411,20 +443,22 @@ async def test_default_queue_and_timeouts_come_from_the_parent(s: Scenario) -> N
         2 WorkflowTaskScheduled start_to_close_timeout=6s
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
               workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled start_to_close_timeout=6s
         8 WorkflowTaskStarted
     """)
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 workflow_run_timeout=0s
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 workflow_run_timeout=0s parent_workflow_namespace_id=run3
+                  workflow_id=child root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+                  identity=unset
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
         """,
@@ -445,10 +479,11 @@ async def test_parent_close_policy_terminate(s: Scenario) -> None:
     await s.closed(child)
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 task_queue=child-tq workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1 identity=unset
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -461,15 +496,17 @@ async def test_parent_close_policy_terminate(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 WorkflowExecutionSignaled signal_name=sig
+        10 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -482,10 +519,11 @@ async def test_parent_close_policy_request_cancel(s: Scenario) -> None:
     await s.complete(await s.poll(s.id("child-tq")), c.cancel())
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 task_queue=child-tq workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1 identity=unset
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -506,14 +544,15 @@ async def test_parent_close_policy_abandon(s: Scenario) -> None:
     await s.complete(await s.poll(s.id("child-tq")), c.complete("alone"))
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=child-tq
-                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 task_queue=child-tq workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1 identity=unset
             2 WorkflowTaskScheduled task_queue=child-tq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 WorkflowExecutionSignaled signal_name=sig
+            5 WorkflowExecutionSignaled signal_name=sig request_id=<id>
             6 WorkflowTaskScheduled task_queue=child-tq
             7 WorkflowTaskStarted
             8 WorkflowTaskCompleted
@@ -558,6 +597,8 @@ async def test_policy_is_applied_when_the_parent_continues_as_new(s: Scenario) -
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -575,6 +616,8 @@ async def test_abandoned_child_of_a_parent_that_continues_as_new_reports_to_nobo
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -592,9 +635,10 @@ async def test_child_commanded_in_the_turn_that_closes_the_parent_never_starts(s
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=ABANDON
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=ABANDON workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
         6 WorkflowExecutionCompleted workflow_task_completed_event_id=4
     """)
     await s.expect_refusal(
@@ -622,20 +666,23 @@ async def test_child_completion_while_the_parents_task_is_started(s: Scenario) -
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 WorkflowExecutionSignaled signal_name=one
+        10 WorkflowExecutionSignaled signal_name=one request_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
-        14 WorkflowExecutionSignaled signal_name=two
-        15 ChildWorkflowExecutionCompleted result=['buffered'] workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo initiated_event_id=5 started_event_id=6
+        14 WorkflowExecutionSignaled signal_name=two request_id=<id>
+        15 ChildWorkflowExecutionCompleted result=['buffered'] namespace=default
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              initiated_event_id=5 started_event_id=6 namespace_id=<id>
         16 WorkflowTaskScheduled
     """)

@@ -25,6 +25,8 @@ async def test_new_run_follows(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted input=['second'] workflow_run_timeout=0s continued_execution_run_id=run1
               initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -33,21 +35,27 @@ async def test_new_run_follows(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-            execution.workflow_id=wf execution.run_id=run2 type.name=demo status=COMPLETED history_length=5
-                  memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
-                  root_execution.workflow_id=wf root_execution.run_id=run2 first_run_id=run1
+            execution.workflow_id=wf execution.run_id=run2 type.name=demo start_time=<time> close_time=<time>
+                  status=COMPLETED history_length=5 execution_time=<time> memo={}
+                  search_attributes.indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+                  auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4 create_time=<time>
+                  expire_time=<time> resettable=true}] task_queue=tq state_transition_count=<set>
+                  history_size_bytes=<set> root_execution.workflow_id=wf root_execution.run_id=run2
+                  first_run_id=run1
         """,
         hide=["execution_duration"],
     )
     s.expect_message(
         (await s.describe(run_id=first.run_id)).workflow_execution_info,
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=CONTINUED_AS_NEW
-                  history_length=5 memo.fields={m: 1} search_attributes.indexed_fields={BuildIds:
-                  ['unversioned']} task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> close_time=<time>
+                  status=CONTINUED_AS_NEW history_length=5 execution_time=<time> memo.fields={m: 1}
+                  search_attributes.indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+                  task_queue=tq state_transition_count=<set>
+                  history_size_bytes=<set> root_execution.workflow_id=wf root_execution.run_id=run1
                   first_run_id=run1
         """,
-        hide=["execution_duration"],
+        hide=["execution_duration", "auto_reset_points"],  # there, they have expired already
     )
 
 
@@ -74,7 +82,9 @@ async def test_options_can_change(s: Scenario) -> None:
               retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
               retry_policy.maximum_interval=100s retry_policy.maximum_attempts=5
               first_workflow_task_backoff=60s memo.fields={n: 2}
-              search_attributes.indexed_fields={ScenarioKeyword: 'new'}
+              search_attributes.indexed_fields={ScenarioKeyword: 'new'{type: Keyword}}
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
     """)
 
 
@@ -91,7 +101,10 @@ async def test_memo_attributes_and_retry_policy_are_not_inherited(s: Scenario) -
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_execution_timeout=100s workflow_run_timeout=50s
               continued_execution_run_id=run1 initiator=WORKFLOW original_execution_run_id=run2
-              first_execution_run_id=run1 first_workflow_task_backoff=60s
+              first_execution_run_id=run1 workflow_execution_expiration_time=<time>
+              first_workflow_task_backoff=60s prev_auto_reset_points.points=[{run_id=run1
+              first_workflow_task_completed_id=4 create_time=<time> expire_time=<time> resettable=true}]
+              identity=unset
     """)
 
 
@@ -105,11 +118,15 @@ async def test_backoff_delays_the_first_task(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
     """)
     await s.step(c.complete())
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -136,7 +153,7 @@ async def test_signals_before_it_stay_with_the_old_run(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted
             2 WorkflowTaskScheduled
-            3 WorkflowExecutionSignaled signal_name=old
+            3 WorkflowExecutionSignaled signal_name=old request_id=<id>
             4 WorkflowTaskStarted scheduled_event_id=2
             5 WorkflowTaskCompleted scheduled_event_id=2
             6 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 workflow_run_timeout=0s
@@ -147,7 +164,9 @@ async def test_signals_before_it_stay_with_the_old_run(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1 first_workflow_task_backoff=60s
-        2 WorkflowExecutionSignaled signal_name=new
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=5
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
+        2 WorkflowExecutionSignaled signal_name=new request_id=<id>
     """)
 
 
@@ -184,6 +203,8 @@ async def test_timers_and_activities_do_not_survive(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -198,6 +219,8 @@ async def test_request_cancel_reaches_only_the_current_run(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
               original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=5
+              create_time=<time> expire_time=<time> resettable=true}] identity=unset
     """)
     try:
         await s.request_cancel(run_id=first.run_id)

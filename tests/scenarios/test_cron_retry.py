@@ -24,6 +24,8 @@ async def test_cron_runs_again_after_completion(s: Scenario) -> None:
             1 WorkflowExecutionStarted input=['in'] continued_execution_run_id=run1 initiator=CRON_SCHEDULE
                   last_completion_result=['result 1'] original_execution_run_id=run2
                   first_execution_run_id=run1 cron_schedule="@every 1s" first_workflow_task_backoff=up to 1s
+                  prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> expire_time=<time> resettable=true}] identity=unset
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -46,6 +48,8 @@ async def test_cron_runs_again_after_failure(s: Scenario) -> None:
             1 WorkflowExecutionStarted continued_execution_run_id=run1 initiator=CRON_SCHEDULE
                   last_completion_result=['good'] original_execution_run_id=run2 first_execution_run_id=run1
                   cron_schedule="@every 1s" first_workflow_task_backoff=up to 1s
+                  prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> expire_time=<time> resettable=true}] identity=unset
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -61,6 +65,8 @@ async def test_cron_runs_again_after_failure(s: Scenario) -> None:
                   continued_failure.message=boom continued_failure.application_failure_info.type=Boom
                   last_completion_result=['good'] original_execution_run_id=run3 first_execution_run_id=run1
                   cron_schedule="@every 1s" first_workflow_task_backoff=up to 1s
+                  prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> expire_time=<time> resettable=true}] identity=unset
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
         """,
@@ -83,8 +89,11 @@ async def test_cron_ends_when_cancelled(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=CANCELED history_length=5
-                  memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> close_time=<time>
+                  status=CANCELED history_length=5 execution_time=<time> memo={}
+                  search_attributes.indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+                  auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4 create_time=<time>
+                  resettable=true}] task_queue=tq state_transition_count=<set> history_size_bytes=<set>
                   root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
         """,
         hide=["execution_duration"],
@@ -116,7 +125,7 @@ async def test_cron_continues_after_a_run_timeout(s: Scenario) -> None:
               timeout" continued_failure.source=Server
               continued_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
               original_execution_run_id=run2 first_execution_run_id=run1 cron_schedule="@every 1s"
-              first_workflow_task_backoff=up to 1s
+              first_workflow_task_backoff=up to 1s prev_auto_reset_points={} identity=unset
     """)
     await s.terminate()
 
@@ -146,7 +155,9 @@ async def test_retry_chain(s: Scenario) -> None:
                   original_execution_run_id=run2 first_execution_run_id=run1
                   retry_policy.initial_interval=0.1s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=10s retry_policy.maximum_attempts=2 attempt=2
-                  first_workflow_task_backoff=up to 1s
+                  first_workflow_task_backoff=up to 1s prev_auto_reset_points.points=[{run_id=run1
+                  first_workflow_task_completed_id=4 create_time=<time> expire_time=<time> resettable=true}]
+                  identity=unset
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
@@ -166,7 +177,9 @@ async def test_retry_completes(s: Scenario) -> None:
               continued_failure.message=boom continued_failure.application_failure_info.type=Boom
               original_execution_run_id=run2 first_execution_run_id=run1 retry_policy.initial_interval=0.1s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=10s attempt=2
-              first_workflow_task_backoff=up to 1s
+              first_workflow_task_backoff=up to 1s prev_auto_reset_points.points=[{run_id=run1
+              first_workflow_task_completed_id=4 create_time=<time> expire_time=<time> resettable=true}]
+              identity=unset
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -175,9 +188,13 @@ async def test_retry_completes(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-            execution.workflow_id=wf execution.run_id=run2 type.name=demo status=COMPLETED history_length=5
-                  memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
-                  root_execution.workflow_id=wf root_execution.run_id=run2 first_run_id=run1
+            execution.workflow_id=wf execution.run_id=run2 type.name=demo start_time=<time> close_time=<time>
+                  status=COMPLETED history_length=5 execution_time=<time> memo={}
+                  search_attributes.indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+                  auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4 create_time=<time>
+                  expire_time=<time> resettable=true}] task_queue=tq state_transition_count=<set>
+                  history_size_bytes=<set> root_execution.workflow_id=wf root_execution.run_id=run2
+                  first_run_id=run1
         """,
         hide=["execution_duration"],
     )
@@ -230,7 +247,9 @@ async def test_retry_uses_the_failures_delay(s: Scenario) -> None:
               continued_failure.application_failure_info.next_retry_delay=0.1s original_execution_run_id=run2
               first_execution_run_id=run1 retry_policy.initial_interval=60s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s attempt=2
-              first_workflow_task_backoff=up to 1s
+              first_workflow_task_backoff=up to 1s prev_auto_reset_points.points=[{run_id=run1
+              first_workflow_task_completed_id=4 create_time=<time> expire_time=<time> resettable=true}]
+              identity=unset
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -258,7 +277,7 @@ async def test_retry_after_a_run_timeout(s: Scenario) -> None:
               continued_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
               original_execution_run_id=run2 first_execution_run_id=run1 retry_policy.initial_interval=60s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=6000s attempt=2
-              first_workflow_task_backoff=60s
+              first_workflow_task_backoff=60s prev_auto_reset_points={} identity=unset
     """)
 
 
@@ -294,6 +313,7 @@ async def test_wait_for_the_close_of_a_chained_run_tells_of_the_continuation(s: 
         [await s.closed(s.id("cron"), cron.run_id)],
         """
             5 WorkflowExecutionContinuedAsNew new_execution_run_id=run1 last_completion_result=['one']
+                  task_queue=unset workflow_type.name=unset
         """,
     )
     retried = await s.start(retry_policy=c.retry(initial=60))
@@ -302,7 +322,7 @@ async def test_wait_for_the_close_of_a_chained_run_tells_of_the_continuation(s: 
         [await s.closed(run_id=retried.run_id)],
         """
             5 WorkflowExecutionContinuedAsNew new_execution_run_id=run2 failure.message=boom
-                  failure.application_failure_info.type=Boom
+                  failure.application_failure_info.type=Boom task_queue=unset workflow_type.name=unset
         """,
     )
 

@@ -42,15 +42,16 @@ async def test_versions_come_by_polling(s: Scenario) -> None:
     s.expect_message(
         info,
         """
-            name=dep routing_config.current_version=__unversioned__ routing_config_update_state=COMPLETED
+            name=dep create_time=<time> routing_config.current_version=__unversioned__
+                  routing_config_update_state=COMPLETED
         """,
         hide=["version_summaries"],
     )
     s.expect_message(
         await d.describe_version("v2"),
         """
-            task_queue_infos=[{name=tq type=WORKFLOW}, {name=tq type=ACTIVITY}] deployment_version=dep:v2
-                  status=INACTIVE
+            version=dep.v2 create_time=<time> task_queue_infos=[{name=tq type=WORKFLOW}, {name=tq
+                  type=ACTIVITY}] deployment_version=dep:v2 status=INACTIVE
         """,
     )
 
@@ -76,7 +77,9 @@ async def test_current_and_ramping(s: Scenario) -> None:
         (await d.describe()).routing_config,
         """
             current_version=dep.v1 ramping_version=dep.v2 ramping_version_percentage=20.0
-                  current_deployment_version=dep:v1 ramping_deployment_version=dep:v2 revision_number=2
+                  current_version_changed_time=<time> ramping_version_changed_time=<time>
+                  ramping_version_percentage_changed_time=<time> current_deployment_version=dep:v1
+                  ramping_deployment_version=dep:v2 revision_number=2
         """,
     )
     expect(
@@ -96,7 +99,7 @@ async def test_current_and_ramping(s: Scenario) -> None:
         ),
         """
             versioning_info.current_version=dep.v1 versioning_info.ramping_version=dep.v2
-                  versioning_info.ramping_version_percentage=20.0
+                  versioning_info.ramping_version_percentage=20.0 versioning_info.update_time=<time>
                   versioning_info.current_deployment_version=dep:v1
                   versioning_info.ramping_deployment_version=dep:v2
         """,
@@ -112,7 +115,9 @@ async def test_current_and_ramping(s: Scenario) -> None:
     s.expect_message(
         (await d.describe()).routing_config,
         """
-            current_version=dep.v2 current_deployment_version=dep:v2 revision_number=3
+            current_version=dep.v2 current_version_changed_time=<time> ramping_version_changed_time=<time>
+                  ramping_version_percentage_changed_time=<time> current_deployment_version=dep:v2
+                  revision_number=3
         """,
     )
     await d.until_status("v1", DRAINED)
@@ -146,7 +151,9 @@ async def test_current_and_ramping(s: Scenario) -> None:
     s.expect_message(
         (await d.describe()).routing_config,
         """
-            current_version=__unversioned__ revision_number=6
+            current_version=__unversioned__ current_version_changed_time=<time>
+                  ramping_version_changed_time=<time> ramping_version_percentage_changed_time=<time>
+                  revision_number=6
         """,
     )
 
@@ -348,7 +355,7 @@ async def test_manager(s: Scenario) -> None:
     s.expect_message(
         await d.describe(),
         """
-            name=dep last_modifier_identity=me routing_config_update_state=COMPLETED
+            name=dep create_time=<time> last_modifier_identity=me routing_config_update_state=COMPLETED
         """,
         hide=["version_summaries", "routing_config"],
     )
@@ -379,8 +386,8 @@ async def test_metadata(s: Scenario) -> None:
     s.expect_message(
         await d.describe_version("v1"),
         """
-            task_queue_infos=[{name=tq type=WORKFLOW}] metadata.entries={b: 'x', c: 2}
-                  deployment_version=dep:v1 status=INACTIVE last_modifier_identity=me
+            version=dep.v1 create_time=<time> task_queue_infos=[{name=tq type=WORKFLOW}] metadata.entries={b:
+                  'x', c: 2} deployment_version=dep:v1 status=INACTIVE last_modifier_identity=me
         """,
     )
     await s.expect_refusal(
@@ -402,8 +409,9 @@ async def test_drainage(s: Scenario) -> None:
     s.expect_message(
         await d.until_status("v1", DRAINING),
         """
-            task_queue_infos=[{name=tq type=WORKFLOW}] drainage_info.status=DRAINING deployment_version=dep:v1
-                  status=DRAINING
+            version=dep.v1 create_time=<time> routing_changed_time=<time> task_queue_infos=[{name=tq
+                  type=WORKFLOW}] drainage_info.status=DRAINING drainage_info.last_changed_time=<time>
+                  drainage_info.last_checked_time=<time> deployment_version=dep:v1 status=DRAINING
         """,
     )
     await s.signal("end")
@@ -411,8 +419,9 @@ async def test_drainage(s: Scenario) -> None:
     s.expect_message(
         await d.until_status("v1", DRAINED),
         """
-            task_queue_infos=[{name=tq type=WORKFLOW}] drainage_info.status=DRAINED deployment_version=dep:v1
-                  status=DRAINED
+            version=dep.v1 create_time=<time> routing_changed_time=<time> task_queue_infos=[{name=tq
+                  type=WORKFLOW}] drainage_info.status=DRAINED drainage_info.last_changed_time=<time>
+                  drainage_info.last_checked_time=<time> deployment_version=dep:v1 status=DRAINED
         """,
     )
     # Somebody pins a workflow to it: it is in use again.
@@ -420,15 +429,17 @@ async def test_drainage(s: Scenario) -> None:
     s.expect_message(
         await d.until_status("v1", DRAINING),
         """
-            task_queue_infos=[{name=tq type=WORKFLOW}] drainage_info.status=DRAINING deployment_version=dep:v1
-                  status=DRAINING
+            version=dep.v1 create_time=<time> routing_changed_time=<time> task_queue_infos=[{name=tq
+                  type=WORKFLOW}] drainage_info.status=DRAINING drainage_info.last_changed_time=<time>
+                  drainage_info.last_checked_time=<time> deployment_version=dep:v1 status=DRAINING
         """,
     )
     await d.set_current("v1")
     s.expect_message(
         await d.describe_version("v1"),
         """
-            task_queue_infos=[{name=tq type=WORKFLOW}] deployment_version=dep:v1 status=CURRENT
+            version=dep.v1 create_time=<time> routing_changed_time=<time> current_since_time=<time>
+                  task_queue_infos=[{name=tq type=WORKFLOW}] deployment_version=dep:v1 status=CURRENT
         """,
     )
 
@@ -529,15 +540,16 @@ async def test_made_before_a_worker_comes(s: Scenario) -> None:
     s.expect_message(
         await d.describe_version("v1"),
         """
-            deployment_version=dep:v1 status=CREATED last_modifier_identity=me
+            version=dep.v1 create_time=<time> deployment_version=dep:v1 status=CREATED
+                  last_modifier_identity=me
         """,
     )
     await d.register("v1")
     s.expect_message(
         await d.describe_version("v1"),
         """
-            task_queue_infos=[{name=tq type=WORKFLOW}] deployment_version=dep:v1 status=INACTIVE
-                  last_modifier_identity=me
+            version=dep.v1 create_time=<time> task_queue_infos=[{name=tq type=WORKFLOW}]
+                  deployment_version=dep:v1 status=INACTIVE last_modifier_identity=me
         """,
     )
     other = Deployment(s, "polled")

@@ -51,21 +51,25 @@ async def test_describe_of_a_running_workflow(s: Scenario) -> None:
     s.expect_message(
         described.workflow_execution_info,
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=10
-                  memo.fields={m: 1} search_attributes.indexed_fields={BuildIds: ['unversioned']}
-                  task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> status=RUNNING
+                  history_length=10 execution_time=<time> memo.fields={m: 1}
+                  search_attributes.indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+                  auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4 create_time=<time>
+                  resettable=true}] task_queue=tq state_transition_count=<set> history_size_bytes=<set>
+                  root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
         """,
     )
     s.expect_message(
         described.pending_workflow_task,
         """
-            state=STARTED attempt=1
+            state=STARTED scheduled_time=<time> original_scheduled_time=<time> started_time=<time> attempt=1
         """,
     )
     s.expect_message(
         described.pending_activities[0],
         """
-            activity_id=a activity_type.name=act state=SCHEDULED attempt=1 activity_options.task_queue=tq
+            activity_id=a activity_type.name=act state=SCHEDULED attempt=1 scheduled_time=<time>
+                  activity_options.task_queue=tq(unspecified of tq)
                   activity_options.schedule_to_close_timeout=0s activity_options.schedule_to_start_timeout=0s
                   activity_options.start_to_close_timeout=10s activity_options.heartbeat_timeout=0s
                   activity_options.retry_policy.initial_interval=1s
@@ -88,8 +92,11 @@ async def test_describe_of_a_closed_workflow(s: Scenario) -> None:
     s.expect_message(
         info,
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
-                  memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> close_time=<time>
+                  status=COMPLETED history_length=5 execution_time=<time> memo={}
+                  search_attributes.indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+                  auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4 create_time=<time>
+                  resettable=true}] task_queue=tq state_transition_count=<set> history_size_bytes=<set>
                   root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
         """,
         hide=["execution_duration"],
@@ -140,9 +147,9 @@ async def test_started_workflow_is_listed_and_counted(s: Scenario) -> None:
     s.expect_message(
         reply.executions[0],
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING memo.fields={m: 1}
-                  search_attributes.indexed_fields={ScenarioKeyword: 'key'} task_queue=tq
-                  root_execution.workflow_id=wf root_execution.run_id=run1
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> status=RUNNING
+                  execution_time=<time> memo.fields={m: 1} search_attributes.indexed_fields={ScenarioKeyword:
+                  'key'{type: Keyword}} task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1
         """,
     )
     assert (await _count(s, query)).count == 1
@@ -157,8 +164,10 @@ async def test_filters_see_every_change_of_status(s: Scenario) -> None:
     s.expect_message(
         reply.executions[0],
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=COMPLETED history_length=5
-                  memo={} search_attributes.indexed_fields={BuildIds: ['unversioned']} task_queue=tq
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> close_time=<time>
+                  status=COMPLETED history_length=5 execution_time=<time> memo={}
+                  search_attributes.indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+                  task_queue=tq state_transition_count=<set> history_size_bytes=<set>
                   root_execution.workflow_id=wf root_execution.run_id=run1
         """,
         hide=["execution_duration"],
@@ -248,7 +257,7 @@ async def test_filters(s: Scenario) -> None:
     s.expect_message(
         await _count(s, f"{mine} GROUP BY ExecutionStatus"),
         """
-            count=4 groups=[{group_values=['Running'] count=4}]
+            count=4 groups=[{group_values=['Running'{type: Keyword}] count=4}]
         """,
     )
 

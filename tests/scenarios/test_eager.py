@@ -10,8 +10,9 @@ async def test_eager_start_gives_the_first_task_in_the_reply(s: Scenario) -> Non
     s.expect_message(
         reply.eager_workflow_task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  started_event_id=3 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo started_event_id=3 attempt=1 workflow_execution_task_queue=tq
+                  scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -72,10 +73,12 @@ async def test_eager_activity_comes_with_the_completion(s: Scenario) -> None:
     s.expect_message(
         reply.activity_tasks[0],
         """
-            workflow_type.name=demo workflow_execution.workflow_id=wf workflow_execution.run_id=run1
-                  activity_type.name=act activity_id=a input=['in'] attempt=1 schedule_to_close_timeout=0s
-                  start_to_close_timeout=10s heartbeat_timeout=0s retry_policy.initial_interval=1s
-                  retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
+            task_token=<set> workflow_namespace=default workflow_type.name=demo
+                  workflow_execution.workflow_id=wf workflow_execution.run_id=run1 activity_type.name=act
+                  activity_id=a input=['in'] scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=10s
+                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+                  retry_policy.maximum_interval=100s
         """,
     )
     await s.expect_history("""
@@ -90,8 +93,9 @@ async def test_eager_activity_comes_with_the_completion(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_activities[0],
         """
-            activity_id=a activity_type.name=act state=STARTED attempt=1 last_worker_identity=tester
-                  activity_options.task_queue=tq activity_options.schedule_to_close_timeout=0s
+            activity_id=a activity_type.name=act state=STARTED last_started_time=<time> attempt=1
+                  scheduled_time=<time> last_worker_identity=tester activity_options.task_queue=tq(unspecified
+                  of tq) activity_options.schedule_to_close_timeout=0s
                   activity_options.schedule_to_start_timeout=0s activity_options.start_to_close_timeout=10s
                   activity_options.heartbeat_timeout=0s activity_options.retry_policy.initial_interval=1s
                   activity_options.retry_policy.backoff_coefficient=2.0
@@ -109,7 +113,7 @@ async def test_eager_activity_comes_with_the_completion(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a input=['in'] schedule_to_close_timeout=0s
               schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
               workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskCompleted result=['out'] scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted

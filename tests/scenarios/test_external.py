@@ -21,9 +21,9 @@ async def test_signal(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 SignalExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=target signal_name=hello input=[1] control=ctl
-        6 ExternalWorkflowExecutionSignaled initiated_event_id=5 workflow_execution.workflow_id=target
-              control=ctl
+              workflow_execution.workflow_id=target signal_name=hello input=[1] control=ctl namespace_id=<id>
+        6 ExternalWorkflowExecutionSignaled initiated_event_id=5 namespace=default
+              workflow_execution.workflow_id=target control=ctl namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -35,6 +35,7 @@ async def test_signal(s: Scenario) -> None:
             2 WorkflowTaskScheduled task_queue=target-tq
             3 WorkflowExecutionSignaled signal_name=hello input=[1] identity=history-service
                   external_workflow_execution.workflow_id=wf external_workflow_execution.run_id=run1
+                  request_id=<id>
         """,
         workflow_id=target,
     )
@@ -50,9 +51,9 @@ async def test_signal_of_a_missing_workflow(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 SignalExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=missing signal_name=sig
-        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
-              workflow_execution.workflow_id=missing initiated_event_id=5
+              workflow_execution.workflow_id=missing signal_name=sig namespace_id=<id>
+        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND namespace=default
+              workflow_execution.workflow_id=missing initiated_event_id=5 namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -71,9 +72,9 @@ async def test_signal_of_a_closed_workflow(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 SignalExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=target signal_name=sig
-        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
-              workflow_execution.workflow_id=target initiated_event_id=5
+              workflow_execution.workflow_id=target signal_name=sig namespace_id=<id>
+        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND namespace=default
+              workflow_execution.workflow_id=target initiated_event_id=5 namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -92,8 +93,10 @@ async def test_signal_of_another_run(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 SignalExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
               workflow_execution.workflow_id=target workflow_execution.run_id=run2 signal_name=sig
-        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+              namespace_id=<id>
+        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND namespace=default
               workflow_execution.workflow_id=target workflow_execution.run_id=run2 initiated_event_id=5
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -111,9 +114,9 @@ async def test_signal_of_oneself(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 SignalExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=wf signal_name=sig
-        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
-              workflow_execution.workflow_id=wf initiated_event_id=5
+              workflow_execution.workflow_id=wf signal_name=sig namespace_id=<id>
+        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND namespace=default
+              workflow_execution.workflow_id=wf initiated_event_id=5 namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -131,9 +134,9 @@ async def test_signal_of_a_non_child_as_child_only(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 SignalExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=target signal_name=sig child_workflow_only=true
-        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
-              workflow_execution.workflow_id=target initiated_event_id=5
+              workflow_execution.workflow_id=target signal_name=sig child_workflow_only=true namespace_id=<id>
+        6 SignalExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND namespace=default
+              workflow_execution.workflow_id=target initiated_event_id=5 namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -151,8 +154,9 @@ async def test_cancel(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 RequestCancelExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=target reason=enough
-        6 ExternalWorkflowExecutionCancelRequested initiated_event_id=5 workflow_execution.workflow_id=target
+              workflow_execution.workflow_id=target reason=enough namespace_id=<id>
+        6 ExternalWorkflowExecutionCancelRequested initiated_event_id=5 namespace=default
+              workflow_execution.workflow_id=target namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -180,9 +184,9 @@ async def test_cancel_of_a_missing_workflow(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 RequestCancelExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=missing
+              workflow_execution.workflow_id=missing namespace_id=<id>
         6 RequestCancelExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
-              workflow_execution.workflow_id=missing initiated_event_id=5
+              namespace=default workflow_execution.workflow_id=missing initiated_event_id=5 namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -201,8 +205,9 @@ async def test_cancel_of_a_closed_workflow(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 RequestCancelExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=target
-        6 ExternalWorkflowExecutionCancelRequested initiated_event_id=5 workflow_execution.workflow_id=target
+              workflow_execution.workflow_id=target namespace_id=<id>
+        6 ExternalWorkflowExecutionCancelRequested initiated_event_id=5 namespace=default
+              workflow_execution.workflow_id=target namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -221,8 +226,9 @@ async def test_cancel_of_one_that_is_being_cancelled(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 RequestCancelExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=target
-        6 ExternalWorkflowExecutionCancelRequested initiated_event_id=5 workflow_execution.workflow_id=target
+              workflow_execution.workflow_id=target namespace_id=<id>
+        6 ExternalWorkflowExecutionCancelRequested initiated_event_id=5 namespace=default
+              workflow_execution.workflow_id=target namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -240,9 +246,9 @@ async def test_cancel_of_oneself(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 RequestCancelExternalWorkflowExecutionInitiated workflow_task_completed_event_id=4
-              workflow_execution.workflow_id=wf
+              workflow_execution.workflow_id=wf namespace_id=<id>
         6 RequestCancelExternalWorkflowExecutionFailed cause=EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
-              workflow_execution.workflow_id=wf initiated_event_id=5
+              namespace=default workflow_execution.workflow_id=wf initiated_event_id=5 namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted

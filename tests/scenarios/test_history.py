@@ -84,7 +84,7 @@ async def test_wait_for_new_events(s: Scenario) -> None:
     s.expect_events(
         page.history.events,
         """
-            3 WorkflowExecutionSignaled signal_name=new
+            3 WorkflowExecutionSignaled signal_name=new request_id=<id>
         """,
     )
     assert page.next_page_token

@@ -15,10 +15,12 @@ import pytest
 from .commands import activity, complete
 from .conftest import Server
 from .raw import Scenario
-from .rendering import VOLATILE
+from .rendering import HIDDEN, OF_EVENTS, VOLATILE
 from .snapshots import expect, grouped
 
-_CAMEL_VOLATILE = {re.sub("_(.)", lambda found: found[1].upper(), name) for name in VOLATILE} | {
+_CAMEL_VOLATILE = {
+    re.sub("_(.)", lambda found: found[1].upper(), name) for name in HIDDEN | OF_EVENTS | VOLATILE
+} | {
     "startRequestId",
     "nextPageToken",
 }
@@ -90,9 +92,10 @@ async def test_a_workflow_from_start_to_result(s: Scenario, http: Http) -> None:
     expect(
         await http("POST", f"workflows/{s.wf}", body),
         """
-        200 {"firstExecutionRunId": "run1", "runId": "run1", "started": true, "status":
-              "WORKFLOW_EXECUTION_STATUS_RUNNING"}
-    """,
+            200 {"firstExecutionRunId": "run1", "link": {"workflowEvent": {"eventRef": {}, "namespace":
+                  "default", "runId": "run1", "workflowId": "wf"}}, "runId": "run1", "started": true,
+                  "status": "WORKFLOW_EXECUTION_STATUS_RUNNING"}
+        """,
     )
     expect(
         await http("GET", f"workflows/{s.wf}"),
@@ -111,8 +114,9 @@ async def test_a_workflow_from_start_to_result(s: Scenario, http: Http) -> None:
     expect(
         await http("POST", f"workflows/{s.wf}/signal/go", {"input": ["now"], "identity": "tester"}),
         """
-        200 {}
-    """,
+            200 {"link": {"workflowEvent": {"namespace": "default", "requestIdRef": {}, "runId": "run1",
+                  "workflowId": "wf"}}}
+        """,
     )
     await s.step(complete("done"))
     history = await http("GET", f"workflows/{s.wf}/history")

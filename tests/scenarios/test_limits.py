@@ -181,7 +181,7 @@ async def test_activity_result_too_large_fails_the_activity(s: Scenario) -> None
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskFailed failure.message="Complete result exceeds size limit."
               failure.server_failure_info.non_retryable=true scheduled_event_id=5 started_event_id=6
               retry_state=NON_RETRYABLE_FAILURE
@@ -211,7 +211,7 @@ async def test_activity_failure_too_large_is_truncated(s: Scenario) -> None:
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               retry_policy.maximum_attempts=1
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskFailed failure.message="Failure exceeds size limit." failure.cause.message="<524272 x
               m>" failure.cause.application_failure_info.type=Boom
               failure.server_failure_info.non_retryable=true scheduled_event_id=5 started_event_id=6
@@ -241,7 +241,7 @@ async def test_heartbeat_too_large(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskFailed failure.message="Heartbeat details exceed size limit."
               failure.server_failure_info.non_retryable=true scheduled_event_id=5 started_event_id=6
               retry_state=NON_RETRYABLE_FAILURE

@@ -60,14 +60,16 @@ async def test_user_metadata_of_commands_reaches_the_events(s: Scenario) -> None
         6 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
               user_metadata.summary='why' user_metadata.details='how'
-        7 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=child-tq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-              user_metadata.summary='why' user_metadata.details='how'
+        7 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child workflow_type.name=demo
+              task_queue=child-tq workflow_run_timeout=0s workflow_task_timeout=10s
+              parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+              workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id> user_metadata.summary='why'
+              user_metadata.details='how'
         8 MarkerRecorded marker_name=m workflow_task_completed_event_id=4 user_metadata.summary='why'
               user_metadata.details='how'
-        9 ChildWorkflowExecutionStarted initiated_event_id=7 workflow_execution.workflow_id=child
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        9 ChildWorkflowExecutionStarted namespace=default initiated_event_id=7
+              workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         10 WorkflowTaskScheduled
         11 WorkflowTaskStarted
     """)
@@ -95,7 +97,7 @@ async def test_events_stand_in_the_order_of_the_commands(s: Scenario) -> None:
         8 ActivityTaskScheduled activity_id=4 schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         9 UpsertWorkflowSearchAttributes workflow_task_completed_event_id=4
-              search_attributes.indexed_fields={ScenarioKeyword: '5'}
+              search_attributes.indexed_fields={ScenarioKeyword: '5'{type: Keyword}}
         10 TimerCanceled timer_id=2 started_event_id=6 workflow_task_completed_event_id=4
         11 MarkerRecorded marker_name=7 workflow_task_completed_event_id=4
     """)
@@ -118,15 +120,15 @@ async def test_local_activity_heartbeats_keep_the_task(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 MarkerRecorded marker_name=0 workflow_task_completed_event_id=4
         6 WorkflowTaskScheduled
-        7 WorkflowTaskStarted
+        7 WorkflowTaskStarted request_id=request-from-RespondWorkflowTaskCompleted
         8 WorkflowTaskCompleted
         9 MarkerRecorded marker_name=1 workflow_task_completed_event_id=8
         10 WorkflowTaskScheduled
-        11 WorkflowTaskStarted
+        11 WorkflowTaskStarted request_id=request-from-RespondWorkflowTaskCompleted
         12 WorkflowTaskCompleted
         13 MarkerRecorded marker_name=2 workflow_task_completed_event_id=12
         14 WorkflowTaskScheduled
-        15 WorkflowTaskStarted
+        15 WorkflowTaskStarted request_id=request-from-RespondWorkflowTaskCompleted
         16 WorkflowTaskCompleted
         17 WorkflowExecutionCompleted workflow_task_completed_event_id=16
     """)

@@ -26,14 +26,17 @@ async def test_start_with_every_type(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info.search_attributes,
         """
-            indexed_fields={ScenarioBool: True, ScenarioDouble: 1.5, ScenarioInt: 7, ScenarioKeyword: 'k',
-                  ScenarioText: 'some words', ScenarioTime: '2026-01-02T03:04:05Z', ScenarioWords: ['a', 'b']}
+            indexed_fields={ScenarioBool: True{type: Bool}, ScenarioDouble: 1.5{type: Double}, ScenarioInt:
+                  7{type: Int}, ScenarioKeyword: 'k'{type: Keyword}, ScenarioText: 'some words'{type: Text},
+                  ScenarioTime: '2026-01-02T03:04:05Z'{type: Datetime}, ScenarioWords: ['a', 'b']{type:
+                  KeywordList}}
         """,
     )
     await s.expect_history("""
-        1 WorkflowExecutionStarted search_attributes.indexed_fields={ScenarioBool: True, ScenarioDouble: 1.5,
-              ScenarioInt: 7, ScenarioKeyword: 'k', ScenarioText: 'some words', ScenarioTime:
-              '2026-01-02T03:04:05Z', ScenarioWords: ['a', 'b']}
+        1 WorkflowExecutionStarted search_attributes.indexed_fields={ScenarioBool: True{type: Bool},
+              ScenarioDouble: 1.5{type: Double}, ScenarioInt: 7{type: Int}, ScenarioKeyword: 'k'{type:
+              Keyword}, ScenarioText: 'some words'{type: Text}, ScenarioTime: '2026-01-02T03:04:05Z'{type:
+              Datetime}, ScenarioWords: ['a', 'b']{type: KeywordList}}
         2 WorkflowTaskScheduled
     """)
 
@@ -79,7 +82,8 @@ async def test_upsert(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info.search_attributes,
         """
-            indexed_fields={BuildIds: ['unversioned'], ScenarioInt: 1, ScenarioKeyword: 'new'}
+            indexed_fields={BuildIds: ['unversioned']{type: KeywordList}, ScenarioInt: 1{type: Int},
+                  ScenarioKeyword: 'new'{type: Keyword}}
         """,
     )
     await s.step(
@@ -88,21 +92,22 @@ async def test_upsert(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info.search_attributes,
         """
-            indexed_fields={BuildIds: ['unversioned'], ScenarioInt: 1}
+            indexed_fields={BuildIds: ['unversioned']{type: KeywordList}, ScenarioInt: 1{type: Int}}
         """,
     )
     await s.expect_history("""
-        1 WorkflowExecutionStarted search_attributes.indexed_fields={ScenarioKeyword: 'old'}
+        1 WorkflowExecutionStarted search_attributes.indexed_fields={ScenarioKeyword: 'old'{type: Keyword}}
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 UpsertWorkflowSearchAttributes workflow_task_completed_event_id=4
-              search_attributes.indexed_fields={ScenarioInt: 1, ScenarioKeyword: 'new'}
+              search_attributes.indexed_fields={ScenarioInt: 1{type: Int}, ScenarioKeyword: 'new'{type:
+              Keyword}}
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
         9 UpsertWorkflowSearchAttributes workflow_task_completed_event_id=8
-              search_attributes.indexed_fields={ScenarioKeyword: None}
+              search_attributes.indexed_fields={ScenarioKeyword: None{type: Keyword}}
     """)
 
 
@@ -135,9 +140,13 @@ async def test_memo_and_attributes_follow_a_retry(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=1
-                  memo.fields={m: 1} search_attributes.indexed_fields={ScenarioKeyword: 'k'} task_queue=tq
-                  root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run2
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> status=RUNNING
+                  history_length=1 execution_time=<time> memo.fields={m: 1}
+                  search_attributes.indexed_fields={ScenarioKeyword: 'k'{type: Keyword}}
+                  auto_reset_points.points=[{run_id=run2 first_workflow_task_completed_id=4 create_time=<time>
+                  expire_time=<time> resettable=true}] task_queue=tq state_transition_count=<set>
+                  history_size_bytes=<set> root_execution.workflow_id=wf root_execution.run_id=run1
+                  first_run_id=run2
         """,
         hide=["execution_duration"],
     )

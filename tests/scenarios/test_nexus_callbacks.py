@@ -74,8 +74,9 @@ async def test_completed(s: Scenario) -> None:
     expect(
         await callbacks_text(s, target),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=STANDBY
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=STANDBY
+        """,
     )
     task = await s.poll(queue)
     await s.complete(task, c.complete("out", "second"))
@@ -86,12 +87,12 @@ async def test_completed(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
+              workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+        6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id> operation_token=token
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 NexusOperationCompleted scheduled_event_id=5 result='out'
+        10 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -100,8 +101,9 @@ async def test_completed(s: Scenario) -> None:
     expect(
         await until_called(s, target),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
     first = (await s.history(target))[0].workflow_execution_started_event_attributes
     assert [callback.nexus.url for callback in first.completion_callbacks] == ["temporal://system"]
@@ -122,7 +124,7 @@ async def test_failed(s: Scenario) -> None:
                   failure.nexus_operation_execution_failure_info.service=svc
                   failure.nexus_operation_execution_failure_info.operation=op
                   failure.nexus_operation_execution_failure_info.operation_id=token
-                  failure.nexus_operation_execution_failure_info.operation_token=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
         """,
     )
 
@@ -135,16 +137,16 @@ async def test_canceled(s: Scenario) -> None:
     s.expect_events(
         task.history.events[9:10],
         """
-        10 NexusOperationCanceled scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="operation canceled"
-              failure.cause.canceled_failure_info.details=['detail']
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-    """,
+            10 NexusOperationCanceled scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="operation canceled"
+                  failure.cause.canceled_failure_info.details=['detail']
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+        """,
     )
 
 
@@ -155,16 +157,16 @@ async def test_terminated(s: Scenario) -> None:
     s.expect_events(
         task.history.events[9:10],
         """
-        10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="operation terminated"
-              failure.cause.terminated_failure_info={}
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-    """,
+            10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="operation terminated"
+                  failure.cause.terminated_failure_info={}
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+        """,
     )
 
 
@@ -174,16 +176,16 @@ async def test_timed_out(s: Scenario) -> None:
     s.expect_events(
         task.history.events[9:10],
         """
-        10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="operation exceeded internal timeout"
-              failure.cause.timeout_failure_info={}
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-    """,
+            10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="operation exceeded internal timeout"
+                  failure.cause.timeout_failure_info={}
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+        """,
     )
 
 
@@ -200,18 +202,23 @@ async def test_before_the_handler_answered(s: Scenario) -> None:
     s.expect_events(
         events,
         """
-        6 NexusOperationStarted scheduled_event_id=5
-        7 NexusOperationCompleted scheduled_event_id=5 result='out'
-        8 WorkflowTaskScheduled
-        9 WorkflowTaskStarted
-        10 WorkflowTaskCompleted
-    """,
+            6 NexusOperationStarted scheduled_event_id=5 request_id=<id>
+                  links=[{workflow_event.namespace=default workflow_event.workflow_id=target
+                  workflow_event.run_id=run1 workflow_event.event_ref.event_id=1
+                  workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED}]
+            7 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
+            8 WorkflowTaskScheduled
+            9 WorkflowTaskStarted
+            10 WorkflowTaskCompleted
+        """,
     )
     expect(
         links_text(events[0].links, s.names),
         """
-        workflow_event.workflow_id=target workflow_event.run_id=run1 workflow_event.event_ref={}
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=target workflow_event.run_id=run1
+                  workflow_event.event_ref.event_id=1
+                  workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED
+        """,
     )
     await answer(s, task, started("token"))  # too late
     await asyncio.sleep(0.2)
@@ -227,8 +234,9 @@ async def test_across_continue_as_new_and_retry(s: Scenario) -> None:
     expect(
         await callbacks_text(s, target, first_run_id),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=STANDBY
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=STANDBY
+        """,
     )
     await s.complete(await s.poll(queue), c.fail())
     await s.complete(await s.poll(queue), c.complete("out"))
@@ -236,14 +244,15 @@ async def test_across_continue_as_new_and_retry(s: Scenario) -> None:
     s.expect_events(
         (await s.history())[9:10],
         """
-        10 NexusOperationCompleted scheduled_event_id=5 result='out'
-    """,
+            10 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
+        """,
     )
     expect(
         await until_called(s, target),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
 
 
@@ -268,22 +277,24 @@ async def test_attached_to_what_runs(s: Scenario) -> None:
     expect(
         await callbacks_text(s, target),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=STANDBY
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=STANDBY
+        """,
     )
     await s.complete(await s.poll(queue), c.complete("out"))
     await s.poll()
     s.expect_events(
         (await s.history())[9:10],
         """
-        10 NexusOperationCompleted scheduled_event_id=5 result='out'
-    """,
+            10 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
+        """,
     )
     expect(
         await until_called(s, target),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
 
 
@@ -294,10 +305,11 @@ async def test_nobody_waits_any_more(s: Scenario) -> None:
     expect(
         await until_called(s, target, "FAILED"),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=FAILED attempt=1
-              last_attempt_failure.message="handler error (NOT_FOUND): workflow execution already completed"
-              last_attempt_failure.application_failure_info.non_retryable=true
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=FAILED attempt=1 last_attempt_complete_time=<time>
+                  last_attempt_failure.message="handler error (NOT_FOUND): workflow execution already
+                  completed" last_attempt_failure.application_failure_info.non_retryable=true
+        """,
     )
 
 
@@ -315,10 +327,11 @@ async def test_operation_has_ended(s: Scenario) -> None:
     expect(
         await until_called(s, target, "FAILED"),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=FAILED attempt=1
-              last_attempt_failure.message="handler error (NOT_FOUND): operation not found"
-              last_attempt_failure.application_failure_info.non_retryable=true
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=FAILED attempt=1 last_attempt_complete_time=<time>
+                  last_attempt_failure.message="handler error (NOT_FOUND): operation not found"
+                  last_attempt_failure.application_failure_info.non_retryable=true
+        """,
     )
 
 
@@ -331,10 +344,11 @@ async def test_forged_token(s: Scenario) -> None:
     expect(
         await until_called(s, s.wf, "FAILED"),
         """
-        callback.nexus.url=temporal://system trigger.workflow_closed={} state=FAILED attempt=1
-              last_attempt_failure.message="handler error (BAD_REQUEST): invalid callback token"
-              last_attempt_failure.application_failure_info.non_retryable=true
-    """,
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=FAILED attempt=1 last_attempt_complete_time=<time>
+                  last_attempt_failure.message="handler error (BAD_REQUEST): invalid callback token"
+                  last_attempt_failure.application_failure_info.non_retryable=true
+        """,
     )
 
 
@@ -397,6 +411,7 @@ async def test_links_are_told_once(s: Scenario) -> None:
     expect(
         links_text(first.links, s.names),
         """
-            workflow_event.workflow_id=b workflow_event.run_id=run workflow_event.event_ref={}
+            workflow_event.namespace=default workflow_event.workflow_id=b workflow_event.run_id=run
+                  workflow_event.event_ref.event_id=5 workflow_event.event_ref.event_type=TIMER_FIRED
         """,
     )

@@ -38,29 +38,32 @@ async def test_delivered(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-        request.cancel_operation.service=svc request.cancel_operation.operation=op
-              request.cancel_operation.operation_id=token request.cancel_operation.operation_token=token
-              request.endpoint=ep request.capabilities={}
-    """,
+            task_token=<set> request.scheduled_time=<time> request.cancel_operation.service=svc
+                  request.cancel_operation.operation=op request.cancel_operation.operation_id=token
+                  request.cancel_operation.operation_token=token request.endpoint=ep request.capabilities={}
+        """,
         hide=HIDDEN,
     )
     assert task.request.header["k"] == "v"
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op operation_id=token state=STARTED attempt=1
-              cancellation_info.state=SCHEDULED scheduled_event_id=5 operation_token=token
-    """,
+            endpoint=ep service=svc operation=op operation_id=token scheduled_time=<time> state=STARTED
+                  attempt=1 last_attempt_complete_time=<time> cancellation_info.requested_time=<time>
+                  cancellation_info.state=SCHEDULED scheduled_event_id=5 operation_token=token
+        """,
     )
     await answer(s, task, cancelling())
     workflow_task = await s.poll()
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op operation_id=token state=STARTED attempt=1
-              cancellation_info.state=SUCCEEDED cancellation_info.attempt=1 scheduled_event_id=5
-              operation_token=token
-    """,
+            endpoint=ep service=svc operation=op operation_id=token scheduled_time=<time> state=STARTED
+                  attempt=1 last_attempt_complete_time=<time> cancellation_info.requested_time=<time>
+                  cancellation_info.state=SUCCEEDED cancellation_info.attempt=1
+                  cancellation_info.last_attempt_complete_time=<time> scheduled_event_id=5
+                  operation_token=token
+        """,
     )
     # It is being cancelled, not ended: a second request is a mistake.
     await s.expect_refusal(
@@ -77,8 +80,8 @@ async def test_delivered(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 NexusOperationScheduled endpoint=ep service=svc operation=op nexus_header={k: v}
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
+              workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+        6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id> operation_token=token
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -107,8 +110,9 @@ async def test_before_it_started(s: Scenario) -> None:
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op state=SCHEDULED cancellation_info={} scheduled_event_id=5
-    """,
+            endpoint=ep service=svc operation=op scheduled_time=<time> state=SCHEDULED cancellation_info={}
+                  scheduled_event_id=5
+        """,
     )
     await answer(s, start, started("token"))
     task = await poll_nexus(s)
@@ -118,11 +122,12 @@ async def test_before_it_started(s: Scenario) -> None:
     s.expect_events(
         (await s.history())[8:12],
         """
-        9 WorkflowTaskCompleted
-        10 NexusOperationCancelRequested scheduled_event_id=5 workflow_task_completed_event_id=9
-        11 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        12 WorkflowTaskScheduled
-    """,
+            9 WorkflowTaskCompleted
+            10 NexusOperationCancelRequested scheduled_event_id=5 workflow_task_completed_event_id=9
+            11 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            12 WorkflowTaskScheduled
+        """,
     )
 
 
@@ -134,12 +139,14 @@ async def test_refused_for_good(s: Scenario) -> None:
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op operation_id=token state=STARTED attempt=1
-              cancellation_info.state=FAILED cancellation_info.attempt=1
-              cancellation_info.last_attempt_failure.message="can't"
-              cancellation_info.last_attempt_failure.nexus_handler_failure_info.type=NOT_IMPLEMENTED
-              scheduled_event_id=5 operation_token=token
-    """,
+            endpoint=ep service=svc operation=op operation_id=token scheduled_time=<time> state=STARTED
+                  attempt=1 last_attempt_complete_time=<time> cancellation_info.requested_time=<time>
+                  cancellation_info.state=FAILED cancellation_info.attempt=1
+                  cancellation_info.last_attempt_complete_time=<time>
+                  cancellation_info.last_attempt_failure.message="can't"
+                  cancellation_info.last_attempt_failure.nexus_handler_failure_info.type=NOT_IMPLEMENTED
+                  scheduled_event_id=5 operation_token=token
+        """,
     )
     s.expect_events(
         (await s.history())[9:11],
@@ -159,22 +166,27 @@ async def test_tried_again(s: Scenario) -> None:
     expect(
         await pending_until(s, "BACKING_OFF"),
         """
-        endpoint=ep service=svc operation=op operation_id=token state=STARTED attempt=1
-              cancellation_info.state=BACKING_OFF cancellation_info.attempt=1
-              cancellation_info.last_attempt_failure.message="not now"
-              cancellation_info.last_attempt_failure.nexus_handler_failure_info.type=UNAVAILABLE
-              scheduled_event_id=5 operation_token=token
-    """,
+            endpoint=ep service=svc operation=op operation_id=token scheduled_time=<time> state=STARTED
+                  attempt=1 last_attempt_complete_time=<time> cancellation_info.requested_time=<time>
+                  cancellation_info.state=BACKING_OFF cancellation_info.attempt=1
+                  cancellation_info.last_attempt_complete_time=<time>
+                  cancellation_info.last_attempt_failure.message="not now"
+                  cancellation_info.last_attempt_failure.nexus_handler_failure_info.type=UNAVAILABLE
+                  cancellation_info.next_attempt_schedule_time=<time> scheduled_event_id=5
+                  operation_token=token
+        """,
     )
     await answer(s, await poll_nexus(s), cancelling())
     await s.poll()
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op operation_id=token state=STARTED attempt=1
-              cancellation_info.state=SUCCEEDED cancellation_info.attempt=2 scheduled_event_id=5
-              operation_token=token
-    """,
+            endpoint=ep service=svc operation=op operation_id=token scheduled_time=<time> state=STARTED
+                  attempt=1 last_attempt_complete_time=<time> cancellation_info.requested_time=<time>
+                  cancellation_info.state=SUCCEEDED cancellation_info.attempt=2
+                  cancellation_info.last_attempt_complete_time=<time> scheduled_event_id=5
+                  operation_token=token
+        """,
     )
 
 
@@ -232,12 +244,12 @@ async def test_of_what_has_ended_meanwhile(s: Scenario) -> None:
     s.expect_events(
         (await s.history())[8:],
         """
-        9 WorkflowTaskCompleted
-        10 NexusOperationCancelRequested scheduled_event_id=5 workflow_task_completed_event_id=9
-        11 NexusOperationCompleted scheduled_event_id=5 result='out'
-        12 WorkflowTaskScheduled
-        13 WorkflowTaskStarted
-    """,
+            9 WorkflowTaskCompleted
+            10 NexusOperationCancelRequested scheduled_event_id=5 workflow_task_completed_event_id=9
+            11 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
+            12 WorkflowTaskScheduled
+            13 WorkflowTaskStarted
+        """,
     )
 
 
@@ -248,6 +260,7 @@ async def test_in_the_task_that_schedules(s: Scenario) -> None:
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op state=SCHEDULED cancellation_info={} scheduled_event_id=5
-    """,
+            endpoint=ep service=svc operation=op scheduled_time=<time> state=SCHEDULED cancellation_info={}
+                  scheduled_event_id=5
+        """,
     )

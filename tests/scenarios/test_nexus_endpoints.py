@@ -19,9 +19,10 @@ async def test_life_of_an_endpoint(s: Scenario) -> None:
     s.expect_message(
         made,
         """
-        id=run1 spec.name=ep spec.description='what it is for' spec.target.worker.task_queue=tq
-              url_prefix=/nexus/endpoints/run1/services
-    """,
+            version=1 id=run1 spec.name=ep spec.description='what it is for'
+                  spec.target.worker.namespace=default spec.target.worker.task_queue=tq created_time=<time>
+                  url_prefix=/nexus/endpoints/run1/services
+        """,
     )
     renamed = nexus.EndpointSpec(name=endpoint_name(s, "ep2"), target=external_target("http://localhost:1/x"))
     update = operator.UpdateNexusEndpointRequest(id=made.id, version=made.version, spec=renamed)
@@ -29,18 +30,21 @@ async def test_life_of_an_endpoint(s: Scenario) -> None:
     s.expect_message(
         changed,
         """
-        id=run1 spec.name=ep2 spec.target.external.url=http://localhost:1/x
-              url_prefix=/nexus/endpoints/run1/services
-    """,
+            version=2 id=run1 spec.name=ep2 spec.target.external.url=http://localhost:1/x
+                  last_modified_time=<time> url_prefix=/nexus/endpoints/run1/services
+        """,
+        hide=["created_time"],  # forgotten, there
     )
     assert changed.HasField("last_modified_time")
     found = await service.get_nexus_endpoint(operator.GetNexusEndpointRequest(id=made.id))
     s.expect_message(
         found,
         """
-        endpoint.id=run1 endpoint.spec.name=ep2 endpoint.spec.target.external.url=http://localhost:1/x
-              endpoint.url_prefix=/nexus/endpoints/run1/services
-    """,
+            endpoint.version=2 endpoint.id=run1 endpoint.spec.name=ep2
+                  endpoint.spec.target.external.url=http://localhost:1/x endpoint.last_modified_time=<time>
+                  endpoint.url_prefix=/nexus/endpoints/run1/services
+        """,
+        hide=["endpoint.created_time"],
     )
     # Who knows an older version may not change it.
     await s.expect_refusal(

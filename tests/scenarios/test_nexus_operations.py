@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import temporalio.api.nexus.v1 as nexus
+from temporalio.api.enums.v1 import NexusHandlerErrorRetryBehavior
 from temporalio.api.failure.v1 import ApplicationFailureInfo, CanceledFailureInfo, Failure
 
 from . import commands as c
@@ -23,7 +24,14 @@ from .nexus import (
     sync,
 )
 from .raw import Scenario
+from .rendering import render
 from .snapshots import expect
+
+
+class _R:
+    RETRYABLE = NexusHandlerErrorRetryBehavior.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_RETRYABLE
+    NON_RETRYABLE = NexusHandlerErrorRetryBehavior.NEXUS_HANDLER_ERROR_RETRY_BEHAVIOR_NON_RETRYABLE
+
 
 _WAY = ("nexus-", "user-agent", "request-timeout")
 """Headers that tell of the way that a request came, not of the operation."""
@@ -39,12 +47,13 @@ async def test_done_at_once(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-        request.start_operation.service=svc request.start_operation.operation=op
-              request.start_operation.callback=temporal://system request.start_operation.payload='in'
-              request.start_operation.links=[{url="temporal:///namespaces/default/workflows/wf/run1/history?eventID=5&eventType=NexusOperationScheduled&referenceType=EventReference"
-              type=temporal.api.common.v1.Link.WorkflowEvent}] request.endpoint=ep
-              request.capabilities.temporal_failure_responses=true
-    """,
+            task_token=<set> request.scheduled_time=<time> request.start_operation.service=svc
+                  request.start_operation.operation=op request.start_operation.callback=temporal://system
+                  request.start_operation.payload='in'
+                  request.start_operation.links=[{url="temporal:///namespaces/default/workflows/wf/run1/history?eventID=5&eventType=NexusOperationScheduled&referenceType=EventReference"
+                  type=temporal.api.common.v1.Link.WorkflowEvent}] request.endpoint=ep
+                  request.capabilities.temporal_failure_responses=true
+        """,
         hide=HIDDEN,
     )
     shown = {key: value for key, value in task.request.header.items() if not key.lower().startswith(_WAY)}
@@ -73,8 +82,8 @@ async def test_done_at_once(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in' nexus_header={some-key:
-              "some value"} workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationCompleted scheduled_event_id=5 result='out'
+              "some value"} workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+        6 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -95,8 +104,10 @@ async def test_handler_links(s: Scenario) -> None:
     expect(
         links_text(completed.links, s.names),
         """
-        workflow_event.workflow_id=wf workflow_event.run_id=run1 workflow_event.event_ref={}
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=wf workflow_event.run_id=run1
+                  workflow_event.event_ref.event_id=5
+                  workflow_event.event_ref.event_type=NEXUS_OPERATION_SCHEDULED
+        """,
     )
 
 
@@ -124,7 +135,7 @@ async def test_operation_fails(s: Scenario) -> None:
                   failure.nexus_operation_execution_failure_info.scheduled_event_id=5
                   failure.nexus_operation_execution_failure_info.endpoint=ep
                   failure.nexus_operation_execution_failure_info.service=svc
-                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
         """,
     )
     await s.complete(task, schedule(endpoint))
@@ -140,7 +151,7 @@ async def test_operation_fails(s: Scenario) -> None:
                   failure.nexus_operation_execution_failure_info.scheduled_event_id=10
                   failure.nexus_operation_execution_failure_info.endpoint=ep
                   failure.nexus_operation_execution_failure_info.service=svc
-                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
         """,
     )
 
@@ -162,14 +173,15 @@ async def test_older_form_of_failures(s: Scenario) -> None:
     s.expect_events(
         task.history.events[5:6],
         """
-        6 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed unsuccessfully"
-              failure.cause.message="no luck" failure.cause.application_failure_info.type=NexusFailure
-              failure.cause.application_failure_info.details=[{'metadata': {'k': 'v'}, 'details': 'd'}]
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-    """,
+            6 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="no luck"
+                  failure.cause.application_failure_info.type=NexusFailure
+                  failure.cause.application_failure_info.details=[{'metadata': {'k': 'v'}, 'details': 'd'}]
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
+        """,
     )
     await s.complete(task, schedule(endpoint))
     error = nexus.UnsuccessfulOperationError(operation_state="canceled", failure=nexus.Failure(message="no"))
@@ -182,13 +194,13 @@ async def test_older_form_of_failures(s: Scenario) -> None:
     s.expect_events(
         task.history.events[10:11],
         """
-        11 NexusOperationCanceled scheduled_event_id=10 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message=no failure.cause.canceled_failure_info={}
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=10
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-    """,
+            11 NexusOperationCanceled scheduled_event_id=10 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message=no failure.cause.canceled_failure_info={}
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=10
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
+        """,
     )
     await s.complete(task, schedule(endpoint))
     await fail_nexus(
@@ -200,14 +212,14 @@ async def test_older_form_of_failures(s: Scenario) -> None:
     s.expect_events(
         task.history.events[15:16],
         """
-        16 NexusOperationFailed scheduled_event_id=15 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.cause.message="what?"
-              failure.cause.nexus_handler_failure_info.type=BAD_REQUEST
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=15
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-    """,
+            16 NexusOperationFailed scheduled_event_id=15 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.cause.message="what?"
+                  failure.cause.nexus_handler_failure_info.type=BAD_REQUEST
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=15
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
+        """,
     )
 
 
@@ -225,7 +237,7 @@ async def test_handler_refuses_for_good(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 NexusOperationScheduled endpoint=ep service=svc operation=op schedule_to_close_timeout=60s
-              workflow_task_completed_event_id=4 endpoint_id=run2
+              workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
         6 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed unsuccessfully"
               failure.cause.message="no such operation" failure.cause.cause.message=deeper
               failure.cause.cause.application_failure_info.type=Deep
@@ -233,7 +245,7 @@ async def test_handler_refuses_for_good(s: Scenario) -> None:
               failure.nexus_operation_execution_failure_info.scheduled_event_id=5
               failure.nexus_operation_execution_failure_info.endpoint=ep
               failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
+              failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -285,6 +297,30 @@ async def test_which_handler_failures_are_tried_again(s: Scenario) -> None:
     )
 
 
+async def test_handler_says_whether_to_try_again(s: Scenario) -> None:
+    endpoint = await create_endpoint(s)
+    outcomes = {}
+    for kind, behavior in (("INTERNAL", _R.NON_RETRYABLE), ("BAD_REQUEST", _R.RETRYABLE)):
+        workflow_id = s.id(kind)
+        await s.start(workflow_id=workflow_id)
+        await s.step(schedule(endpoint))
+        failure = handler_failure(kind)
+        failure.nexus_handler_failure_info.retry_behavior = behavior
+        await fail_nexus(s, await poll_nexus(s), failure)
+        await asyncio.sleep(0.5)
+        found = (await s.describe(workflow_id)).pending_nexus_operations
+        outcomes[kind] = render(found[0].last_attempt_failure, s.names) if found else "failed"
+        await s.terminate(workflow_id)
+    expect(
+        "\n".join(f"{kind}: {outcome}" for kind, outcome in outcomes.items()),
+        """
+            INTERNAL: failed
+            BAD_REQUEST: message="not now" nexus_handler_failure_info.type=BAD_REQUEST
+                  nexus_handler_failure_info.retry_behavior=RETRYABLE
+        """,
+    )
+
+
 async def test_handler_fails_and_is_tried_again(s: Scenario) -> None:
     endpoint = await create_endpoint(s)
     await s.start()
@@ -293,35 +329,38 @@ async def test_handler_fails_and_is_tried_again(s: Scenario) -> None:
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op state=SCHEDULED scheduled_event_id=5
-    """,
+            endpoint=ep service=svc operation=op scheduled_time=<time> state=SCHEDULED scheduled_event_id=5
+        """,
     )
     await fail_nexus(s, first, handler_failure("INTERNAL", "not now"))
     expect(
         await pending_until(s, "BACKING_OFF"),
         """
-        endpoint=ep service=svc operation=op state=BACKING_OFF attempt=1 last_attempt_failure.message="not
-              now" last_attempt_failure.nexus_handler_failure_info.type=INTERNAL scheduled_event_id=5
-    """,
+            endpoint=ep service=svc operation=op scheduled_time=<time> state=BACKING_OFF attempt=1
+                  last_attempt_complete_time=<time> last_attempt_failure.message="not now"
+                  last_attempt_failure.nexus_handler_failure_info.type=INTERNAL
+                  next_attempt_schedule_time=<time> scheduled_event_id=5
+        """,
     )
     second = await poll_nexus(s)
     assert second.request.start_operation.request_id == first.request.start_operation.request_id
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op state=SCHEDULED attempt=1 last_attempt_failure.message="not now"
-              last_attempt_failure.nexus_handler_failure_info.type=INTERNAL scheduled_event_id=5
-    """,
+            endpoint=ep service=svc operation=op scheduled_time=<time> state=SCHEDULED attempt=1
+                  last_attempt_complete_time=<time> last_attempt_failure.message="not now"
+                  last_attempt_failure.nexus_handler_failure_info.type=INTERNAL scheduled_event_id=5
+        """,
     )
     await answer(s, second, sync("out"))
     await s.poll()
     s.expect_events(
         (await s.history())[4:6],
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run1
-        6 NexusOperationCompleted scheduled_event_id=5 result='out'
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run1
+            6 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
+        """,
     )
 
 
@@ -333,9 +372,11 @@ async def test_empty_answers_are_tried_again(s: Scenario) -> None:
     expect(
         await pending_until(s, "BACKING_OFF"),
         """
-        endpoint=ep service=svc operation=op state=BACKING_OFF attempt=1 last_attempt_failure.message="empty
-              outcome" last_attempt_failure.nexus_handler_failure_info.type=INTERNAL scheduled_event_id=5
-    """,
+            endpoint=ep service=svc operation=op scheduled_time=<time> state=BACKING_OFF attempt=1
+                  last_attempt_complete_time=<time> last_attempt_failure.message="empty outcome"
+                  last_attempt_failure.nexus_handler_failure_info.type=INTERNAL
+                  next_attempt_schedule_time=<time> scheduled_event_id=5
+        """,
     )
 
 
@@ -346,10 +387,11 @@ async def test_nobody_takes_it(s: Scenario) -> None:
     expect(
         await pending_until(s, "BACKING_OFF", seconds=12),
         """
-        endpoint=ep service=svc operation=op state=BACKING_OFF attempt=1
-              last_attempt_failure.message="upstream timeout"
-              last_attempt_failure.nexus_handler_failure_info.type=UPSTREAM_TIMEOUT scheduled_event_id=5
-    """,
+            endpoint=ep service=svc operation=op scheduled_time=<time> state=BACKING_OFF attempt=1
+                  last_attempt_complete_time=<time> last_attempt_failure.message="upstream timeout"
+                  last_attempt_failure.nexus_handler_failure_info.type=UPSTREAM_TIMEOUT
+                  next_attempt_schedule_time=<time> scheduled_event_id=5
+        """,
     )
 
 
@@ -363,9 +405,10 @@ async def test_started(s: Scenario) -> None:
     expect(
         await pending(s),
         """
-        endpoint=ep service=svc operation=op operation_id="the token" schedule_to_close_timeout=60s
-              state=STARTED attempt=1 scheduled_event_id=5 operation_token="the token"
-    """,
+            endpoint=ep service=svc operation=op operation_id="the token" schedule_to_close_timeout=60s
+                  scheduled_time=<time> state=STARTED attempt=1 last_attempt_complete_time=<time>
+                  scheduled_event_id=5 operation_token="the token"
+        """,
     )
     await s.complete(workflow_task, c.complete())
     await s.expect_history("""
@@ -374,8 +417,12 @@ async def test_started(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              schedule_to_close_timeout=60s workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" operation_token="the token"
+              schedule_to_close_timeout=60s workflow_task_completed_event_id=4 request_id=<id>
+              endpoint_id=run2
+        6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" request_id=<id>
+              operation_token="the token" links=[{workflow_event.namespace=default
+              workflow_event.workflow_id=wf workflow_event.run_id=run1 workflow_event.event_ref.event_id=5
+              workflow_event.event_ref.event_type=NEXUS_OPERATION_SCHEDULED}]
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
@@ -384,8 +431,10 @@ async def test_started(s: Scenario) -> None:
     expect(
         links_text((await s.history())[5].links, s.names),
         """
-        workflow_event.workflow_id=wf workflow_event.run_id=run1 workflow_event.event_ref={}
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=wf workflow_event.run_id=run1
+                  workflow_event.event_ref.event_id=5
+                  workflow_event.event_ref.event_type=NEXUS_OPERATION_SCHEDULED
+        """,
     )
 
 
@@ -460,9 +509,9 @@ async def test_outcome_while_a_task_is_in_flight(s: Scenario) -> None:
     expect(
         await pending_until(s, "STARTED"),
         """
-        endpoint=ep service=svc operation=op operation_id=token state=STARTED attempt=1 scheduled_event_id=5
-              operation_token=token
-    """,
+            endpoint=ep service=svc operation=op operation_id=token scheduled_time=<time> state=STARTED
+                  attempt=1 last_attempt_complete_time=<time> scheduled_event_id=5 operation_token=token
+        """,
     )
     await s.complete(task)
     await s.step(c.complete())
@@ -472,12 +521,12 @@ async def test_outcome_while_a_task_is_in_flight(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 NexusOperationScheduled endpoint=ep service=svc operation=op workflow_task_completed_event_id=4
-              endpoint_id=run2
-        6 WorkflowExecutionSignaled signal_name=sig
+              request_id=<id> endpoint_id=run2
+        6 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
+        10 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id> operation_token=token
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
         13 WorkflowTaskCompleted
@@ -499,7 +548,7 @@ async def test_closed_workflow_forgets_its_operations(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 NexusOperationScheduled endpoint=ep service=svc operation=op workflow_task_completed_event_id=4
-              endpoint_id=run2
+              request_id=<id> endpoint_id=run2
         6 TimerStarted timer_id=t start_to_fire_timeout=60s workflow_task_completed_event_id=4
         7 WorkflowExecutionTerminated reason="terminated by user via frontend"
     """)
@@ -515,14 +564,14 @@ async def test_endpoint_is_gone(s: Scenario) -> None:
     s.expect_events(
         task.history.events[5:6],
         """
-        6 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed unsuccessfully"
-              failure.cause.message="endpoint not registered"
-              failure.cause.nexus_handler_failure_info.type=NOT_FOUND
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-    """,
+            6 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="endpoint not registered"
+                  failure.cause.nexus_handler_failure_info.type=NOT_FOUND
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
+        """,
     )
 
 
@@ -544,17 +593,17 @@ async def test_timeouts_are_settled(s: Scenario) -> None:
     s.expect_events(
         (await s.history())[4:],
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=none schedule_to_close_timeout=50s
-              workflow_task_completed_event_id=4 endpoint_id=run1
-        6 NexusOperationScheduled endpoint=ep service=svc operation=long schedule_to_close_timeout=50s
-              workflow_task_completed_event_id=4 endpoint_id=run1
-        7 NexusOperationScheduled endpoint=ep service=svc operation=all schedule_to_close_timeout=20s
-              workflow_task_completed_event_id=4 endpoint_id=run1 schedule_to_start_timeout=20s
-              start_to_close_timeout=20s
-        8 NexusOperationScheduled endpoint=ep service=svc operation=start schedule_to_close_timeout=50s
-              workflow_task_completed_event_id=4 endpoint_id=run1 schedule_to_start_timeout=8s
-              start_to_close_timeout=9s
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=none schedule_to_close_timeout=50s
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run1
+            6 NexusOperationScheduled endpoint=ep service=svc operation=long schedule_to_close_timeout=50s
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run1
+            7 NexusOperationScheduled endpoint=ep service=svc operation=all schedule_to_close_timeout=20s
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run1
+                  schedule_to_start_timeout=20s start_to_close_timeout=20s
+            8 NexusOperationScheduled endpoint=ep service=svc operation=start schedule_to_close_timeout=50s
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run1
+                  schedule_to_start_timeout=8s start_to_close_timeout=9s
+        """,
     )
 
 
@@ -568,22 +617,23 @@ async def test_schedule_to_close_timeout(s: Scenario) -> None:
     s.expect_events(
         (await s.history())[5:],
         """
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        7 WorkflowTaskScheduled
-        8 WorkflowTaskStarted
-        9 WorkflowTaskCompleted
-        10 NexusOperationTimedOut scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="operation timed out"
-              failure.cause.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-        11 WorkflowTaskScheduled
-        12 WorkflowTaskStarted
-    """,
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            7 WorkflowTaskScheduled
+            8 WorkflowTaskStarted
+            9 WorkflowTaskCompleted
+            10 NexusOperationTimedOut scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="operation timed out"
+                  failure.cause.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+            11 WorkflowTaskScheduled
+            12 WorkflowTaskStarted
+        """,
     )
 
 
@@ -597,16 +647,16 @@ async def test_start_to_close_timeout(s: Scenario) -> None:
     s.expect_events(
         (await s.history())[9:10],
         """
-        10 NexusOperationTimedOut scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="operation timed out"
-              failure.cause.timeout_failure_info.timeout_type=START_TO_CLOSE
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-    """,
+            10 NexusOperationTimedOut scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="operation timed out"
+                  failure.cause.timeout_failure_info.timeout_type=START_TO_CLOSE
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+        """,
     )
 
 
@@ -618,14 +668,14 @@ async def test_schedule_to_start_timeout(s: Scenario) -> None:
     s.expect_events(
         (await s.history())[5:6],
         """
-        6 NexusOperationTimedOut scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="operation timed out"
-              failure.cause.timeout_failure_info.timeout_type=SCHEDULE_TO_START
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-    """,
+            6 NexusOperationTimedOut scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="operation timed out"
+                  failure.cause.timeout_failure_info.timeout_type=SCHEDULE_TO_START
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
+        """,
     )
 
 
@@ -637,16 +687,16 @@ async def test_too_little_time_for_a_call(s: Scenario) -> None:
     s.expect_events(
         (await s.history())[4:6],
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op schedule_to_close_timeout=1s
-              workflow_task_completed_event_id=4 endpoint_id=run1
-        6 NexusOperationTimedOut scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="operation timed out"
-              failure.cause.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op schedule_to_close_timeout=1s
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run1
+            6 NexusOperationTimedOut scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="operation timed out"
+                  failure.cause.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
+        """,
     )
 
 
@@ -748,8 +798,9 @@ async def test_an_endpoint_that_is_down_is_left_alone(s: Scenario) -> None:
     s.expect_message(
         found[0],
         """
-            endpoint=ep service=svc operation=op state=BLOCKED attempt=1 last_attempt_failure.message="not
-                  now" last_attempt_failure.nexus_handler_failure_info.type=UNAVAILABLE blocked_reason="The
+            endpoint=ep service=svc operation=op scheduled_time=<time> state=BLOCKED attempt=1
+                  last_attempt_complete_time=<time> last_attempt_failure.message="not now"
+                  last_attempt_failure.nexus_handler_failure_info.type=UNAVAILABLE blocked_reason="The
                   circuit breaker is open."
         """,
         hide=["scheduled_event_id"],

@@ -36,15 +36,16 @@ async def test_caller_waits_in_the_new_run(s: Scenario) -> None:
     expect(
         await pending(s),
         """
-            endpoint=ep service=svc operation=op operation_id=token state=STARTED attempt=1
-                  scheduled_event_id=5 operation_token=token
+            endpoint=ep service=svc operation=op operation_id=token scheduled_time=<time> state=STARTED
+                  attempt=1 last_attempt_complete_time=<time> scheduled_event_id=5 operation_token=token
         """,
     )
     await s.complete(await s.poll(queue), c.complete("out"))
     expect(
         await until_called(s, target),
         """
-            callback.nexus.url=temporal://system trigger.workflow_closed={} state=SUCCEEDED attempt=1
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
         """,
     )
     await s.step(c.complete())
@@ -52,15 +53,16 @@ async def test_caller_waits_in_the_new_run(s: Scenario) -> None:
         (await s.history())[4:],
         """
             5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-                  workflow_task_completed_event_id=4 endpoint_id=run1
-            6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run1
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
             7 WorkflowTaskScheduled
             8 WorkflowTaskStarted
             9 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=again
                   failure.reset_workflow_failure_info={} identity=history-service base_run_id=run2
                   new_run_id=run3
             10 WorkflowTaskScheduled
-            11 NexusOperationCompleted scheduled_event_id=5 result='out'
+            11 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
             12 WorkflowTaskStarted scheduled_event_id=10
             13 WorkflowTaskCompleted scheduled_event_id=10
             14 WorkflowExecutionCompleted workflow_task_completed_event_id=13
@@ -85,7 +87,8 @@ async def test_what_came_after_the_point_comes_again(s: Scenario) -> None:
             9 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=again
                   failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
                   new_run_id=run2
-            10 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
+            10 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
             11 WorkflowTaskScheduled
             12 WorkflowTaskStarted
         """,
@@ -93,8 +96,8 @@ async def test_what_came_after_the_point_comes_again(s: Scenario) -> None:
     expect(
         await pending(s),
         """
-            endpoint=ep service=svc operation=op operation_id=token state=STARTED attempt=1
-                  scheduled_event_id=5 operation_token=token
+            endpoint=ep service=svc operation=op operation_id=token scheduled_time=<time> state=STARTED
+                  attempt=1 last_attempt_complete_time=<time> scheduled_event_id=5 operation_token=token
         """,
     )
 
@@ -122,7 +125,7 @@ async def test_what_is_excluded_does_not(s: Scenario) -> None:
                   failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
                   new_run_id=run2
             10 WorkflowTaskScheduled
-            11 NexusOperationCompleted scheduled_event_id=5 result='out again'
+            11 NexusOperationCompleted scheduled_event_id=5 result='out again' request_id=<id>
             12 WorkflowTaskStarted scheduled_event_id=10
             13 WorkflowTaskCompleted scheduled_event_id=10
             14 WorkflowExecutionCompleted workflow_task_completed_event_id=13
@@ -138,26 +141,29 @@ async def test_callee_was_reset(s: Scenario) -> None:
     expect(
         await callbacks_text(s, target, run_id),
         """
-            callback.nexus.url=temporal://system trigger.workflow_closed={} state=STANDBY
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=STANDBY
         """,
     )
     expect(
         await callbacks_text(s, target),
         """
-            callback.nexus.url=temporal://system trigger.workflow_closed={} state=STANDBY
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=STANDBY
         """,
     )
     await s.complete(await s.poll(queue), c.complete("out"))
     expect(
         await until_called(s, target),
         """
-            callback.nexus.url=temporal://system trigger.workflow_closed={} state=SUCCEEDED attempt=1
+            callback.nexus.url=temporal://system trigger.workflow_closed={} registration_time=<time>
+                  state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
         """,
     )
     await s.step(c.complete())
     s.expect_events(
         (await s.history())[9:10],
         """
-            10 NexusOperationCompleted scheduled_event_id=5 result='out'
+            10 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
         """,
     )

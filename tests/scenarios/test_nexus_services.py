@@ -75,13 +75,18 @@ async def test_done_at_once(s: Scenario) -> None:
         s.expect_events(
             task.history.events[5:6],
             """
-                6 NexusOperationCompleted scheduled_event_id=5 result={'answer': 42}
+                6 NexusOperationCompleted scheduled_event_id=5 result={'answer': 42} request_id=<id>
+                      links=[{workflow_event.namespace=default workflow_event.workflow_id=there
+                      workflow_event.run_id=run workflow_event.event_ref.event_id=1
+                      workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED}]
             """,
         )
         expect(
             links_text(task.history.events[5].links, s.names),
             """
-                workflow_event.workflow_id=there workflow_event.run_id=run workflow_event.event_ref={}
+                workflow_event.namespace=default workflow_event.workflow_id=there workflow_event.run_id=run
+                      workflow_event.event_ref.event_id=1
+                      workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED
             """,
         )
 
@@ -140,7 +145,7 @@ async def test_fails(s: Scenario) -> None:
                       {'why': 'x'}}] failure.nexus_operation_execution_failure_info.scheduled_event_id=5
                       failure.nexus_operation_execution_failure_info.endpoint=ep
                       failure.nexus_operation_execution_failure_info.service=svc
-                      failure.nexus_operation_execution_failure_info.operation=op
+                      failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
             """,
         )
         endpoint = task.history.events[4].nexus_operation_scheduled_event_attributes.endpoint
@@ -154,7 +159,7 @@ async def test_fails(s: Scenario) -> None:
                       failure.nexus_operation_execution_failure_info.scheduled_event_id=10
                       failure.nexus_operation_execution_failure_info.endpoint=ep
                       failure.nexus_operation_execution_failure_info.service=svc
-                      failure.nexus_operation_execution_failure_info.operation=op
+                      failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
             """,
         )
 
@@ -172,7 +177,7 @@ async def test_refuses(s: Scenario) -> None:
                       failure.nexus_operation_execution_failure_info.scheduled_event_id=5
                       failure.nexus_operation_execution_failure_info.endpoint=ep
                       failure.nexus_operation_execution_failure_info.service=svc
-                      failure.nexus_operation_execution_failure_info.operation=op
+                      failure.nexus_operation_execution_failure_info.operation=op request_id=<id>
             """,
         )
 
@@ -184,9 +189,10 @@ async def test_stumbles(s: Scenario) -> None:
         expect(
             await pending_until(s, "BACKING_OFF"),
             """
-                endpoint=ep service=svc operation=op state=BACKING_OFF attempt=1
-                      last_attempt_failure.cause.message="not now"
-                      last_attempt_failure.nexus_handler_failure_info.type=UNAVAILABLE scheduled_event_id=5
+                endpoint=ep service=svc operation=op scheduled_time=<time> state=BACKING_OFF attempt=1
+                      last_attempt_complete_time=<time> last_attempt_failure.cause.message="not now"
+                      last_attempt_failure.nexus_handler_failure_info.type=UNAVAILABLE
+                      next_attempt_schedule_time=<time> scheduled_event_id=5
             """,
         )
         await outside.next()
@@ -256,7 +262,8 @@ async def test_callback_over_http(s: Scenario) -> None:
         expect(
             found.replace(outside.url, "URL"),
             """
-                callback.nexus.url=URL trigger.workflow_closed={} state=SUCCEEDED attempt=2
+                callback.nexus.url=URL trigger.workflow_closed={} registration_time=<time> state=SUCCEEDED
+                      attempt=2 last_attempt_complete_time=<time>
             """,
         )
 
@@ -291,9 +298,9 @@ async def test_callback_refused_for_good(s: Scenario) -> None:
         expect(
             found.replace(outside.url, "URL"),
             """
-                callback.nexus.url=URL trigger.workflow_closed={} state=FAILED attempt=1
-                      last_attempt_failure.message="handler error (UNAUTHORIZED)"
-                      last_attempt_failure.application_failure_info.non_retryable=true
+                callback.nexus.url=URL trigger.workflow_closed={} registration_time=<time> state=FAILED
+                      attempt=1 last_attempt_complete_time=<time> last_attempt_failure.message="handler error
+                      (UNAUTHORIZED)" last_attempt_failure.application_failure_info.non_retryable=true
             """,
         )
 
@@ -317,8 +324,8 @@ async def test_started_and_cancelled(s: Scenario) -> None:
         s.expect_events(
             (await s.history())[5:11],
             """
-                6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" operation_token="the
-                      token"
+                6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" request_id=<id>
+                      operation_token="the token"
                 7 WorkflowTaskScheduled
                 8 WorkflowTaskStarted
                 9 WorkflowTaskCompleted
@@ -359,12 +366,12 @@ async def test_started_and_completed_by_callback(s: Scenario) -> None:
         s.expect_events(
             task.history.events[5:10],
             """
-                6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" operation_token="the
-                      token"
+                6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" request_id=<id>
+                      operation_token="the token"
                 7 WorkflowTaskScheduled
                 8 WorkflowTaskStarted
                 9 WorkflowTaskCompleted
-                10 NexusOperationCompleted scheduled_event_id=5 result='out'
+                10 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
             """,
         )
         assert (await call_back(sent, b'"again"', **succeeded)).startswith("404 ")
@@ -394,6 +401,7 @@ async def test_failed_and_canceled_by_callback(s: Scenario) -> None:
                       failure.nexus_operation_execution_failure_info.operation=op
                       failure.nexus_operation_execution_failure_info.operation_id="the token"
                       failure.nexus_operation_execution_failure_info.operation_token="the token"
+                      request_id=<id>
             """,
         )
         endpoint = task.history.events[4].nexus_operation_scheduled_event_attributes.endpoint
@@ -413,6 +421,7 @@ async def test_failed_and_canceled_by_callback(s: Scenario) -> None:
                       failure.nexus_operation_execution_failure_info.operation=op
                       failure.nexus_operation_execution_failure_info.operation_id="the token"
                       failure.nexus_operation_execution_failure_info.operation_token="the token"
+                      request_id=<id>
             """,
         )
 
@@ -443,9 +452,12 @@ async def test_completed_before_the_answer(s: Scenario) -> None:
         s.expect_events(
             task.history.events[5:7],
             """
-                6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" operation_token="the
-                      token"
-                7 NexusOperationCompleted scheduled_event_id=5 result=b''
+                6 NexusOperationStarted scheduled_event_id=5 operation_id="the token" request_id=<id>
+                      operation_token="the token" event_time=unset links=[{workflow_event.namespace=default
+                      workflow_event.workflow_id=there workflow_event.run_id=run
+                      workflow_event.event_ref.event_id=1
+                      workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED}]
+                7 NexusOperationCompleted scheduled_event_id=5 result=b'' request_id=<id>
             """,
         )
         begun = task.history.events[5]
@@ -453,7 +465,9 @@ async def test_completed_before_the_answer(s: Scenario) -> None:
         expect(
             links_text(begun.links, s.names),
             """
-                workflow_event.workflow_id=there workflow_event.run_id=run workflow_event.event_ref={}
+                workflow_event.namespace=default workflow_event.workflow_id=there workflow_event.run_id=run
+                      workflow_event.event_ref.event_id=1
+                      workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED
             """,
         )
 

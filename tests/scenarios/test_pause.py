@@ -63,17 +63,26 @@ async def test_task_that_waits(s: Scenario) -> None:
     s.expect_message(
         await s.describe(),
         """
-        execution_config.task_queue=tq execution_config.default_workflow_task_timeout=10s
-              workflow_execution_info.execution.workflow_id=wf workflow_execution_info.execution.run_id=run1
-              workflow_execution_info.type.name=demo workflow_execution_info.status=PAUSED
-              workflow_execution_info.history_length=10 workflow_execution_info.memo={}
-              workflow_execution_info.search_attributes.indexed_fields={BuildIds: ['unversioned'],
-              TemporalPauseInfo: ['Workflow:wf', 'Reason:why']} workflow_execution_info.task_queue=tq
-              workflow_execution_info.root_execution.workflow_id=wf
-              workflow_execution_info.root_execution.run_id=run1 workflow_execution_info.first_run_id=run1
-              workflow_extended_info.pause_info.identity=pauser workflow_extended_info.pause_info.reason=why
-    """,
-        hide=["workflow_extended_info.request_id_infos"],
+            execution_config.task_queue=tq execution_config.default_workflow_task_timeout=10s
+                  workflow_execution_info.execution.workflow_id=wf
+                  workflow_execution_info.execution.run_id=run1 workflow_execution_info.type.name=demo
+                  workflow_execution_info.start_time=<time> workflow_execution_info.status=PAUSED
+                  workflow_execution_info.history_length=10 workflow_execution_info.execution_time=<time>
+                  workflow_execution_info.memo={}
+                  workflow_execution_info.search_attributes.indexed_fields={BuildIds: ['unversioned']{type:
+                  KeywordList}, TemporalPauseInfo: ['Workflow:wf', 'Reason:why']{type: KeywordList}}
+                  workflow_execution_info.auto_reset_points.points=[{run_id=run1
+                  first_workflow_task_completed_id=4 create_time=<time> resettable=true}]
+                  workflow_execution_info.task_queue=tq workflow_execution_info.state_transition_count=<set>
+                  workflow_execution_info.history_size_bytes=<set>
+                  workflow_execution_info.root_execution.workflow_id=wf
+                  workflow_execution_info.root_execution.run_id=run1 workflow_execution_info.first_run_id=run1
+                  workflow_extended_info.original_start_time=<time>
+                  workflow_extended_info.pause_info.identity=pauser
+                  workflow_extended_info.pause_info.paused_time=<time>
+                  workflow_extended_info.pause_info.reason=why
+        """,
+        hide=["workflow_extended_info.request_id_infos", "workflow_extended_info.run_expiration_time"],
     )
     await unpause(s)
     await s.expect_history("""
@@ -82,13 +91,13 @@ async def test_task_that_waits(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 WorkflowExecutionSignaled signal_name=before
+        6 WorkflowExecutionSignaled signal_name=before request_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskFailed scheduled_event_id=7 cause=WORKFLOW_PAUSE_REQUESTED_BEFORE_TASK_STARTED
-              identity=history-service
-        9 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        10 WorkflowExecutionSignaled signal_name=while
-        11 WorkflowExecutionUnpaused identity=unpauser reason=why worker_may_ignore=true
+              identity=history-service started_event_id=unset
+        9 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        10 WorkflowExecutionSignaled signal_name=while request_id=<id>
+        11 WorkflowExecutionUnpaused identity=unpauser reason=why request_id=<id> worker_may_ignore=true
         12 WorkflowTaskScheduled
     """)
     task = await s.poll()
@@ -117,8 +126,8 @@ async def test_task_in_flight(s: Scenario) -> None:
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
         7 ActivityTaskScheduled activity_id=e schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        8 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        9 WorkflowExecutionSignaled signal_name=while
+        8 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        9 WorkflowExecutionSignaled signal_name=while request_id=<id>
         10 TimerFired timer_id=t started_event_id=5
     """)
     await unpause(s)
@@ -143,7 +152,7 @@ async def test_run_is_not_closed_while_paused(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed cause=UNHANDLED_COMMAND failure.message=UnhandledCommand
               failure.server_failure_info={}
-        5 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
+        5 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
     """)
     await unpause(s)
     await s.step(c.complete("x"))
@@ -163,8 +172,8 @@ async def test_task_that_fails_while_paused(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
-        5 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        6 WorkflowExecutionUnpaused identity=unpauser reason=why worker_may_ignore=true
+        5 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        6 WorkflowExecutionUnpaused identity=unpauser reason=why request_id=<id> worker_may_ignore=true
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
     """)
@@ -182,8 +191,8 @@ async def test_task_that_times_out_while_paused(s: Scenario) -> None:
         2 WorkflowTaskScheduled start_to_close_timeout=2s
         3 WorkflowTaskStarted
         4 WorkflowTaskTimedOut timeout_type=START_TO_CLOSE
-        5 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        6 WorkflowExecutionUnpaused identity=unpauser reason=why worker_may_ignore=true
+        5 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        6 WorkflowExecutionUnpaused identity=unpauser reason=why request_id=<id> worker_may_ignore=true
         7 WorkflowTaskScheduled start_to_close_timeout=2s
         8 WorkflowTaskStarted
     """)
@@ -200,8 +209,8 @@ async def test_next_attempt_of_a_task(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
-        5 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        6 WorkflowExecutionUnpaused identity=unpauser reason=why worker_may_ignore=true
+        5 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        6 WorkflowExecutionUnpaused identity=unpauser reason=why request_id=<id> worker_may_ignore=true
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
     """)
@@ -223,7 +232,7 @@ async def test_heartbeat_of_a_task(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
+        5 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
     """)
 
 
@@ -271,8 +280,8 @@ async def test_activities(s: Scenario) -> None:
         7 ActivityTaskScheduled activity_id=waiting task_queue=waiting schedule_to_close_timeout=0s
               schedule_to_start_timeout=0s start_to_close_timeout=10s heartbeat_timeout=0s
               workflow_task_completed_event_id=4
-        8 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        9 ActivityTaskStarted scheduled_event_id=5
+        8 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        9 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         10 ActivityTaskCompleted result=['done'] scheduled_event_id=5 started_event_id=9
     """)
     await unpause(s)
@@ -297,7 +306,7 @@ async def test_activities_time_out_all_the_same(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=2s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
+        6 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
         7 ActivityTaskTimedOut failure.message="activity ScheduleToStart timeout" failure.source=Server
               failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START scheduled_event_id=5
               retry_state=TIMEOUT
@@ -358,11 +367,11 @@ async def test_calls_to_a_paused_run(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        7 WorkflowExecutionSignaled signal_name=one
-        8 WorkflowExecutionSignaled signal_name=two
+        6 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        7 WorkflowExecutionSignaled signal_name=one request_id=<id>
+        8 WorkflowExecutionSignaled signal_name=two request_id=<id>
         9 WorkflowExecutionOptionsUpdated unset_versioning_override=true priority.priority_key=3
-              worker_may_ignore=true
+              identity=unset worker_may_ignore=true
         10 WorkflowExecutionCancelRequested
     """)
 
@@ -402,7 +411,7 @@ async def test_lists(s: Scenario) -> None:
             )
         ),
         """
-            count=1 groups=[{group_values=['Paused'] count=1}]
+            count=1 groups=[{group_values=['Paused'{type: Keyword}] count=1}]
         """,
     )
     await unpause(s)
@@ -417,8 +426,8 @@ async def test_last_event_of_a_paused_run(s: Scenario) -> None:
     s.expect_events(
         page.history.events,
         """
-        6 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-    """,
+            6 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        """,
     )
 
 
@@ -434,20 +443,21 @@ async def test_reset(s: Scenario) -> None:
     assert await status(s) == "RUNNING"
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        7 WorkflowExecutionUnpaused identity=unpauser reason=why worker_may_ignore=true
-        8 WorkflowTaskScheduled
-        9 WorkflowTaskStarted
-        10 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run2
-        11 WorkflowExecutionSignaled signal_name=while
-        12 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
+            6 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+            7 WorkflowExecutionUnpaused identity=unpauser reason=why request_id=<id> worker_may_ignore=true
+            8 WorkflowTaskScheduled
+            9 WorkflowTaskStarted
+            10 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run2
+            11 WorkflowExecutionSignaled signal_name=while request_id=<id>
+            12 WorkflowTaskScheduled
+        """,
         run_id=made,
     )
 
@@ -463,7 +473,7 @@ async def test_time_out(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
+        6 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
         7 WorkflowExecutionTimedOut retry_state=RETRY_POLICY_NOT_SET
     """)
     await s.expect_refusal(
@@ -498,13 +508,13 @@ async def test_terminated_while_paused(s: Scenario) -> None:
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskFailed scheduled_event_id=2 cause=WORKFLOW_PAUSE_REQUESTED_BEFORE_TASK_STARTED
-              identity=history-service
-        4 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        5 WorkflowExecutionUnpaused identity=unpauser reason=why worker_may_ignore=true
+              identity=history-service started_event_id=unset
+        4 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        5 WorkflowExecutionUnpaused identity=unpauser reason=why request_id=<id> worker_may_ignore=true
         6 WorkflowTaskScheduled
         7 WorkflowTaskFailed scheduled_event_id=6 cause=WORKFLOW_PAUSE_REQUESTED_BEFORE_TASK_STARTED
-              identity=history-service
-        8 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
+              identity=history-service started_event_id=unset
+        8 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
         9 WorkflowExecutionTerminated reason="terminated by user via frontend"
     """)
     assert (await s.describe()).workflow_extended_info.pause_info.identity == "pauser"
@@ -526,17 +536,19 @@ async def test_parent_and_child(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c1 workflow_type.name=demo
+              task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=c1 workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
-        11 ChildWorkflowExecutionCompleted result=['x'] workflow_execution.workflow_id=c1
+        10 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
+        11 ChildWorkflowExecutionCompleted result=['x'] namespace=default workflow_execution.workflow_id=c1
               workflow_execution.run_id=run2 workflow_type.name=demo initiated_event_id=5 started_event_id=6
+              namespace_id=<id>
     """)
 
 
@@ -549,16 +561,18 @@ async def test_child_of_a_closed_parent(s: Scenario) -> None:
     await pause(s, workflow_id=s.id("c1"))
     await s.step(c.complete())
     await s.closed(s.id("c1"))
+    await s.closed(s.id("c1"))
     await s.expect_history(
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 task_queue=cq
-                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=c1
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 task_queue=cq workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=c1 root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1 identity=unset
             2 WorkflowTaskScheduled task_queue=cq
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 WorkflowExecutionPaused identity=pauser reason=why worker_may_ignore=true
+            5 WorkflowExecutionPaused identity=pauser reason=why request_id=<id> worker_may_ignore=true
             6 WorkflowExecutionTerminated reason="by parent close policy" identity=history-service
         """,
         workflow_id=s.id("c1"),

@@ -99,7 +99,7 @@ async def test_children_and_next_runs_inherit(s: Scenario) -> None:
     s.expect_message(
         (await s.describe(child)).workflow_execution_info.priority,
         """
-            priority_key=2 fairness_weight=3.0
+            priority_key=2 fairness_key=tenant fairness_weight=3.0
         """,
     )
     await s.poll()

@@ -20,9 +20,9 @@ async def test_idle_workflow_gets_a_task_for_the_query_alone(s: Scenario) -> Non
     s.expect_message(
         task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  previous_started_event_id=3 attempt=1 query.query_type=q query.query_args=['arg']
-                  workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo previous_started_event_id=3 attempt=1 query.query_type=q
+                  query.query_args=['arg'] workflow_execution_task_queue=tq
         """,
         hide=["history"],
     )
@@ -77,8 +77,9 @@ async def test_while_a_task_is_started_waits_for_its_completion(s: Scenario) -> 
     s.expect_message(
         task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  previous_started_event_id=3 attempt=1 query.query_type=q workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo previous_started_event_id=3 attempt=1 query.query_type=q
+                  workflow_execution_task_queue=tq
         """,
         hide=["history"],
     )
@@ -117,8 +118,9 @@ async def test_is_attached_to_the_next_task_when_events_are_buffered(s: Scenario
     s.expect_message(
         task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  previous_started_event_id=3 started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo previous_started_event_id=3 started_event_id=7 attempt=1
+                  workflow_execution_task_queue=tq scheduled_time=<time> started_time=<time>
         """,
         hide=["history", "queries"],
     )
@@ -129,7 +131,7 @@ async def test_is_attached_to_the_next_task_when_events_are_buffered(s: Scenario
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 WorkflowExecutionSignaled signal_name=sig
+            5 WorkflowExecutionSignaled signal_name=sig request_id=<id>
             6 WorkflowTaskScheduled
             7 WorkflowTaskStarted
         """,
@@ -147,7 +149,7 @@ async def test_is_attached_to_the_next_task_when_events_are_buffered(s: Scenario
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=sig
+        5 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted

@@ -35,12 +35,12 @@ async def test_open_run(s: Scenario) -> None:
             5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
             6 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
                   start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-            7 WorkflowExecutionSignaled signal_name=one
+            7 WorkflowExecutionSignaled signal_name=one request_id=<id>
             8 WorkflowTaskScheduled
             9 WorkflowTaskStarted
             10 WorkflowTaskCompleted
             11 TimerStarted timer_id=t2 start_to_fire_timeout=600s workflow_task_completed_event_id=10
-            12 WorkflowExecutionSignaled signal_name=two input=['x']
+            12 WorkflowExecutionSignaled signal_name=two input=['x'] request_id=<id>
             13 WorkflowTaskScheduled
             14 WorkflowExecutionTerminated reason=why identity=history-resetter
         """,
@@ -48,15 +48,16 @@ async def test_open_run(s: Scenario) -> None:
     )
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run2
-        5 WorkflowExecutionSignaled signal_name=one
-        6 WorkflowExecutionSignaled signal_name=two input=['x']
-        7 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run2
+            5 WorkflowExecutionSignaled signal_name=one request_id=<id>
+            6 WorkflowExecutionSignaled signal_name=two input=['x'] request_id=<id>
+            7 WorkflowTaskScheduled
+        """,
         run_id=made,
     )
     expect(
@@ -95,13 +96,13 @@ async def test_what_was_before_the_point_goes_on(s: Scenario) -> None:
             5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
             6 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
                   start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-            7 WorkflowExecutionSignaled signal_name=one
+            7 WorkflowExecutionSignaled signal_name=one request_id=<id>
             8 WorkflowTaskScheduled
             9 WorkflowTaskStarted
             10 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
                   failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
                   new_run_id=run2
-            11 WorkflowExecutionSignaled signal_name=two input=['x']
+            11 WorkflowExecutionSignaled signal_name=two input=['x'] request_id=<id>
             12 WorkflowTaskScheduled
         """,
         run_id=made,
@@ -114,11 +115,11 @@ async def test_what_was_before_the_point_goes_on(s: Scenario) -> None:
     s.expect_events(
         task.history.events[-4:],
         """
-        12 WorkflowTaskScheduled
-        13 ActivityTaskStarted scheduled_event_id=6
-        14 ActivityTaskCompleted result=['done'] scheduled_event_id=6 started_event_id=13
-        15 WorkflowTaskStarted scheduled_event_id=12
-    """,
+            12 WorkflowTaskScheduled
+            13 ActivityTaskStarted scheduled_event_id=6 request_id=<id>
+            14 ActivityTaskCompleted result=['done'] scheduled_event_id=6 started_event_id=13
+            15 WorkflowTaskStarted scheduled_event_id=12
+        """,
     )
     await s.complete(task, c.complete())
     await s.closed()
@@ -161,31 +162,32 @@ async def test_task_in_flight(s: Scenario) -> None:
     )
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 WorkflowExecutionSignaled signal_name=one
-        7 WorkflowTaskScheduled
-        8 WorkflowTaskStarted
-        9 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
-        10 WorkflowExecutionSignaled signal_name=two
-        11 WorkflowExecutionTerminated reason=why identity=history-resetter
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
+            6 WorkflowExecutionSignaled signal_name=one request_id=<id>
+            7 WorkflowTaskScheduled
+            8 WorkflowTaskStarted
+            9 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
+            10 WorkflowExecutionSignaled signal_name=two request_id=<id>
+            11 WorkflowExecutionTerminated reason=why identity=history-resetter
+        """,
         run_id=base,
     )
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run2
-        5 WorkflowExecutionSignaled signal_name=one
-        6 WorkflowExecutionSignaled signal_name=two
-        7 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run2
+            5 WorkflowExecutionSignaled signal_name=one request_id=<id>
+            6 WorkflowExecutionSignaled signal_name=two request_id=<id>
+            7 WorkflowTaskScheduled
+        """,
         run_id=made,
     )
 
@@ -197,18 +199,19 @@ async def test_to_a_task_that_only_waited(s: Scenario) -> None:
     await s.step()
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 WorkflowExecutionSignaled signal_name=one
-        7 WorkflowTaskScheduled
-        8 WorkflowTaskStarted identity=history-service
-        9 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run2
-        10 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
+            6 WorkflowExecutionSignaled signal_name=one request_id=<id>
+            7 WorkflowTaskScheduled
+            8 WorkflowTaskStarted identity=history-service request_id=emptyUuid
+            9 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run2
+            10 WorkflowTaskScheduled
+        """,
         run_id=await reset(s, 8),
     )
 
@@ -227,9 +230,9 @@ async def test_activity_whose_end_is_not_copied(s: Scenario) -> None:
             4 WorkflowTaskCompleted
             5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
                   start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-            6 WorkflowExecutionSignaled signal_name=one
+            6 WorkflowExecutionSignaled signal_name=one request_id=<id>
             7 WorkflowTaskScheduled
-            8 WorkflowTaskStarted identity=history-service
+            8 WorkflowTaskStarted identity=history-service request_id=emptyUuid
             9 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
                   failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
                   new_run_id=run2
@@ -330,15 +333,16 @@ async def test_reset_of_a_reset(s: Scenario) -> None:
     )
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run2 new_run_id=run3
-        5 WorkflowExecutionSignaled signal_name=one
-        6 WorkflowExecutionSignaled signal_name=two input=['x']
-        7 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run2
+                  new_run_id=run3
+            5 WorkflowExecutionSignaled signal_name=one request_id=<id>
+            6 WorkflowExecutionSignaled signal_name=two input=['x'] request_id=<id>
+            7 WorkflowTaskScheduled
+        """,
         run_id=second,
     )
 
@@ -374,6 +378,8 @@ async def test_continue_as_new_after_a_reset(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
                   initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run3
+                  prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=7
+                  create_time=<time> expire_time=<time> resettable=true}] identity=unset
         """,
     )
     points = task.history.events[0].workflow_execution_started_event_attributes.prev_auto_reset_points.points
@@ -418,17 +424,18 @@ async def test_options_for_the_new_run(s: Scenario) -> None:
     made = await reset(s, 4, post_reset_operations=[PostResetOperation(update_workflow_options=change)])
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run2
-        5 WorkflowExecutionSignaled signal_name=one
-        6 WorkflowExecutionSignaled signal_name=two input=['x']
-        7 WorkflowExecutionOptionsUpdated unset_versioning_override=true priority.priority_key=3
-              worker_may_ignore=true
-        8 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run2
+            5 WorkflowExecutionSignaled signal_name=one request_id=<id>
+            6 WorkflowExecutionSignaled signal_name=two input=['x'] request_id=<id>
+            7 WorkflowExecutionOptionsUpdated unset_versioning_override=true priority.priority_key=3
+                  identity=unset worker_may_ignore=true
+            8 WorkflowTaskScheduled
+        """,
         run_id=made,
     )
     assert (await s.describe()).workflow_execution_info.priority.priority_key == 3

@@ -126,17 +126,18 @@ async def test_along_the_chain(s: Scenario) -> None:
     made = await reset(s, 4, run_id=first)
     await s.expect_history(
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why failure.reset_workflow_failure_info={}
-              identity=history-service base_run_id=run1 new_run_id=run2
-        5 WorkflowExecutionSignaled signal_name=one
-        6 WorkflowExecutionSignaled signal_name=two
-        7 WorkflowExecutionSignaled signal_name=three
-        8 WorkflowExecutionSignaled signal_name=four
-        9 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
+                  failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
+                  new_run_id=run2
+            5 WorkflowExecutionSignaled signal_name=one request_id=<id>
+            6 WorkflowExecutionSignaled signal_name=two request_id=<id>
+            7 WorkflowExecutionSignaled signal_name=three request_id=<id>
+            8 WorkflowExecutionSignaled signal_name=four request_id=<id>
+            9 WorkflowTaskScheduled
+        """,
         run_id=made,
     )
 
@@ -269,31 +270,37 @@ async def test_children(s: Scenario) -> None:
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-            6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
-                  workflow_execution.run_id=run2 workflow_type.name=demo
+            5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c1 workflow_type.name=demo
+                  task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+            6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+                  workflow_execution.workflow_id=c1 workflow_execution.run_id=run2 workflow_type.name=demo
+                  namespace_id=<id>
             7 WorkflowTaskScheduled
             8 WorkflowTaskStarted
             9 WorkflowTaskCompleted
-            10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=9 workflow_id_reuse_policy=ALLOW_DUPLICATE
-            11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
-                  workflow_execution.run_id=run3 workflow_type.name=demo
+            10 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c2 workflow_type.name=demo
+                  task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=9
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+            11 ChildWorkflowExecutionStarted namespace=default initiated_event_id=10
+                  workflow_execution.workflow_id=c2 workflow_execution.run_id=run3 workflow_type.name=demo
+                  namespace_id=<id>
             12 WorkflowTaskScheduled
             13 WorkflowTaskStarted
             14 WorkflowTaskCompleted
-            15 StartChildWorkflowExecutionInitiated workflow_id=c3 workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=14 workflow_id_reuse_policy=ALLOW_DUPLICATE
-            16 ChildWorkflowExecutionStarted initiated_event_id=15 workflow_execution.workflow_id=c3
-                  workflow_execution.run_id=run4 workflow_type.name=demo
+            15 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c3 workflow_type.name=demo
+                  task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=14
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+            16 ChildWorkflowExecutionStarted namespace=default initiated_event_id=15
+                  workflow_execution.workflow_id=c3 workflow_execution.run_id=run4 workflow_type.name=demo
+                  namespace_id=<id>
             17 WorkflowTaskScheduled
-            18 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
-                  workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10
-                  started_event_id=11
+            18 ChildWorkflowExecutionCompleted result=['two'] namespace=default
+                  workflow_execution.workflow_id=c2 workflow_execution.run_id=run3 workflow_type.name=demo
+                  initiated_event_id=10 started_event_id=11 namespace_id=<id>
             19 WorkflowTaskStarted scheduled_event_id=17
         """,
         run_id=base,
@@ -305,27 +312,31 @@ async def test_children(s: Scenario) -> None:
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-            6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
-                  workflow_execution.run_id=run2 workflow_type.name=demo
+            5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c1 workflow_type.name=demo
+                  task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+            6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+                  workflow_execution.workflow_id=c1 workflow_execution.run_id=run2 workflow_type.name=demo
+                  namespace_id=<id>
             7 WorkflowTaskScheduled
             8 WorkflowTaskStarted
             9 WorkflowTaskCompleted
-            10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=9 workflow_id_reuse_policy=ALLOW_DUPLICATE
-            11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
-                  workflow_execution.run_id=run3 workflow_type.name=demo
+            10 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c2 workflow_type.name=demo
+                  task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=9
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+            11 ChildWorkflowExecutionStarted namespace=default initiated_event_id=10
+                  workflow_execution.workflow_id=c2 workflow_execution.run_id=run3 workflow_type.name=demo
+                  namespace_id=<id>
             12 WorkflowTaskScheduled
             13 WorkflowTaskStarted
             14 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
                   failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
                   new_run_id=run5
-            15 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
-                  workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10
-                  started_event_id=11
+            15 ChildWorkflowExecutionCompleted result=['two'] namespace=default
+                  workflow_execution.workflow_id=c2 workflow_execution.run_id=run3 workflow_type.name=demo
+                  initiated_event_id=10 started_event_id=11 namespace_id=<id>
             16 WorkflowTaskScheduled
         """,
         run_id=made,
@@ -348,35 +359,40 @@ async def test_children(s: Scenario) -> None:
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-            6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
-                  workflow_execution.run_id=run2 workflow_type.name=demo
+            5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c1 workflow_type.name=demo
+                  task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=4
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+            6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+                  workflow_execution.workflow_id=c1 workflow_execution.run_id=run2 workflow_type.name=demo
+                  namespace_id=<id>
             7 WorkflowTaskScheduled
             8 WorkflowTaskStarted
             9 WorkflowTaskCompleted
-            10 StartChildWorkflowExecutionInitiated workflow_id=c2 workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=9 workflow_id_reuse_policy=ALLOW_DUPLICATE
-            11 ChildWorkflowExecutionStarted initiated_event_id=10 workflow_execution.workflow_id=c2
-                  workflow_execution.run_id=run3 workflow_type.name=demo
+            10 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c2 workflow_type.name=demo
+                  task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=9
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+            11 ChildWorkflowExecutionStarted namespace=default initiated_event_id=10
+                  workflow_execution.workflow_id=c2 workflow_execution.run_id=run3 workflow_type.name=demo
+                  namespace_id=<id>
             12 WorkflowTaskScheduled
             13 WorkflowTaskStarted
             14 WorkflowTaskFailed cause=RESET_WORKFLOW failure.message=why
                   failure.reset_workflow_failure_info={} identity=history-service base_run_id=run1
                   new_run_id=run5
-            15 ChildWorkflowExecutionCompleted result=['two'] workflow_execution.workflow_id=c2
-                  workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=10
-                  started_event_id=11
+            15 ChildWorkflowExecutionCompleted result=['two'] namespace=default
+                  workflow_execution.workflow_id=c2 workflow_execution.run_id=run3 workflow_type.name=demo
+                  initiated_event_id=10 started_event_id=11 namespace_id=<id>
             16 WorkflowTaskScheduled
             17 WorkflowTaskStarted
             18 WorkflowTaskCompleted
-            19 StartChildWorkflowExecutionInitiated workflow_id=c3 workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=18 workflow_id_reuse_policy=ALLOW_DUPLICATE
-            20 StartChildWorkflowExecutionFailed workflow_id=c3 workflow_type.name=demo
-                  cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=19
+            19 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c3 workflow_type.name=demo
+                  task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=18
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+            20 StartChildWorkflowExecutionFailed namespace=default workflow_id=c3 workflow_type.name=demo
+                  cause=WORKFLOW_ALREADY_EXISTS initiated_event_id=19 namespace_id=<id>
             21 WorkflowTaskScheduled
             22 WorkflowTaskStarted
         """,
@@ -402,16 +418,18 @@ async def test_child_that_is_reset(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 StartChildWorkflowExecutionInitiated workflow_id=c1 workflow_type.name=demo task_queue=cq
-              workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE
-        6 ChildWorkflowExecutionStarted initiated_event_id=5 workflow_execution.workflow_id=c1
-              workflow_execution.run_id=run2 workflow_type.name=demo
+        5 StartChildWorkflowExecutionInitiated namespace=default workflow_id=c1 workflow_type.name=demo
+              task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
+              workflow_task_completed_event_id=4 workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id>
+        6 ChildWorkflowExecutionStarted namespace=default initiated_event_id=5
+              workflow_execution.workflow_id=c1 workflow_execution.run_id=run2 workflow_type.name=demo
+              namespace_id=<id>
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 ChildWorkflowExecutionCompleted result=['again'] workflow_execution.workflow_id=c1
-              workflow_execution.run_id=run3 workflow_type.name=demo initiated_event_id=5 started_event_id=6
+        10 ChildWorkflowExecutionCompleted result=['again'] namespace=default
+              workflow_execution.workflow_id=c1 workflow_execution.run_id=run3 workflow_type.name=demo
+              initiated_event_id=5 started_event_id=6 namespace_id=<id>
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
     """)

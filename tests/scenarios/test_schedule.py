@@ -41,7 +41,7 @@ async def test_a_description_tells_the_defaults(sched: ScheduleScenario) -> None
                   schedule.action.start_workflow.workflow_type.name=demo
                   schedule.action.start_workflow.task_queue=tq schedule.policies.overlap_policy=SKIP
                   schedule.policies.catchup_window=3.1536e+07s schedule.state={}
-                  info.future_action_times=[...] conflict_token=<8 bytes>
+                  info.future_action_times=[...] info.create_time=<time> conflict_token=<8 bytes>
         """,
     )
     assert len(found.info.future_action_times) == 10
@@ -100,8 +100,9 @@ async def test_what_is_defined_is_described(sched: ScheduleScenario) -> None:
                   schedule.policies.overlap_policy=BUFFER_ONE schedule.policies.catchup_window=10s
                   schedule.policies.pause_on_failure=true schedule.state.notes="not yet"
                   schedule.state.paused=true schedule.state.limited_actions=true
-                  schedule.state.remaining_actions=3 info.future_action_times=[...] memo.fields={m: 1}
-                  search_attributes.indexed_fields={ScenarioKeyword: 'k'} conflict_token=<8 bytes>
+                  schedule.state.remaining_actions=3 info.future_action_times=[...] info.create_time=<time>
+                  memo.fields={m: 1} search_attributes.indexed_fields={ScenarioKeyword: 'k'{type: Keyword}}
+                  conflict_token=<8 bytes>
         """,
     )
     assert len(found.info.future_action_times) == 3
@@ -432,9 +433,9 @@ async def test_an_update_replaces_all_but_what_was(sched: ScheduleScenario) -> N
                   schedule.action.start_workflow.workflow_type.name=other
                   schedule.action.start_workflow.task_queue=tq schedule.policies.overlap_policy=SKIP
                   schedule.policies.catchup_window=3.1536e+07s schedule.state={}
-                  info.future_action_times=[...] memo.fields={m: 1}
-                  search_attributes.indexed_fields={ScenarioInt: 1, ScenarioKeyword: 'k'} conflict_token=<8
-                  bytes>
+                  info.future_action_times=[...] info.create_time=<time> info.update_time=<time>
+                  memo.fields={m: 1} search_attributes.indexed_fields={ScenarioInt: 1{type: Int},
+                  ScenarioKeyword: 'k'{type: Keyword}} conflict_token=<8 bytes>
         """,
     )
     await sched.update(every(60), search_attributes={"ScenarioKeyword": "new"})
@@ -442,8 +443,9 @@ async def test_an_update_replaces_all_but_what_was(sched: ScheduleScenario) -> N
     sched.expect(
         found,
         """
-            info.future_action_times=[...] memo.fields={m: 1}
-                  search_attributes.indexed_fields={ScenarioKeyword: 'new'} conflict_token=<8 bytes>
+            info.future_action_times=[...] info.create_time=<time> info.update_time=<time> memo.fields={m: 1}
+                  search_attributes.indexed_fields={ScenarioKeyword: 'new'{type: Keyword}} conflict_token=<8
+                  bytes>
         """,
         hide=frozenset({"schedule"}),
     )
@@ -540,7 +542,7 @@ async def test_lists_and_counts(sched: ScheduleScenario) -> None:
         text,
         """
             schedules=[{schedule_id=b memo.fields={name: 'b'}
-                  search_attributes.indexed_fields={ScenarioKeyword: '<mark>'}
+                  search_attributes.indexed_fields={ScenarioKeyword: '<mark>'{type: Keyword}}
                   info.spec.interval=[{interval=3600s phase=0s}] info.workflow_type.name=demo info.notes="of
                   b" info.paused=true info.future_action_times=[...]}]
         """,

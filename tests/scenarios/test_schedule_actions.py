@@ -66,10 +66,11 @@ async def test_a_run_tells_where_it_comes_from(sched: ScheduleScenario) -> None:
             1 WorkflowExecutionStarted input=[1] workflow_execution_timeout=100s workflow_run_timeout=50s
                   workflow_task_timeout=20s identity=temporal-scheduler-default-sched
                   retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
-                  retry_policy.maximum_interval=100s retry_policy.maximum_attempts=2 memo.fields={m: 'x'}
-                  search_attributes.indexed_fields={ScenarioInt: 7, TemporalScheduledById: 'sched',
-                  TemporalScheduledStartTime: '2025-01-01T00:00:00Z'} header.fields={h: 'y'}
-                  workflow_id=wf-2025-01-01T00:00:00Z user_metadata.summary='sum'
+                  retry_policy.maximum_interval=100s retry_policy.maximum_attempts=2
+                  workflow_execution_expiration_time=<time> memo.fields={m: 'x'}
+                  search_attributes.indexed_fields={ScenarioInt: 7{type: Int}, TemporalScheduledById:
+                  'sched'{type: Keyword}, TemporalScheduledStartTime: '2025-01-01T00:00:00Z'{type: Datetime}}
+                  header.fields={h: 'y'} workflow_id=wf-2025-01-01T00:00:00Z user_metadata.summary='sum'
             2 WorkflowTaskScheduled start_to_close_timeout=20s
             3 WorkflowTaskStarted
         """,
@@ -77,9 +78,9 @@ async def test_a_run_tells_where_it_comes_from(sched: ScheduleScenario) -> None:
     sched.expect(
         await sched.acted(1),
         """
-            info.action_count=1
-                  info.recent_actions=[{start_workflow_result.workflow_id=wf-2025-01-01T00:00:00Z
-                  start_workflow_result.run_id=run1 start_workflow_status=RUNNING}]
+            info.action_count=1 info.recent_actions=[{schedule_time=2025-01-01T00:00:00Z actual_time=<time>
+                  start_workflow_result.workflow_id=wf-2025-01-01T00:00:00Z start_workflow_result.run_id=run1
+                  start_workflow_status=RUNNING}] info.create_time=<time>
                   info.running_workflows=[{workflow_id=wf-2025-01-01T00:00:00Z run_id=run1}] conflict_token=<8
                   bytes>
         """,
@@ -117,9 +118,9 @@ async def test_skip(sched: ScheduleScenario) -> None:
     sched.expect(
         found.info,
         """
-            action_count=1 overlap_skipped=1
-                  recent_actions=[{start_workflow_result.workflow_id=wf-2025-01-01T00:00:00Z
-                  start_workflow_result.run_id=run1 start_workflow_status=RUNNING}]
+            action_count=1 overlap_skipped=1 recent_actions=[{schedule_time=2025-01-01T00:00:00Z
+                  actual_time=<time> start_workflow_result.workflow_id=wf-2025-01-01T00:00:00Z
+                  start_workflow_result.run_id=run1 start_workflow_status=RUNNING}] create_time=<time>
                   running_workflows=[{workflow_id=wf-2025-01-01T00:00:00Z run_id=run1}]
         """,
     )
@@ -184,8 +185,9 @@ async def test_terminate_other(sched: ScheduleScenario) -> None:
     await sched.s.expect_history(
         """
             1 WorkflowExecutionStarted identity=temporal-scheduler-default-sched
-                  search_attributes.indexed_fields={TemporalScheduledById: 'sched',
-                  TemporalScheduledStartTime: '2025-01-01T00:00:00Z'} workflow_id=wf-2025-01-01T00:00:00Z
+                  search_attributes.indexed_fields={TemporalScheduledById: 'sched'{type: Keyword},
+                  TemporalScheduledStartTime: '2025-01-01T00:00:00Z'{type: Datetime}}
+                  workflow_id=wf-2025-01-01T00:00:00Z
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service

@@ -15,7 +15,7 @@ async def test_wakes_the_workflow(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=sig input=[1, 'two']
+        5 WorkflowExecutionSignaled signal_name=sig input=[1, 'two'] request_id=<id>
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
@@ -33,9 +33,9 @@ async def test_two_signals_share_one_task(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=one
+        5 WorkflowExecutionSignaled signal_name=one request_id=<id>
         6 WorkflowTaskScheduled
-        7 WorkflowExecutionSignaled signal_name=two
+        7 WorkflowExecutionSignaled signal_name=two request_id=<id>
     """)
 
 
@@ -46,7 +46,7 @@ async def test_before_the_first_task(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
-        3 WorkflowExecutionSignaled signal_name=early
+        3 WorkflowExecutionSignaled signal_name=early request_id=<id>
         4 WorkflowTaskStarted scheduled_event_id=2
         5 WorkflowTaskCompleted scheduled_event_id=2
         6 WorkflowExecutionCompleted workflow_task_completed_event_id=5
@@ -65,10 +65,10 @@ async def test_request_id_is_deduplicated(s: Scenario) -> None:
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
-        3 WorkflowExecutionSignaled signal_name=once
+        3 WorkflowExecutionSignaled signal_name=once request_id=<id>
         4 WorkflowTaskStarted scheduled_event_id=2
         5 WorkflowTaskCompleted scheduled_event_id=2
-        6 WorkflowExecutionSignaled signal_name=other
+        6 WorkflowExecutionSignaled signal_name=other request_id=<id>
         7 WorkflowTaskScheduled
     """)
 
@@ -85,7 +85,7 @@ async def test_request_id_is_deduplicated_while_buffered(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=once
+        5 WorkflowExecutionSignaled signal_name=once request_id=<id>
         6 WorkflowTaskScheduled
     """)
 

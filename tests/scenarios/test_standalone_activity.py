@@ -42,7 +42,8 @@ async def test_complete(s: Scenario, act: Standalone) -> None:
     s.expect_message(
         reply,
         """
-            run_id=run1 started=true
+            run_id=run1 started=true link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run1
         """,
     )
     await act.expect("""
@@ -50,16 +51,19 @@ async def test_complete(s: Scenario, act: Standalone) -> None:
               info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=20s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
-              info.priority.priority_key=2 info.search_attributes.indexed_fields={ScenarioKeyword: 'k'}
+              info.schedule_time=<time> info.priority.priority_key=2 info.state_transition_count=<set>
+              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'{type: Keyword}}
               info.header.fields={h: 'x'} info.user_metadata.summary='sum' info.user_metadata.details='det'
-              input=['in']
+              info.execution_time=<time> input=['in']
     """)
     task = await s.poll_activity()
     s.expect_message(
         task,
         """
-            workflow_execution={} activity_type.name=act activity_id=act header.fields={h: 'x'} input=['in']
-                  attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=60s heartbeat_timeout=20s
+            task_token=<set> workflow_namespace=default workflow_execution={} activity_type.name=act
+                  activity_id=act header.fields={h: 'x'} input=['in'] scheduled_time=<time>
+                  current_attempt_scheduled_time=<time> started_time=<time> attempt=1
+                  schedule_to_close_timeout=0s start_to_close_timeout=60s heartbeat_timeout=20s
                   retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=100s priority.priority_key=2 activity_run_id=run1
         """,
@@ -68,10 +72,12 @@ async def test_complete(s: Scenario, act: Standalone) -> None:
         info.activity_id=act info.activity_type.name=act info.status=RUNNING info.run_state=STARTED
               info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=20s info.retry_policy.initial_interval=1s
-              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
-              info.priority.priority_key=2 info.search_attributes.indexed_fields={ScenarioKeyword: 'k'}
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
+              info.last_started_time=<time> info.attempt=1 info.schedule_time=<time>
+              info.priority.priority_key=2 info.state_transition_count=<set>
+              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'{type: Keyword}}
               info.header.fields={h: 'x'} info.user_metadata.summary='sum' info.user_metadata.details='det'
-              input=['in']
+              info.execution_time=<time> input=['in']
     """)
     s.expect_message(
         await s.heartbeat(task, "beat"),
@@ -83,9 +89,11 @@ async def test_complete(s: Scenario, act: Standalone) -> None:
               info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=20s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
-              info.heartbeat_details=['beat'] info.attempt=1 info.priority.priority_key=2
-              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'} info.header.fields={h: 'x'}
-              info.user_metadata.summary='sum' info.user_metadata.details='det' info.total_heartbeat_count=1
+              info.heartbeat_details=['beat'] info.last_heartbeat_time=<time> info.last_started_time=<time>
+              info.attempt=1 info.schedule_time=<time> info.priority.priority_key=2
+              info.state_transition_count=<set> info.search_attributes.indexed_fields={ScenarioKeyword:
+              'k'{type: Keyword}} info.header.fields={h: 'x'} info.user_metadata.summary='sum'
+              info.user_metadata.details='det' info.total_heartbeat_count=1 info.execution_time=<time>
               input=['in']
     """)
     await s.complete_activity(task, "out")
@@ -100,9 +108,12 @@ async def test_complete(s: Scenario, act: Standalone) -> None:
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=20s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
-              info.heartbeat_details=['beat'] info.attempt=1 info.priority.priority_key=2
-              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'} info.header.fields={h: 'x'}
-              info.user_metadata.summary='sum' info.user_metadata.details='det' info.total_heartbeat_count=1
+              info.heartbeat_details=['beat'] info.last_heartbeat_time=<time> info.last_started_time=<time>
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.priority.priority_key=2
+              info.state_transition_count=<set> info.search_attributes.indexed_fields={ScenarioKeyword:
+              'k'{type: Keyword}} info.header.fields={h: 'x'} info.user_metadata.summary='sum'
+              info.user_metadata.details='det' info.total_heartbeat_count=1 info.execution_time=<time>
               input=['in'] outcome.result=['out']
     """)
     await s.expect_refusal(
@@ -138,8 +149,11 @@ async def test_description_leaves_out_what_was_not_asked_for(s: Scenario, act: S
                   info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
                   info.start_to_close_timeout=60s info.heartbeat_timeout=0s
                   info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
-                  info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2 info.attempt=2
-                  info.search_attributes={} info.total_heartbeat_count=1
+                  info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2
+                  info.last_heartbeat_time=<time> info.last_started_time=<time> info.attempt=2
+                  info.schedule_time=<time> info.last_attempt_complete_time=<time>
+                  info.state_transition_count=<set> info.search_attributes={} info.total_heartbeat_count=1
+                  info.execution_time=<time>
         """,
         hide=HIDDEN,
     )
@@ -151,8 +165,11 @@ async def test_description_leaves_out_what_was_not_asked_for(s: Scenario, act: S
                   info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
                   info.start_to_close_timeout=60s info.heartbeat_timeout=0s
                   info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
-                  info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2 info.attempt=2
-                  info.search_attributes={} info.total_heartbeat_count=1
+                  info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2
+                  info.last_heartbeat_time=<time> info.last_started_time=<time> info.attempt=2
+                  info.schedule_time=<time> info.close_time=<time> info.last_attempt_complete_time=<time>
+                  info.state_transition_count=<set> info.search_attributes={} info.total_heartbeat_count=1
+                  info.execution_time=<time>
         """,
         hide=HIDDEN,
     )
@@ -173,7 +190,9 @@ async def test_retry_and_fail(s: Scenario, act: Standalone) -> None:
     s.expect_message(
         task,
         """
-            workflow_execution={} activity_type.name=act activity_id=act heartbeat_details=['last'] attempt=2
+            task_token=<set> workflow_namespace=default workflow_execution={} activity_type.name=act
+                  activity_id=act heartbeat_details=['last'] scheduled_time=<time>
+                  current_attempt_scheduled_time=<time> started_time=<time> attempt=2
                   schedule_to_close_timeout=0s start_to_close_timeout=60s heartbeat_timeout=0s
                   retry_policy.initial_interval=0.05s retry_policy.backoff_coefficient=1.0
                   retry_policy.maximum_interval=5s retry_policy.maximum_attempts=2 activity_run_id=run1
@@ -185,9 +204,11 @@ async def test_retry_and_fail(s: Scenario, act: Standalone) -> None:
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s
               info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
               info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2
-              info.heartbeat_details=['last'] info.attempt=2 info.last_failure.message=boom
-              info.last_failure.application_failure_info.type=Boom info.search_attributes={}
-              info.total_heartbeat_count=1
+              info.heartbeat_details=['last'] info.last_heartbeat_time=<time> info.last_started_time=<time>
+              info.attempt=2 info.schedule_time=<time> info.last_failure.message=boom
+              info.last_failure.application_failure_info.type=Boom info.last_attempt_complete_time=<time>
+              info.state_transition_count=<set> info.search_attributes={} info.total_heartbeat_count=1
+              info.execution_time=<time>
     """)
     await s.fail_activity(task, c.failure("worse"))
     s.expect_message(
@@ -203,9 +224,11 @@ async def test_retry_and_fail(s: Scenario, act: Standalone) -> None:
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s
               info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
               info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2
-              info.heartbeat_details=['last'] info.attempt=2 info.last_failure.message=worse
-              info.last_failure.application_failure_info.type=Boom info.search_attributes={}
-              info.total_heartbeat_count=1 outcome.failure.message=worse
+              info.heartbeat_details=['last'] info.last_heartbeat_time=<time> info.last_started_time=<time>
+              info.attempt=2 info.schedule_time=<time> info.close_time=<time> info.last_failure.message=worse
+              info.last_failure.application_failure_info.type=Boom info.last_attempt_complete_time=<time>
+              info.state_transition_count=<set> info.search_attributes={} info.total_heartbeat_count=1
+              info.execution_time=<time> outcome.failure.message=worse
               outcome.failure.application_failure_info.type=Boom outcome.retry_state=MAXIMUM_ATTEMPTS_REACHED
     """)
 
@@ -218,9 +241,11 @@ async def test_waits_for_its_next_attempt(s: Scenario, act: Standalone) -> None:
               info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=60s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=6000s
-              info.attempt=2 info.last_failure.message=boom
-              info.last_failure.application_failure_info.type=Boom info.current_retry_interval=60s
-              info.search_attributes={}
+              info.last_started_time=<time> info.attempt=2 info.schedule_time=<time>
+              info.last_failure.message=boom info.last_failure.application_failure_info.type=Boom
+              info.current_retry_interval=60s info.last_attempt_complete_time=<time>
+              info.next_attempt_schedule_time=<time> info.state_transition_count=<set>
+              info.search_attributes={} info.execution_time=<time>
     """)
 
 
@@ -303,8 +328,9 @@ async def test_schedule_to_start_timeout(s: Scenario, act: Standalone) -> None:
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=1s
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
-              info.retry_policy.maximum_attempts=1 info.attempt=1 info.search_attributes={}
-              outcome.failure.message="activity ScheduleToStart timeout"
+              info.retry_policy.maximum_attempts=1 info.attempt=1 info.schedule_time=<time>
+              info.close_time=<time> info.state_transition_count=<set> info.search_attributes={}
+              info.execution_time=<time> outcome.failure.message="activity ScheduleToStart timeout"
               outcome.failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START outcome.retry_state=TIMEOUT
     """)
 
@@ -326,9 +352,12 @@ async def test_schedule_to_close_timeout(s: Scenario, act: Standalone) -> None:
               info.schedule_to_close_timeout=1s info.schedule_to_start_timeout=1s
               info.start_to_close_timeout=1s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
-              info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive'] info.attempt=1
-              info.search_attributes={} info.total_heartbeat_count=1 outcome.failure.message="activity
-              ScheduleToClose timeout" outcome.failure.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
+              info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive']
+              info.last_heartbeat_time=<time> info.last_started_time=<time> info.attempt=1
+              info.schedule_time=<time> info.expiration_time=<time> info.close_time=<time>
+              info.state_transition_count=<set> info.search_attributes={} info.total_heartbeat_count=1
+              info.execution_time=<time> outcome.failure.message="activity ScheduleToClose timeout"
+              outcome.failure.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
               outcome.failure.timeout_failure_info.last_heartbeat_details=['alive']
               outcome.retry_state=TIMEOUT
     """)
@@ -351,12 +380,15 @@ async def test_start_to_close_timeout(s: Scenario, act: Standalone) -> None:
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=1s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
-              info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive'] info.attempt=1
-              info.last_failure.message="activity StartToClose timeout"
-              info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
+              info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive']
+              info.last_heartbeat_time=<time> info.last_started_time=<time> info.attempt=1
+              info.schedule_time=<time> info.close_time=<time> info.last_failure.message="activity
+              StartToClose timeout" info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
               info.last_failure.timeout_failure_info.last_heartbeat_details=['alive']
-              info.search_attributes={} info.total_heartbeat_count=1 outcome.failure.message="activity
-              StartToClose timeout" outcome.failure.timeout_failure_info.timeout_type=START_TO_CLOSE
+              info.last_attempt_complete_time=<time> info.state_transition_count=<set>
+              info.search_attributes={} info.total_heartbeat_count=1 info.execution_time=<time>
+              outcome.failure.message="activity StartToClose timeout"
+              outcome.failure.timeout_failure_info.timeout_type=START_TO_CLOSE
               outcome.failure.timeout_failure_info.last_heartbeat_details=['alive']
               outcome.retry_state=MAXIMUM_ATTEMPTS_REACHED
     """)
@@ -379,12 +411,15 @@ async def test_heartbeat_timeout(s: Scenario, act: Standalone) -> None:
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=1s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
-              info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive'] info.attempt=1
-              info.last_failure.message="activity Heartbeat timeout"
-              info.last_failure.timeout_failure_info.timeout_type=HEARTBEAT
+              info.retry_policy.maximum_attempts=1 info.heartbeat_details=['alive']
+              info.last_heartbeat_time=<time> info.last_started_time=<time> info.attempt=1
+              info.schedule_time=<time> info.close_time=<time> info.last_failure.message="activity Heartbeat
+              timeout" info.last_failure.timeout_failure_info.timeout_type=HEARTBEAT
               info.last_failure.timeout_failure_info.last_heartbeat_details=['alive']
-              info.search_attributes={} info.total_heartbeat_count=1 outcome.failure.message="activity
-              Heartbeat timeout" outcome.failure.timeout_failure_info.timeout_type=HEARTBEAT
+              info.last_attempt_complete_time=<time> info.state_transition_count=<set>
+              info.search_attributes={} info.total_heartbeat_count=1 info.execution_time=<time>
+              outcome.failure.message="activity Heartbeat timeout"
+              outcome.failure.timeout_failure_info.timeout_type=HEARTBEAT
               outcome.failure.timeout_failure_info.last_heartbeat_details=['alive']
               outcome.retry_state=MAXIMUM_ATTEMPTS_REACHED
     """)
@@ -399,9 +434,12 @@ async def test_timeouts_are_retried(s: Scenario, act: Standalone) -> None:
               info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=1s info.heartbeat_timeout=0s
               info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
-              info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2 info.attempt=2
+              info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2
+              info.last_started_time=<time> info.attempt=2 info.schedule_time=<time>
               info.last_failure.message="activity StartToClose timeout"
-              info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE info.search_attributes={}
+              info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
+              info.last_attempt_complete_time=<time> info.state_transition_count=<set>
+              info.search_attributes={} info.execution_time=<time>
     """)
     assert task.attempt == 2
     await act.outcome()
@@ -410,13 +448,16 @@ async def test_timeouts_are_retried(s: Scenario, act: Standalone) -> None:
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=1s info.heartbeat_timeout=0s
               info.retry_policy.initial_interval=0.05s info.retry_policy.backoff_coefficient=1.0
-              info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2 info.attempt=2
+              info.retry_policy.maximum_interval=5s info.retry_policy.maximum_attempts=2
+              info.last_started_time=<time> info.attempt=2 info.schedule_time=<time> info.close_time=<time>
               info.last_failure.message="activity StartToClose timeout"
               info.last_failure.cause.message="activity StartToClose timeout"
               info.last_failure.cause.timeout_failure_info.timeout_type=START_TO_CLOSE
-              info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE info.search_attributes={}
-              outcome.failure.message="activity StartToClose timeout" outcome.failure.cause.message="activity
-              StartToClose timeout" outcome.failure.cause.timeout_failure_info.timeout_type=START_TO_CLOSE
+              info.last_failure.timeout_failure_info.timeout_type=START_TO_CLOSE
+              info.last_attempt_complete_time=<time> info.state_transition_count=<set>
+              info.search_attributes={} info.execution_time=<time> outcome.failure.message="activity
+              StartToClose timeout" outcome.failure.cause.message="activity StartToClose timeout"
+              outcome.failure.cause.timeout_failure_info.timeout_type=START_TO_CLOSE
               outcome.failure.timeout_failure_info.timeout_type=START_TO_CLOSE
               outcome.retry_state=MAXIMUM_ATTEMPTS_REACHED
     """)
@@ -443,7 +484,9 @@ async def test_start_delay(s: Scenario, act: Standalone) -> None:
               info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
-              info.search_attributes={} info.start_delay=3600s
+              info.schedule_time=<time> info.next_attempt_schedule_time=<time>
+              info.state_transition_count=<set> info.search_attributes={} info.start_delay=3600s
+              info.execution_time=<time>
     """)
     other = Standalone(s)
     other.id = s.id("other")
@@ -452,9 +495,10 @@ async def test_start_delay(s: Scenario, act: Standalone) -> None:
     s.expect_message(
         task,
         """
-            workflow_execution={} activity_type.name=act activity_id=other attempt=1
-                  schedule_to_close_timeout=0s start_to_close_timeout=60s heartbeat_timeout=0s
-                  retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
+            task_token=<set> workflow_namespace=default workflow_execution={} activity_type.name=act
+                  activity_id=other scheduled_time=<time> current_attempt_scheduled_time=<time>
+                  started_time=<time> attempt=1 schedule_to_close_timeout=0s start_to_close_timeout=60s
+                  heartbeat_timeout=0s retry_policy.initial_interval=1s retry_policy.backoff_coefficient=2.0
                   retry_policy.maximum_interval=100s activity_run_id=run1
         """,
     )
@@ -482,7 +526,9 @@ async def test_cancel_before_and_while_a_worker_holds_it(s: Scenario, act: Stand
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
               info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
-              info.search_attributes={} info.canceled_reason=why outcome.failure.message="Activity canceled"
+              info.schedule_time=<time> info.close_time=<time> info.state_transition_count=<set>
+              info.search_attributes={} info.canceled_reason=why info.execution_time=<time>
+              outcome.failure.message="Activity canceled"
               outcome.failure.canceled_failure_info.details=['why']
               outcome.failure.canceled_failure_info.identity=me
     """)
@@ -520,8 +566,10 @@ async def test_cancel_before_and_while_a_worker_holds_it(s: Scenario, act: Stand
         info.activity_id=held info.activity_type.name=act info.status=RUNNING info.run_state=CANCEL_REQUESTED
               info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
-              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
-              info.search_attributes={} info.canceled_reason=why
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
+              info.last_started_time=<time> info.attempt=1 info.schedule_time=<time>
+              info.state_transition_count=<set> info.search_attributes={} info.canceled_reason=why
+              info.execution_time=<time>
     """)
     s.expect_message(
         await s.heartbeat(task),
@@ -542,9 +590,11 @@ async def test_cancel_before_and_while_a_worker_holds_it(s: Scenario, act: Stand
         info.activity_id=held info.activity_type.name=act info.status=CANCELED info.task_queue=tq
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
-              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
+              info.last_heartbeat_time=<time> info.last_started_time=<time> info.attempt=1
+              info.schedule_time=<time> info.close_time=<time> info.state_transition_count=<set>
               info.search_attributes={} info.canceled_reason=why info.total_heartbeat_count=1
-              outcome.failure.message="Activity canceled"
+              info.execution_time=<time> outcome.failure.message="Activity canceled"
               outcome.failure.canceled_failure_info.details=['bye']
               outcome.failure.canceled_failure_info.identity=me
     """)
@@ -590,9 +640,10 @@ async def test_terminate(s: Scenario, act: Standalone) -> None:
         info.activity_id=act info.activity_type.name=act info.status=TERMINATED info.task_queue=tq
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
-              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
-              info.search_attributes={} outcome.failure.message=enough
-              outcome.failure.terminated_failure_info.identity=me
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
+              info.last_started_time=<time> info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.state_transition_count=<set> info.search_attributes={} info.execution_time=<time>
+              outcome.failure.message=enough outcome.failure.terminated_failure_info.identity=me
     """)
     await s.expect_refusal(
         act.terminate(request_id="t1"),
@@ -659,13 +710,15 @@ async def test_id_policies(s: Scenario, act: Standalone) -> None:
     s.expect_message(
         await act.start(request_id="r1"),
         """
-            run_id=run1 started=true
+            run_id=run1 started=true link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run1
         """,
     )
     s.expect_message(
         await act.start(request_id="r1"),
         """
-            run_id=run1
+            run_id=run1 link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run1
         """,
     )
     await s.expect_refusal(
@@ -678,13 +731,15 @@ async def test_id_policies(s: Scenario, act: Standalone) -> None:
     s.expect_message(
         await act.start(request_id="r3", id_conflict_policy=use),
         """
-            run_id=run1
+            run_id=run1 link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run1
         """,
     )
     s.expect_message(
         await act.start(request_id="r4", id_conflict_policy=use, id_reuse_policy=reject),
         """
-            run_id=run1
+            run_id=run1 link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run1
         """,
     )
     await s.expect_refusal(
@@ -697,7 +752,8 @@ async def test_id_policies(s: Scenario, act: Standalone) -> None:
     s.expect_message(
         await act.start(request_id="r1"),
         """
-            run_id=run1
+            run_id=run1 link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run1
         """,
     )
     await s.expect_refusal(
@@ -717,21 +773,24 @@ async def test_id_policies(s: Scenario, act: Standalone) -> None:
     s.expect_message(
         await act.start(request_id="r7", id_reuse_policy=0),
         """
-            run_id=run2 started=true
+            run_id=run2 started=true link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run2
         """,
     )
     await act.terminate()
     s.expect_message(
         await act.start(request_id="r8", id_reuse_policy=failed_only),
         """
-            run_id=run3 started=true
+            run_id=run3 started=true link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run3
         """,
     )
     await act.cancel()
     s.expect_message(
         await act.start(request_id="r9", id_reuse_policy=failed_only),
         """
-            run_id=run4 started=true
+            run_id=run4 started=true link.activity.namespace=default link.activity.activity_id=act
+                  link.activity.run_id=run4
         """,
     )
     await s.expect_refusal(
@@ -1013,8 +1072,10 @@ async def test_completed_by_id_before_a_worker_took_it(s: Scenario, act: Standal
         info.activity_id=act info.activity_type.name=act info.status=COMPLETED info.task_queue=tq
               info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
               info.start_to_close_timeout=60s info.heartbeat_timeout=0s info.retry_policy.initial_interval=1s
-              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s info.attempt=1
-              info.search_attributes={} outcome.result=['early']
+              info.retry_policy.backoff_coefficient=2.0 info.retry_policy.maximum_interval=100s
+              info.last_started_time=<time> info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.state_transition_count=<set>
+              info.search_attributes={} info.execution_time=<time> outcome.result=['early']
     """)
 
 
@@ -1032,7 +1093,9 @@ async def test_waiting_for_a_change(s: Scenario, act: Standalone) -> None:
                   info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
                   info.start_to_close_timeout=60s info.heartbeat_timeout=0s
                   info.retry_policy.initial_interval=1s info.retry_policy.backoff_coefficient=2.0
-                  info.retry_policy.maximum_interval=100s info.attempt=1 info.search_attributes={}
+                  info.retry_policy.maximum_interval=100s info.last_started_time=<time> info.attempt=1
+                  info.schedule_time=<time> info.state_transition_count=<set> info.search_attributes={}
+                  info.execution_time=<time>
         """,
         hide=HIDDEN,
     )
@@ -1095,10 +1158,17 @@ async def test_a_workflow_and_an_activity_may_share_an_id(s: Scenario, act: Stan
     s.expect_message(
         await s.describe(),
         """
-            pending_workflow_task.state=SCHEDULED pending_workflow_task.attempt=1
-                  workflow_extended_info.request_id_infos={run1: {}}
+            pending_workflow_task.state=SCHEDULED pending_workflow_task.scheduled_time=<time>
+                  pending_workflow_task.original_scheduled_time=<time> pending_workflow_task.attempt=1
+                  workflow_extended_info.original_start_time=<time>
+                  workflow_extended_info.request_id_infos={run1: {event_type=WORKFLOW_EXECUTION_STARTED
+                  event_id=1}}
         """,
-        hide=("workflow_execution_info", "execution_config"),
+        hide=(
+            "workflow_execution_info",
+            "execution_config",
+            "workflow_extended_info.run_expiration_time",  # in the year 1, there
+        ),
     )
     await s.expect_refusal(
         s.terminate(),
@@ -1113,7 +1183,8 @@ async def test_a_workflow_and_an_activity_may_share_an_id(s: Scenario, act: Stan
                   info.task_queue=tq info.schedule_to_close_timeout=0s info.schedule_to_start_timeout=0s
                   info.start_to_close_timeout=60s info.heartbeat_timeout=0s
                   info.retry_policy.initial_interval=1s info.retry_policy.backoff_coefficient=2.0
-                  info.retry_policy.maximum_interval=100s info.attempt=1 info.search_attributes={}
+                  info.retry_policy.maximum_interval=100s info.attempt=1 info.schedule_time=<time>
+                  info.state_transition_count=<set> info.search_attributes={} info.execution_time=<time>
         """,
         hide=HIDDEN,
     )

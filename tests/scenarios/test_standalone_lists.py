@@ -54,18 +54,21 @@ async def test_list(s: Scenario, acts: dict[str, Standalone]) -> None:
     expect(
         "\n".join(lines),
         """
-            activity_id=done activity_type.name=act status=COMPLETED
-                  search_attributes.indexed_fields={ScenarioKeyword: 'done', ScenarioWords: ['a', 'done']}
-                  task_queue=tq
-            activity_id=ended activity_type.name=act status=TERMINATED
-                  search_attributes.indexed_fields={ScenarioKeyword: 'ended', ScenarioWords: ['a', 'ended']}
-                  task_queue=tq
-            activity_id=failed activity_type.name=act status=FAILED
-                  search_attributes.indexed_fields={ScenarioKeyword: 'failed', ScenarioWords: ['a', 'failed']}
-                  task_queue=tq
-            activity_id=open activity_type.name=act status=RUNNING
-                  search_attributes.indexed_fields={ScenarioKeyword: 'open', ScenarioWords: ['a', 'open']}
-                  task_queue=tq
+            activity_id=done activity_type.name=act schedule_time=<time> close_time=<time> status=COMPLETED
+                  search_attributes.indexed_fields={ScenarioKeyword: 'done'{type: Keyword}, ScenarioWords:
+                  ['a', 'done']{type: KeywordList}} task_queue=tq state_transition_count=<set>
+                  execution_time=<time>
+            activity_id=ended activity_type.name=act schedule_time=<time> close_time=<time> status=TERMINATED
+                  search_attributes.indexed_fields={ScenarioKeyword: 'ended'{type: Keyword}, ScenarioWords:
+                  ['a', 'ended']{type: KeywordList}} task_queue=tq state_transition_count=<set>
+                  execution_time=<time>
+            activity_id=failed activity_type.name=act schedule_time=<time> close_time=<time> status=FAILED
+                  search_attributes.indexed_fields={ScenarioKeyword: 'failed'{type: Keyword}, ScenarioWords:
+                  ['a', 'failed']{type: KeywordList}} task_queue=tq state_transition_count=<set>
+                  execution_time=<time>
+            activity_id=open activity_type.name=act schedule_time=<time> status=RUNNING
+                  search_attributes.indexed_fields={ScenarioKeyword: 'open'{type: Keyword}, ScenarioWords:
+                  ['a', 'open']{type: KeywordList}} task_queue=tq execution_time=<time>
         """,
     )
 
@@ -159,8 +162,9 @@ async def test_counts_by_group(s: Scenario, acts: dict[str, Standalone]) -> None
     expect(
         grouped(outcomes),
         """
-            4: group_values=['Completed'] count=1, group_values=['Failed'] count=1, group_values=['Running']
-                  count=1, group_values=['Terminated'] count=1
+            4: group_values=['Completed'{type: Keyword}] count=1, group_values=['Failed'{type: Keyword}]
+                  count=1, group_values=['Running'{type: Keyword}] count=1,
+                  group_values=['Terminated'{type: Keyword}] count=1
               ExecutionStatus
             INVALID_ARGUMENT: invalid query: operation is not supported: 'GROUP BY' clause is not supported
                   for search attribute ActivityType

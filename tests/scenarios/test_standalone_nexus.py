@@ -78,8 +78,9 @@ async def test_done_at_once(s: Scenario, op: Operation) -> None:
     s.expect_message(
         task,
         """
-            request.start_operation.service=svc request.start_operation.operation=op
-                  request.start_operation.callback=temporal://system request.start_operation.payload='in'
+            task_token=<set> request.scheduled_time=<time> request.start_operation.service=svc
+                  request.start_operation.operation=op request.start_operation.callback=temporal://system
+                  request.start_operation.payload='in'
                   request.start_operation.links=[{url=temporal:///namespaces/default/nexus-operations/nop/run1/details
                   type=temporal.api.common.v1.Link.NexusOperation}] request.endpoint=ep
                   request.capabilities.temporal_failure_responses=true
@@ -104,9 +105,11 @@ async def test_done_at_once(s: Scenario, op: Operation) -> None:
     assert "operation-timeout" in header
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=SCHEDULED info.schedule_to_close_timeout=60s info.attempt=1
-              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'} info.nexus_header={some-key: "some
-              value"} info.user_metadata.summary='sum' info.user_metadata.details='det' input='in'
+              info.state=SCHEDULED info.schedule_to_close_timeout=60s info.attempt=1 info.schedule_time=<time>
+              info.expiration_time=<time> info.request_id=<id> info.state_transition_count=<set>
+              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'{type: Keyword}}
+              info.nexus_header={some-key: "some value"} info.user_metadata.summary='sum'
+              info.user_metadata.details='det' info.identity=tester input='in'
     """)
     assert (await op.describe()).info.request_id == task.request.start_operation.request_id
     assert not (await op.describe()).HasField("input")
@@ -119,18 +122,21 @@ async def test_done_at_once(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=COMPLETED
-              info.schedule_to_close_timeout=60s info.attempt=1
-              info.search_attributes.indexed_fields={ScenarioKeyword: 'k'} info.nexus_header={some-key: "some
-              value"} info.user_metadata.summary='sum' info.user_metadata.details='det' input='in'
-              result='out'
+              info.schedule_to_close_timeout=60s info.attempt=1 info.schedule_time=<time>
+              info.expiration_time=<time> info.close_time=<time> info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes.indexed_fields={ScenarioKeyword:
+              'k'{type: Keyword}} info.nexus_header={some-key: "some value"} info.user_metadata.summary='sum'
+              info.user_metadata.details='det' info.identity=tester input='in' result='out'
     """)
     s.expect_message(
         await op.describe(),
         """
             info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=COMPLETED
-                  info.schedule_to_close_timeout=60s info.attempt=1
-                  info.search_attributes.indexed_fields={ScenarioKeyword: 'k'} info.nexus_header={some-key:
-                  "some value"} info.user_metadata.summary='sum' info.user_metadata.details='det'
+                  info.schedule_to_close_timeout=60s info.attempt=1 info.schedule_time=<time>
+                  info.expiration_time=<time> info.close_time=<time> info.request_id=<id>
+                  info.state_transition_count=<set> info.search_attributes.indexed_fields={ScenarioKeyword:
+                  'k'{type: Keyword}} info.nexus_header={some-key: "some value"}
+                  info.user_metadata.summary='sum' info.user_metadata.details='det' info.identity=tester
         """,
         hide=HIDDEN,
     )
@@ -165,7 +171,8 @@ async def test_done_at_once_without_a_result(s: Scenario, op: Operation) -> None
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=COMPLETED
-              info.attempt=1 info.search_attributes={} result=None
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time> info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester result=None
     """)
 
 
@@ -192,9 +199,12 @@ async def test_started_and_completed(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=STARTED info.start_to_close_timeout=60s info.attempt=1 info.operation_token=token
-              info.search_attributes={} info.links=[{workflow_event.workflow_id=target
-              workflow_event.run_id=run workflow_event.event_ref={}}] input='in'
+              info.state=STARTED info.start_to_close_timeout=60s info.attempt=1 info.schedule_time=<time>
+              info.last_attempt_complete_time=<time> info.request_id=<id> info.operation_token=token
+              info.state_transition_count=<set> info.search_attributes={}
+              info.links=[{workflow_event.namespace=default workflow_event.workflow_id=target
+              workflow_event.run_id=run workflow_event.event_ref.event_id=1
+              workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED}] info.identity=tester input='in'
     """)
     await _complete(s, task, "result")
     s.expect_message(
@@ -205,9 +215,13 @@ async def test_started_and_completed(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=COMPLETED
-              info.start_to_close_timeout=60s info.attempt=1 info.operation_token=token
-              info.search_attributes={} info.links=[{workflow_event.workflow_id=target
-              workflow_event.run_id=run workflow_event.event_ref={}}] input='in' result='result'
+              info.start_to_close_timeout=60s info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.request_id=<id> info.operation_token=token
+              info.state_transition_count=<set> info.search_attributes={}
+              info.links=[{workflow_event.namespace=default workflow_event.workflow_id=target
+              workflow_event.run_id=run workflow_event.event_ref.event_id=1
+              workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED}] info.identity=tester input='in'
+              result='result'
     """)
 
 
@@ -223,21 +237,33 @@ async def test_completed_before_it_was_started(s: Scenario, op: Operation) -> No
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=COMPLETED
-              info.attempt=1 info.search_attributes={} info.links=[{workflow_event.workflow_id=handler
-              workflow_event.run_id=run2 workflow_event.event_ref={}}] input='in' result='early'
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.request_id=<id> info.state_transition_count=<set>
+              info.search_attributes={} info.links=[{workflow_event.namespace=default
+              workflow_event.workflow_id=handler workflow_event.run_id=run2
+              workflow_event.event_ref.event_id=1
+              workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED}] info.identity=tester input='in'
+              result='early'
     """)
     info = (await op.describe()).info
     expect(
         "\n".join(render(link, s.names) for link in info.links),
         """
-            workflow_event.workflow_id=handler workflow_event.run_id=run2 workflow_event.event_ref={}
+            workflow_event.namespace=default workflow_event.workflow_id=handler workflow_event.run_id=run2
+                  workflow_event.event_ref.event_id=1
+                  workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED
         """,
     )
     await answer(s, task, started("late"))
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=COMPLETED
-              info.attempt=1 info.search_attributes={} info.links=[{workflow_event.workflow_id=handler
-              workflow_event.run_id=run2 workflow_event.event_ref={}}] input='in' result='early'
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.request_id=<id> info.state_transition_count=<set>
+              info.search_attributes={} info.links=[{workflow_event.namespace=default
+              workflow_event.workflow_id=handler workflow_event.run_id=run2
+              workflow_event.event_ref.event_id=1
+              workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED}] info.identity=tester input='in'
+              result='early'
     """)
 
 
@@ -276,21 +302,27 @@ async def test_ends_of_what_was_started(s: Scenario, op: Operation) -> None:
                   failure.application_failure_info.type=Boom
               failed
             info.operation_id=failed info.endpoint=ep info.service=svc info.operation=op info.status=FAILED
-                  info.attempt=1 info.operation_token=token info.search_attributes={} failure.message=bad
-                  failure.application_failure_info.type=Boom
+                  info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+                  info.last_attempt_complete_time=<time> info.request_id=<id> info.operation_token=token
+                  info.state_transition_count=<set> info.search_attributes={} info.identity=tester
+                  failure.message=bad failure.application_failure_info.type=Boom
               failed described
             run_id=run2 wait_stage=CLOSED operation_token=token failure.message="operation canceled"
                   failure.canceled_failure_info.details=['why']
               cancelled
             info.operation_id=cancelled info.endpoint=ep info.service=svc info.operation=op
-                  info.status=CANCELED info.attempt=1 info.operation_token=token info.search_attributes={}
+                  info.status=CANCELED info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+                  info.last_attempt_complete_time=<time> info.request_id=<id> info.operation_token=token
+                  info.state_transition_count=<set> info.search_attributes={} info.identity=tester
                   failure.message="operation canceled" failure.canceled_failure_info.details=['why']
               cancelled described
             run_id=run3 wait_stage=CLOSED operation_token=token failure.message="operation terminated"
                   failure.terminated_failure_info={}
               terminated
             info.operation_id=terminated info.endpoint=ep info.service=svc info.operation=op
-                  info.status=FAILED info.attempt=1 info.operation_token=token info.search_attributes={}
+                  info.status=FAILED info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+                  info.last_attempt_complete_time=<time> info.request_id=<id> info.operation_token=token
+                  info.state_transition_count=<set> info.search_attributes={} info.identity=tester
                   failure.message="operation terminated" failure.terminated_failure_info={}
               terminated described
         """,
@@ -308,8 +340,10 @@ async def test_operation_fails_at_once(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=FAILED
-              info.attempt=1 info.last_attempt_failure.message=bad
-              info.last_attempt_failure.application_failure_info.type=Boom info.search_attributes={}
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.last_attempt_failure.message=bad
+              info.last_attempt_failure.application_failure_info.type=Boom info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester
               failure.message=bad failure.application_failure_info.type=Boom
     """)
 
@@ -326,8 +360,10 @@ async def test_operation_is_cancelled_at_once(s: Scenario, op: Operation) -> Non
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=CANCELED
-              info.attempt=1 info.last_attempt_failure.message=canceled
-              info.last_attempt_failure.canceled_failure_info={} info.search_attributes={}
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.last_attempt_failure.message=canceled
+              info.last_attempt_failure.canceled_failure_info={} info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester
               failure.message=canceled failure.canceled_failure_info={}
     """)
 
@@ -345,10 +381,12 @@ async def test_handler_fails_for_good(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=FAILED
-              info.attempt=1 info.last_attempt_failure.message="not now"
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.last_attempt_failure.message="not now"
               info.last_attempt_failure.cause.message=cause
               info.last_attempt_failure.cause.application_failure_info.type=Boom
-              info.last_attempt_failure.nexus_handler_failure_info.type=BAD_REQUEST info.search_attributes={}
+              info.last_attempt_failure.nexus_handler_failure_info.type=BAD_REQUEST info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester
               failure.message="not now" failure.cause.message=cause
               failure.cause.application_failure_info.type=Boom
               failure.nexus_handler_failure_info.type=BAD_REQUEST
@@ -366,23 +404,29 @@ async def test_handler_is_asked_again(s: Scenario, op: Operation) -> None:
         await asyncio.sleep(0.05)
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=BACKING_OFF info.attempt=1 info.last_attempt_failure.message="not now"
-              info.last_attempt_failure.nexus_handler_failure_info.type=INTERNAL info.search_attributes={}
+              info.state=BACKING_OFF info.attempt=1 info.schedule_time=<time>
+              info.last_attempt_complete_time=<time> info.last_attempt_failure.message="not now"
+              info.last_attempt_failure.nexus_handler_failure_info.type=INTERNAL
+              info.next_attempt_schedule_time=<time> info.request_id=<id> info.state_transition_count=<set>
+              info.search_attributes={} info.identity=tester
     """)
     second = await poll_nexus(s)
     assert second.request.start_operation.request_id == first.request.start_operation.request_id
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=SCHEDULED info.attempt=2 info.last_attempt_failure.message="not now"
-              info.last_attempt_failure.nexus_handler_failure_info.type=INTERNAL info.search_attributes={}
+              info.state=SCHEDULED info.attempt=2 info.schedule_time=<time>
+              info.last_attempt_complete_time=<time> info.last_attempt_failure.message="not now"
+              info.last_attempt_failure.nexus_handler_failure_info.type=INTERNAL info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester
     """)
     await answer(s, second, sync("out"))
     await op.outcome()
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=COMPLETED
-              info.attempt=2 info.last_attempt_failure.message="not now"
-              info.last_attempt_failure.nexus_handler_failure_info.type=INTERNAL info.search_attributes={}
-              result='out'
+              info.attempt=2 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.last_attempt_failure.message="not now"
+              info.last_attempt_failure.nexus_handler_failure_info.type=INTERNAL info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester result='out'
     """)
 
 
@@ -396,9 +440,11 @@ async def test_nobody_takes_the_call(s: Scenario, op: Operation) -> None:
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
               info.state=BACKING_OFF info.schedule_to_close_timeout=30s info.attempt=1
+              info.schedule_time=<time> info.expiration_time=<time> info.last_attempt_complete_time=<time>
               info.last_attempt_failure.message="upstream timeout"
               info.last_attempt_failure.nexus_handler_failure_info.type=UPSTREAM_TIMEOUT
-              info.search_attributes={}
+              info.next_attempt_schedule_time=<time> info.request_id=<id> info.state_transition_count=<set>
+              info.search_attributes={} info.identity=tester
     """)
 
 
@@ -419,18 +465,20 @@ async def test_cancel_what_was_started(s: Scenario, op: Operation) -> None:
     s.expect_message(
         asked,
         """
-            request.cancel_operation.service=svc request.cancel_operation.operation=op
-                  request.cancel_operation.operation_id=token request.cancel_operation.operation_token=token
-                  request.endpoint=ep request.capabilities={}
+            task_token=<set> request.scheduled_time=<time> request.cancel_operation.service=svc
+                  request.cancel_operation.operation=op request.cancel_operation.operation_id=token
+                  request.cancel_operation.operation_token=token request.endpoint=ep request.capabilities={}
         """,
         hide=("request.header",),
     )
     assert asked.request.header["k"] == "v"
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=STARTED info.attempt=1 info.cancellation_info.state=SCHEDULED
-              info.cancellation_info.attempt=1 info.cancellation_info.reason=enough info.operation_token=token
-              info.search_attributes={} info.nexus_header={k: v} input='in'
+              info.state=STARTED info.attempt=1 info.schedule_time=<time>
+              info.last_attempt_complete_time=<time> info.cancellation_info.state=SCHEDULED
+              info.cancellation_info.attempt=1 info.cancellation_info.reason=enough info.request_id=<id>
+              info.operation_token=token info.state_transition_count=<set> info.search_attributes={}
+              info.nexus_header={k: v} info.identity=tester input='in'
     """)
     await answer(s, asked, cancelling())
     for _ in range(50):
@@ -440,9 +488,12 @@ async def test_cancel_what_was_started(s: Scenario, op: Operation) -> None:
         await asyncio.sleep(0.05)
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=STARTED info.attempt=1 info.cancellation_info.state=SUCCEEDED
-              info.cancellation_info.attempt=1 info.cancellation_info.reason=enough info.operation_token=token
-              info.search_attributes={} info.nexus_header={k: v} input='in'
+              info.state=STARTED info.attempt=1 info.schedule_time=<time>
+              info.last_attempt_complete_time=<time> info.cancellation_info.state=SUCCEEDED
+              info.cancellation_info.attempt=1 info.cancellation_info.last_attempt_complete_time=<time>
+              info.cancellation_info.reason=enough info.request_id=<id> info.operation_token=token
+              info.state_transition_count=<set> info.search_attributes={} info.nexus_header={k: v}
+              info.identity=tester input='in'
     """)
     await _complete(s, task, "anyway")
     await op.outcome()
@@ -455,9 +506,12 @@ async def test_cancel_what_was_started(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=COMPLETED
-              info.attempt=1 info.cancellation_info.state=SUCCEEDED info.cancellation_info.attempt=1
-              info.cancellation_info.reason=enough info.operation_token=token info.search_attributes={}
-              info.nexus_header={k: v} input='in' result='anyway'
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.cancellation_info.state=SUCCEEDED
+              info.cancellation_info.attempt=1 info.cancellation_info.last_attempt_complete_time=<time>
+              info.cancellation_info.reason=enough info.request_id=<id> info.operation_token=token
+              info.state_transition_count=<set> info.search_attributes={} info.nexus_header={k: v}
+              info.identity=tester input='in' result='anyway'
     """)
 
 
@@ -467,7 +521,9 @@ async def test_cancel_before_it_was_started(s: Scenario, op: Operation) -> None:
     await op.cancel(request_id="one")
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=SCHEDULED info.attempt=1 info.cancellation_info={} info.search_attributes={}
+              info.state=SCHEDULED info.attempt=1 info.schedule_time=<time> info.cancellation_info={}
+              info.request_id=<id> info.state_transition_count=<set> info.search_attributes={}
+              info.identity=tester
     """)
     await answer(s, task, started("token"))
     asked = await poll_nexus(s)
@@ -480,10 +536,13 @@ async def test_cancel_before_it_was_started(s: Scenario, op: Operation) -> None:
         await asyncio.sleep(0.05)
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=STARTED info.attempt=1 info.cancellation_info.state=FAILED
-              info.cancellation_info.attempt=1 info.cancellation_info.last_attempt_failure.message="no such
-              operation" info.cancellation_info.last_attempt_failure.nexus_handler_failure_info.type=NOT_FOUND
-              info.operation_token=token info.search_attributes={}
+              info.state=STARTED info.attempt=1 info.schedule_time=<time>
+              info.last_attempt_complete_time=<time> info.cancellation_info.state=FAILED
+              info.cancellation_info.attempt=1 info.cancellation_info.last_attempt_complete_time=<time>
+              info.cancellation_info.last_attempt_failure.message="no such operation"
+              info.cancellation_info.last_attempt_failure.nexus_handler_failure_info.type=NOT_FOUND
+              info.request_id=<id> info.operation_token=token info.state_transition_count=<set>
+              info.search_attributes={} info.identity=tester
     """)
 
 
@@ -501,10 +560,14 @@ async def test_cancellation_is_asked_again(s: Scenario, op: Operation) -> None:
         await asyncio.sleep(0.05)
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=STARTED info.attempt=1 info.cancellation_info.state=BACKING_OFF
-              info.cancellation_info.attempt=1 info.cancellation_info.last_attempt_failure.message="not now"
+              info.state=STARTED info.attempt=1 info.schedule_time=<time>
+              info.last_attempt_complete_time=<time> info.cancellation_info.state=BACKING_OFF
+              info.cancellation_info.attempt=1 info.cancellation_info.last_attempt_complete_time=<time>
+              info.cancellation_info.last_attempt_failure.message="not now"
               info.cancellation_info.last_attempt_failure.nexus_handler_failure_info.type=UNAVAILABLE
-              info.operation_token=token info.search_attributes={}
+              info.cancellation_info.next_attempt_schedule_time=<time> info.request_id=<id>
+              info.operation_token=token info.state_transition_count=<set> info.search_attributes={}
+              info.identity=tester
     """)
     await answer(s, await poll_nexus(s), cancelling())
     for _ in range(50):
@@ -514,8 +577,11 @@ async def test_cancellation_is_asked_again(s: Scenario, op: Operation) -> None:
         await asyncio.sleep(0.05)
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=STARTED info.attempt=1 info.cancellation_info.state=SUCCEEDED
-              info.cancellation_info.attempt=2 info.operation_token=token info.search_attributes={}
+              info.state=STARTED info.attempt=1 info.schedule_time=<time>
+              info.last_attempt_complete_time=<time> info.cancellation_info.state=SUCCEEDED
+              info.cancellation_info.attempt=2 info.cancellation_info.last_attempt_complete_time=<time>
+              info.request_id=<id> info.operation_token=token info.state_transition_count=<set>
+              info.search_attributes={} info.identity=tester
     """)
 
 
@@ -538,8 +604,9 @@ async def test_terminate(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=TERMINATED
-              info.attempt=1 info.search_attributes={} input='in' failure.message=enough
-              failure.terminated_failure_info.identity=me
+              info.attempt=1 info.schedule_time=<time> info.close_time=<time> info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester input='in'
+              failure.message=enough failure.terminated_failure_info.identity=me
     """)
     await answer(s, task, sync("late"))
     await asyncio.sleep(0.2)
@@ -563,8 +630,10 @@ async def test_schedule_to_close_timeout(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=TIMED_OUT
-              info.schedule_to_close_timeout=4s info.attempt=1 info.operation_token=token
-              info.search_attributes={} failure.message="operation timed out"
+              info.schedule_to_close_timeout=4s info.attempt=1 info.schedule_time=<time>
+              info.expiration_time=<time> info.close_time=<time> info.last_attempt_complete_time=<time>
+              info.request_id=<id> info.operation_token=token info.state_transition_count=<set>
+              info.search_attributes={} info.identity=tester failure.message="operation timed out"
               failure.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
     """)
 
@@ -580,9 +649,12 @@ async def test_too_little_time_for_a_call(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=TIMED_OUT
-              info.schedule_to_close_timeout=1s info.attempt=1 info.last_attempt_failure.message="operation
-              timed out" info.last_attempt_failure.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
-              info.search_attributes={} failure.message="operation timed out"
+              info.schedule_to_close_timeout=1s info.attempt=1 info.schedule_time=<time>
+              info.expiration_time=<time> info.close_time=<time> info.last_attempt_complete_time=<time>
+              info.last_attempt_failure.message="operation timed out"
+              info.last_attempt_failure.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
+              info.request_id=<id> info.state_transition_count=<set> info.search_attributes={}
+              info.identity=tester failure.message="operation timed out"
               failure.timeout_failure_info.timeout_type=SCHEDULE_TO_CLOSE
     """)
 
@@ -599,9 +671,12 @@ async def test_schedule_to_start_timeout(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=TIMED_OUT
-              info.schedule_to_start_timeout=2.3s info.attempt=2 info.last_attempt_failure.message="operation
-              timed out" info.last_attempt_failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START
-              info.search_attributes={} failure.message="operation timed out"
+              info.schedule_to_start_timeout=2.3s info.attempt=2 info.schedule_time=<time>
+              info.close_time=<time> info.last_attempt_complete_time=<time>
+              info.last_attempt_failure.message="operation timed out"
+              info.last_attempt_failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START
+              info.request_id=<id> info.state_transition_count=<set> info.search_attributes={}
+              info.identity=tester failure.message="operation timed out"
               failure.timeout_failure_info.timeout_type=SCHEDULE_TO_START
     """)
 
@@ -618,9 +693,10 @@ async def test_start_to_close_timeout(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=TIMED_OUT
-              info.start_to_close_timeout=1s info.attempt=1 info.operation_token=token
-              info.search_attributes={} failure.message="operation timed out"
-              failure.timeout_failure_info.timeout_type=START_TO_CLOSE
+              info.start_to_close_timeout=1s info.attempt=1 info.schedule_time=<time> info.close_time=<time>
+              info.last_attempt_complete_time=<time> info.request_id=<id> info.operation_token=token
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester
+              failure.message="operation timed out" failure.timeout_failure_info.timeout_type=START_TO_CLOSE
     """)
 
 
@@ -629,7 +705,9 @@ async def test_timeouts_are_capped(s: Scenario, op: Operation) -> None:
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
               info.state=SCHEDULED info.schedule_to_close_timeout=10s info.schedule_to_start_timeout=10s
-              info.start_to_close_timeout=10s info.attempt=1 info.search_attributes={}
+              info.start_to_close_timeout=10s info.attempt=1 info.schedule_time=<time>
+              info.expiration_time=<time> info.request_id=<id> info.state_transition_count=<set>
+              info.search_attributes={} info.identity=tester
     """)
 
 
@@ -703,7 +781,8 @@ async def test_older_runs_are_found_by_their_ids(s: Scenario, op: Operation) -> 
             run_id=run1 wait_stage=CLOSED result='first'
               first
             info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-                  info.state=SCHEDULED info.attempt=1 info.search_attributes={}
+                  info.state=SCHEDULED info.attempt=1 info.schedule_time=<time> info.request_id=<id>
+                  info.state_transition_count=<set> info.search_attributes={} info.identity=tester
               newest
         """,
     )
@@ -838,7 +917,8 @@ async def test_fields_that_are_not_used(s: Scenario, op: Operation) -> None:
     )
     await op.expect("""
         info.operation_id=nop info.endpoint=ep info.service=svc info.operation=op info.status=RUNNING
-              info.state=SCHEDULED info.attempt=1 info.search_attributes={}
+              info.state=SCHEDULED info.attempt=1 info.schedule_time=<time> info.request_id=<id>
+              info.state_transition_count=<set> info.search_attributes={} info.identity=tester
     """)
 
 

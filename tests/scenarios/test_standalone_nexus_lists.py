@@ -65,14 +65,18 @@ async def test_list(s: Scenario, ops: dict[str, Operation]) -> None:
     expect(
         "\n".join(sorted(render(each, s.names, HIDDEN) for each in shown)),
         """
-            operation_id=done endpoint=ep service=svc-d operation=op status=COMPLETED
-                  search_attributes.indexed_fields={ScenarioKeyword: 'done', ScenarioWords: ['a', 'done']}
-            operation_id=ended endpoint=ep service=svc-e operation=op status=TERMINATED
-                  search_attributes.indexed_fields={ScenarioKeyword: 'ended', ScenarioWords: ['a', 'ended']}
-            operation_id=failed endpoint=ep service=svc-f operation=op status=FAILED
-                  search_attributes.indexed_fields={ScenarioKeyword: 'failed', ScenarioWords: ['a', 'failed']}
-            operation_id=open endpoint=ep service=svc-o operation=op status=RUNNING
-                  search_attributes.indexed_fields={ScenarioKeyword: 'open', ScenarioWords: ['a', 'open']}
+            operation_id=done endpoint=ep service=svc-d operation=op schedule_time=<time> close_time=<time>
+                  status=COMPLETED search_attributes.indexed_fields={ScenarioKeyword: 'done'{type: Keyword},
+                  ScenarioWords: ['a', 'done']{type: KeywordList}} state_transition_count=<set>
+            operation_id=ended endpoint=ep service=svc-e operation=op schedule_time=<time> close_time=<time>
+                  status=TERMINATED search_attributes.indexed_fields={ScenarioKeyword: 'ended'{type: Keyword},
+                  ScenarioWords: ['a', 'ended']{type: KeywordList}} state_transition_count=<set>
+            operation_id=failed endpoint=ep service=svc-f operation=op schedule_time=<time> close_time=<time>
+                  status=FAILED search_attributes.indexed_fields={ScenarioKeyword: 'failed'{type: Keyword},
+                  ScenarioWords: ['a', 'failed']{type: KeywordList}} state_transition_count=<set>
+            operation_id=open endpoint=ep service=svc-o operation=op schedule_time=<time> status=RUNNING
+                  search_attributes.indexed_fields={ScenarioKeyword: 'open'{type: Keyword}, ScenarioWords:
+                  ['a', 'open']{type: KeywordList}}
         """,
     )
 
@@ -178,8 +182,9 @@ async def test_counts_by_group(s: Scenario, ops: dict[str, Operation]) -> None:
     expect(
         grouped(outcomes),
         """
-            4: group_values=['Completed'] count=1, group_values=['Failed'] count=1, group_values=['Running']
-                  count=1, group_values=['Terminated'] count=1
+            4: group_values=['Completed'{type: Keyword}] count=1, group_values=['Failed'{type: Keyword}]
+                  count=1, group_values=['Running'{type: Keyword}] count=1, group_values=['Terminated'{type:
+                  Keyword}] count=1
               ExecutionStatus
             INVALID_ARGUMENT: invalid query: operation is not supported: 'GROUP BY' clause is not supported
                   for search attribute Endpoint

@@ -24,11 +24,15 @@ async def test_reply_and_first_events(s: Scenario) -> None:
     s.expect_message(
         reply,
         """
-            run_id=run1 started=true status=RUNNING first_execution_run_id=run1
+            run_id=run1 started=true link.workflow_event.namespace=default link.workflow_event.workflow_id=wf
+                  link.workflow_event.run_id=run1 link.workflow_event.event_ref.event_id=1
+                  link.workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED status=RUNNING
+                  first_execution_run_id=run1
         """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted input=['in', 2] workflow_execution_timeout=90s workflow_run_timeout=60s
+              workflow_execution_expiration_time=<time>
         2 WorkflowTaskScheduled
     """)
 
@@ -48,8 +52,8 @@ async def test_all_options_are_in_the_started_event(s: Scenario) -> None:
         1 WorkflowExecutionStarted input=[{'a': 1}] workflow_execution_timeout=300s workflow_run_timeout=200s
               workflow_task_timeout=7s identity=somebody retry_policy.initial_interval=1s
               retry_policy.backoff_coefficient=2.0 retry_policy.maximum_interval=100s
-              retry_policy.maximum_attempts=3 memo.fields={m: 'memo'} user_metadata.summary='what it is'
-              user_metadata.details='in detail'
+              retry_policy.maximum_attempts=3 workflow_execution_expiration_time=<time> memo.fields={m:
+              'memo'} user_metadata.summary='what it is' user_metadata.details='in detail'
         2 WorkflowTaskScheduled start_to_close_timeout=7s
     """)
     info = await s.describe()
@@ -64,9 +68,10 @@ async def test_all_options_are_in_the_started_event(s: Scenario) -> None:
     s.expect_message(
         info.workflow_execution_info,
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=2
-                  memo.fields={m: 'memo'} search_attributes={} task_queue=tq root_execution.workflow_id=wf
-                  root_execution.run_id=run1 first_run_id=run1
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> status=RUNNING
+                  history_length=2 execution_time=<time> memo.fields={m: 'memo'} search_attributes={}
+                  auto_reset_points={} task_queue=tq state_transition_count=<set> history_size_bytes=<set>
+                  root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
         """,
     )
 
@@ -75,7 +80,7 @@ async def test_timeouts_are_capped_by_the_execution_timeout(s: Scenario) -> None
     await s.start(workflow_execution_timeout=5, workflow_run_timeout=50, workflow_task_timeout=30)
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_execution_timeout=5s workflow_run_timeout=5s
-              workflow_task_timeout=5s
+              workflow_task_timeout=5s workflow_execution_expiration_time=<time>
         2 WorkflowTaskScheduled start_to_close_timeout=5s
     """)
     s.expect_message(
@@ -105,7 +110,10 @@ async def test_same_request_id_gives_the_same_run(s: Scenario) -> None:
     s.expect_message(
         second,
         """
-            run_id=run1 started=true status=RUNNING first_execution_run_id=run1
+            run_id=run1 started=true link.workflow_event.namespace=default link.workflow_event.workflow_id=wf
+                  link.workflow_event.run_id=run1 link.workflow_event.event_ref.event_id=1
+                  link.workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED status=RUNNING
+                  first_execution_run_id=run1
         """,
     )
     await s.step(c.complete())
@@ -114,7 +122,10 @@ async def test_same_request_id_gives_the_same_run(s: Scenario) -> None:
     s.expect_message(
         third,
         """
-            run_id=run1 started=true status=COMPLETED first_execution_run_id=run1
+            run_id=run1 started=true link.workflow_event.namespace=default link.workflow_event.workflow_id=wf
+                  link.workflow_event.run_id=run1 link.workflow_event.event_ref.event_id=1
+                  link.workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED status=COMPLETED
+                  first_execution_run_id=run1
         """,
     )
 
@@ -166,10 +177,16 @@ async def test_policies_against_an_open_run(s: Scenario) -> None:
               UNSPECIFIED UNSPECIFIED, UNSPECIFIED FAIL, ALLOW_DUPLICATE UNSPECIFIED, ALLOW_DUPLICATE FAIL,
                   ALLOW_DUPLICATE_FAILED_ONLY UNSPECIFIED, ALLOW_DUPLICATE_FAILED_ONLY FAIL, REJECT_DUPLICATE
                   UNSPECIFIED, REJECT_DUPLICATE FAIL
-            run_id=FIRST status=RUNNING first_execution_run_id=FIRST
+            run_id=FIRST link.workflow_event.namespace=default link.workflow_event.workflow_id=ID
+                  link.workflow_event.run_id=FIRST link.workflow_event.event_ref.event_id=1
+                  link.workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED status=RUNNING
+                  first_execution_run_id=FIRST
               UNSPECIFIED USE_EXISTING, ALLOW_DUPLICATE USE_EXISTING, ALLOW_DUPLICATE_FAILED_ONLY
                   USE_EXISTING, REJECT_DUPLICATE USE_EXISTING
-            run_id=NEW started=true status=RUNNING first_execution_run_id=NEW
+            run_id=NEW started=true link.workflow_event.namespace=default link.workflow_event.workflow_id=ID
+                  link.workflow_event.run_id=NEW link.workflow_event.event_ref.event_id=1
+                  link.workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED status=RUNNING
+                  first_execution_run_id=NEW
               UNSPECIFIED TERMINATE_EXISTING, ALLOW_DUPLICATE TERMINATE_EXISTING, ALLOW_DUPLICATE_FAILED_ONLY
                   TERMINATE_EXISTING, TERMINATE_IF_RUNNING UNSPECIFIED
             INVALID_ARGUMENT: Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot
@@ -217,7 +234,11 @@ async def test_policies_against_a_closed_run(s: Scenario, status: str) -> None:
         expect(
             grouped(outcomes),
             """
-                run_id=NEW started=true status=RUNNING first_execution_run_id=NEW
+                run_id=NEW started=true link.workflow_event.namespace=default
+                      link.workflow_event.workflow_id=ID link.workflow_event.run_id=NEW
+                      link.workflow_event.event_ref.event_id=1
+                      link.workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED status=RUNNING
+                      first_execution_run_id=NEW
                   UNSPECIFIED UNSPECIFIED, UNSPECIFIED FAIL, UNSPECIFIED USE_EXISTING, UNSPECIFIED
                       TERMINATE_EXISTING, ALLOW_DUPLICATE UNSPECIFIED, ALLOW_DUPLICATE FAIL, ALLOW_DUPLICATE
                       USE_EXISTING, ALLOW_DUPLICATE TERMINATE_EXISTING, TERMINATE_IF_RUNNING UNSPECIFIED
@@ -244,7 +265,11 @@ async def test_policies_against_a_closed_run(s: Scenario, status: str) -> None:
         expect(
             grouped(outcomes),
             """
-                run_id=NEW started=true status=RUNNING first_execution_run_id=NEW
+                run_id=NEW started=true link.workflow_event.namespace=default
+                      link.workflow_event.workflow_id=ID link.workflow_event.run_id=NEW
+                      link.workflow_event.event_ref.event_id=1
+                      link.workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED status=RUNNING
+                      first_execution_run_id=NEW
                   UNSPECIFIED UNSPECIFIED, UNSPECIFIED FAIL, UNSPECIFIED USE_EXISTING, UNSPECIFIED
                       TERMINATE_EXISTING, ALLOW_DUPLICATE UNSPECIFIED, ALLOW_DUPLICATE FAIL, ALLOW_DUPLICATE
                       USE_EXISTING, ALLOW_DUPLICATE TERMINATE_EXISTING, ALLOW_DUPLICATE_FAILED_ONLY
@@ -308,23 +333,34 @@ async def test_use_existing_attaches_the_request_id(s: Scenario) -> None:
     s.expect_message(
         await s.start(**fields),
         """
-            run_id=run1 status=RUNNING first_execution_run_id=run1
+            run_id=run1 link.workflow_event.namespace=default link.workflow_event.workflow_id=wf
+                  link.workflow_event.run_id=run1 link.workflow_event.request_id_ref.request_id=<id>
+                  link.workflow_event.request_id_ref.event_type=WORKFLOW_EXECUTION_OPTIONS_UPDATED
+                  status=RUNNING first_execution_run_id=run1
         """,
     )
     s.expect_message(
         await s.start(**fields),
         """
-            run_id=run1 status=RUNNING first_execution_run_id=run1
+            run_id=run1 link.workflow_event.namespace=default link.workflow_event.workflow_id=wf
+                  link.workflow_event.run_id=run1 link.workflow_event.request_id_ref.request_id=<id>
+                  link.workflow_event.request_id_ref.event_type=WORKFLOW_EXECUTION_OPTIONS_UPDATED
+                  status=RUNNING first_execution_run_id=run1
         """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
-        3 WorkflowExecutionOptionsUpdated attached_request_id=run2 worker_may_ignore=true
+        3 WorkflowExecutionOptionsUpdated attached_request_id=run2 identity=unset worker_may_ignore=true
     """)
     infos = (await s.describe()).workflow_extended_info.request_id_infos
     assert request_id in infos
-    s.expect_message(infos[request_id], "")
+    s.expect_message(
+        infos[request_id],
+        """
+        event_type=WORKFLOW_EXECUTION_OPTIONS_UPDATED event_id=3
+    """,
+    )
 
 
 async def test_start_delay(s: Scenario) -> None:
@@ -335,9 +371,10 @@ async def test_start_delay(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-            execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=1
-                  memo={} search_attributes={} task_queue=tq root_execution.workflow_id=wf
-                  root_execution.run_id=run1 first_run_id=run1
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> status=RUNNING
+                  history_length=1 execution_time=<time> memo={} search_attributes={} auto_reset_points={}
+                  task_queue=tq state_transition_count=<set> history_size_bytes=<set>
+                  root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
         """,
         hide=["execution_duration"],
     )
@@ -356,7 +393,7 @@ async def test_signal_does_not_wake_a_delayed_start(s: Scenario) -> None:
     await s.signal()
     await s.expect_history("""
         1 WorkflowExecutionStarted first_workflow_task_backoff=60s
-        2 WorkflowExecutionSignaled signal_name=sig
+        2 WorkflowExecutionSignaled signal_name=sig request_id=<id>
     """)
 
 
@@ -366,7 +403,7 @@ async def test_signal_is_kept_for_the_end_of_the_delay(s: Scenario) -> None:
     await s.step(c.complete())
     await s.expect_history("""
         1 WorkflowExecutionStarted first_workflow_task_backoff=up to 1s
-        2 WorkflowExecutionSignaled signal_name=sig
+        2 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         3 WorkflowTaskScheduled
         4 WorkflowTaskStarted
         5 WorkflowTaskCompleted
@@ -378,7 +415,7 @@ async def test_signal_with_start_during_a_delay(s: Scenario) -> None:
     await s.signal_with_start(workflow_start_delay=c.seconds(60))
     await s.expect_history("""
         1 WorkflowExecutionStarted first_workflow_task_backoff=60s
-        2 WorkflowExecutionSignaled signal_name=sig
+        2 WorkflowExecutionSignaled signal_name=sig request_id=<id>
     """)
 
 
@@ -428,7 +465,7 @@ async def test_execution_timeout(s: Scenario) -> None:
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_execution_timeout=1s workflow_run_timeout=1s
-              workflow_task_timeout=1s
+              workflow_task_timeout=1s workflow_execution_expiration_time=<time>
         2 WorkflowTaskScheduled start_to_close_timeout=1s
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
@@ -485,7 +522,11 @@ async def test_invalid_requests(s: Scenario) -> None:
             long queue: INVALID_ARGUMENT: taskQueue length exceeds limit
             reserved queue: INVALID_ARGUMENT: task queue name cannot start with reserved prefix /_sys/
             long request id: INVALID_ARGUMENT: RequestId length exceeds limit.
-            long identity: run_id=run1 started=true status=RUNNING first_execution_run_id=run1
+            long identity: run_id=run1 started=true link.workflow_event.namespace=default
+                  link.workflow_event.workflow_id="long identity" link.workflow_event.run_id=run1
+                  link.workflow_event.event_ref.event_id=1
+                  link.workflow_event.event_ref.event_type=WORKFLOW_EXECUTION_STARTED status=RUNNING
+                  first_execution_run_id=run1
             negative run timeout: INVALID_ARGUMENT: An invalid WorkflowRunTimeoutSeconds is set on request.
                   cause: negative duration
             negative execution timeout: INVALID_ARGUMENT: An invalid WorkflowExecutionTimeoutSeconds is set on
@@ -521,22 +562,27 @@ async def test_signal_with_start(s: Scenario) -> None:
     s.expect_message(
         first,
         """
-            run_id=run1 started=true signal_link.workflow_event.workflow_id=wf
-                  signal_link.workflow_event.run_id=run1 signal_link.workflow_event.request_id_ref={}
+            run_id=run1 started=true signal_link.workflow_event.namespace=default
+                  signal_link.workflow_event.workflow_id=wf signal_link.workflow_event.run_id=run1
+                  signal_link.workflow_event.request_id_ref.request_id=<id>
+                  signal_link.workflow_event.request_id_ref.event_type=WORKFLOW_EXECUTION_SIGNALED
                   first_execution_run_id=run1
         """,
     )
     await s.expect_history("""
         1 WorkflowExecutionStarted input=['in']
-        2 WorkflowExecutionSignaled signal_name=sig input=[1]
+        2 WorkflowExecutionSignaled signal_name=sig input=[1] request_id=<id>
         3 WorkflowTaskScheduled
     """)
     second = await s.signal_with_start(signal_input=c.payloads(2))
     s.expect_message(
         second,
         """
-            run_id=run1 signal_link.workflow_event.workflow_id=wf signal_link.workflow_event.run_id=run1
-                  signal_link.workflow_event.request_id_ref={} first_execution_run_id=run1
+            run_id=run1 signal_link.workflow_event.namespace=default signal_link.workflow_event.workflow_id=wf
+                  signal_link.workflow_event.run_id=run1
+                  signal_link.workflow_event.request_id_ref.request_id=<id>
+                  signal_link.workflow_event.request_id_ref.event_type=WORKFLOW_EXECUTION_SIGNALED
+                  first_execution_run_id=run1
         """,
     )
     assert second.run_id == first.run_id
@@ -552,7 +598,7 @@ async def test_signal_with_start_request_id_is_deduplicated(s: Scenario) -> None
     assert first.run_id == second.run_id
     await s.expect_history("""
         1 WorkflowExecutionStarted
-        2 WorkflowExecutionSignaled signal_name=sig
+        2 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         3 WorkflowTaskScheduled
     """)
 

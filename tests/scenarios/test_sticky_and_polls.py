@@ -28,8 +28,9 @@ async def test_sticky_poll_gets_the_new_events_only(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  previous_started_event_id=3 started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo previous_started_event_id=3 started_event_id=7 attempt=1
+                  workflow_execution_task_queue=tq scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -37,8 +38,8 @@ async def test_sticky_poll_gets_the_new_events_only(s: Scenario) -> None:
         task.history.events,
         """
             4 WorkflowTaskCompleted
-            5 WorkflowExecutionSignaled signal_name=one
-            6 WorkflowTaskScheduled task_queue=sticky(sticky)
+            5 WorkflowExecutionSignaled signal_name=one request_id=<id>
+            6 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
             7 WorkflowTaskStarted
         """,
     )
@@ -48,8 +49,8 @@ async def test_sticky_poll_gets_the_new_events_only(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
-        5 WorkflowExecutionSignaled signal_name=one
-        6 WorkflowTaskScheduled task_queue=sticky(sticky)
+        5 WorkflowExecutionSignaled signal_name=one request_id=<id>
+        6 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
         9 WorkflowExecutionCompleted workflow_task_completed_event_id=8
@@ -73,12 +74,13 @@ async def test_sticky_schedule_to_start_timeout_falls_back(s: Scenario) -> None:
             4 WorkflowTaskCompleted
             5 TimerStarted timer_id=t start_to_fire_timeout=0.05s workflow_task_completed_event_id=4
             6 TimerFired timer_id=t started_event_id=5
-            7 WorkflowTaskScheduled task_queue=sticky(sticky)
+            7 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
             8 WorkflowTaskStarted
             9 WorkflowTaskCompleted
-            10 WorkflowExecutionSignaled signal_name="nobody polls the sticky queue"
-            11 WorkflowTaskScheduled task_queue=sticky(sticky)
+            10 WorkflowExecutionSignaled signal_name="nobody polls the sticky queue" request_id=<id>
+            11 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
             12 WorkflowTaskTimedOut scheduled_event_id=11 timeout_type=SCHEDULE_TO_START
+                  started_event_id=unset
             13 WorkflowTaskScheduled
             14 WorkflowTaskStarted
         """,
@@ -91,12 +93,12 @@ async def test_sticky_schedule_to_start_timeout_falls_back(s: Scenario) -> None:
         4 WorkflowTaskCompleted
         5 TimerStarted timer_id=t start_to_fire_timeout=0.05s workflow_task_completed_event_id=4
         6 TimerFired timer_id=t started_event_id=5
-        7 WorkflowTaskScheduled task_queue=sticky(sticky)
+        7 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
-        10 WorkflowExecutionSignaled signal_name="nobody polls the sticky queue"
-        11 WorkflowTaskScheduled task_queue=sticky(sticky)
-        12 WorkflowTaskTimedOut scheduled_event_id=11 timeout_type=SCHEDULE_TO_START
+        10 WorkflowExecutionSignaled signal_name="nobody polls the sticky queue" request_id=<id>
+        11 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
+        12 WorkflowTaskTimedOut scheduled_event_id=11 timeout_type=SCHEDULE_TO_START started_event_id=unset
         13 WorkflowTaskScheduled
         14 WorkflowTaskStarted
         15 WorkflowTaskCompleted
@@ -116,8 +118,8 @@ async def test_sticky_queue_without_poller_is_left_at_once(s: Scenario) -> None:
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 WorkflowExecutionSignaled signal_name=sig
-            6 WorkflowTaskScheduled task_queue=never-polled(sticky)
+            5 WorkflowExecutionSignaled signal_name=sig request_id=<id>
+            6 WorkflowTaskScheduled task_queue=never-polled(sticky of tq)
             7 WorkflowTaskStarted
         """,
     )
@@ -140,7 +142,7 @@ async def test_reset_sticky_queue(s: Scenario) -> None:
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 WorkflowExecutionSignaled signal_name=sig
+            5 WorkflowExecutionSignaled signal_name=sig request_id=<id>
             6 WorkflowTaskScheduled
             7 WorkflowTaskStarted
         """,
@@ -170,7 +172,7 @@ async def test_failed_task_leaves_the_sticky_queue(s: Scenario) -> None:
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 WorkflowTaskScheduled task_queue=sticky(sticky)
+            5 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
             6 WorkflowTaskStarted
             7 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
             8 WorkflowTaskScheduled
@@ -193,7 +195,7 @@ async def test_completion_without_sticky_attributes_leaves_the_sticky_queue(s: S
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskCompleted
-            5 WorkflowTaskScheduled task_queue=sticky(sticky)
+            5 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
             6 WorkflowTaskStarted
             7 WorkflowTaskCompleted
             8 WorkflowTaskScheduled
@@ -214,8 +216,8 @@ async def test_query_goes_to_the_sticky_queue(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  previous_started_event_id=6 attempt=1 history={} query.query_type=q
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo previous_started_event_id=6 attempt=1 history={} query.query_type=q
                   workflow_execution_task_queue=tq
         """,
     )

@@ -80,8 +80,10 @@ async def test_signals_and_starts(s: Scenario) -> None:
     expect(
         links_text(task.history.events[5].links, s.names),
         """
-        workflow_event.workflow_id=target workflow_event.run_id=run1 workflow_event.request_id_ref={}
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=target workflow_event.run_id=run1
+                  workflow_event.request_id_ref.request_id=<id>
+                  workflow_event.request_id_ref.event_type=WORKFLOW_EXECUTION_SIGNALED
+        """,
     )
     lines = [
         f"{e.event_id} {e.WhichOneof('attributes')} {links_text(e.links, s.names)}"
@@ -90,27 +92,29 @@ async def test_signals_and_starts(s: Scenario) -> None:
     expect(
         "\n".join(lines),
         """
-        1 workflow_execution_started_event_attributes workflow_event.workflow_id=wf workflow_event.run_id=run3
-              workflow_event.event_ref={}
-        2 workflow_execution_signaled_event_attributes workflow_event.workflow_id=wf
-              workflow_event.run_id=run3 workflow_event.event_ref={}
-        3 workflow_task_scheduled_event_attributes
-    """,
+            1 workflow_execution_started_event_attributes workflow_event.namespace=default
+                  workflow_event.workflow_id=wf workflow_event.run_id=run3 workflow_event.event_ref.event_id=5
+                  workflow_event.event_ref.event_type=NEXUS_OPERATION_SCHEDULED
+            2 workflow_execution_signaled_event_attributes workflow_event.namespace=default
+                  workflow_event.workflow_id=wf workflow_event.run_id=run3 workflow_event.event_ref.event_id=5
+                  workflow_event.event_ref.event_type=NEXUS_OPERATION_SCHEDULED
+            3 workflow_task_scheduled_event_attributes
+        """,
     )
     first, second = (await s.history(s.id("target")))[:2]
     expect(
         render(second.workflow_execution_signaled_event_attributes, s.names),
         """
-        signal_name=sig input=['signalled']
-    """,
+            signal_name=sig input=['signalled'] identity=tester request_id=<id>
+        """,
     )
     expect(
         render(first.workflow_execution_started_event_attributes, s.names),
         """
-        workflow_type.name=target task_queue=target-tq input=['in'] workflow_task_timeout=10s
-              original_execution_run_id=run1 first_execution_run_id=run1 attempt=1
-              first_workflow_task_backoff=0s workflow_id=target
-    """,
+            workflow_type.name=target task_queue=target-tq input=['in'] workflow_task_timeout=10s
+                  original_execution_run_id=run1 identity=tester first_execution_run_id=run1 attempt=1
+                  first_workflow_task_backoff=0s workflow_id=target
+        """,
     )
     await s.complete(task, operation(request(s, signal_name="again")))
     task = await s.poll()
@@ -141,11 +145,15 @@ async def test_signals_and_starts(s: Scenario) -> None:
     expect(
         "\n".join(line.split(" input=")[0] for line in events[4:6]),
         """
-        5 NexusOperationScheduled endpoint=__temporal_system
-              service=temporal.api.workflowservice.v1.WorkflowService
-              operation=SignalWithStartWorkflowExecution
-        6 NexusOperationCompleted scheduled_event_id=5 result=<171 bytes>
-    """,
+            5 NexusOperationScheduled endpoint=__temporal_system
+                  service=temporal.api.workflowservice.v1.WorkflowService
+                  operation=SignalWithStartWorkflowExecution
+            6 NexusOperationCompleted scheduled_event_id=5 result=<171 bytes>{messageType:
+                  temporal.api.workflowservice.v1.SignalWithStartWorkflowExecutionResponse} request_id=<id>
+                  links=[{workflow_event.namespace=default workflow_event.workflow_id=target
+                  workflow_event.run_id=run1 workflow_event.request_id_ref.request_id=<id>
+                  workflow_event.request_id_ref.event_type=WORKFLOW_EXECUTION_SIGNALED}]
+        """,
     )
 
 
@@ -160,18 +168,19 @@ async def test_refused_by_the_service(s: Scenario) -> None:
     expect(
         "\n".join(line.split(" input=")[0] for line in lines),
         """
-        5 NexusOperationScheduled endpoint=__temporal_system
-              service=temporal.api.workflowservice.v1.WorkflowService
-              operation=SignalWithStartWorkflowExecution
-        6 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed unsuccessfully"
-              failure.cause.message="WorkflowExecutionAlreadyStarted: Workflow execution already finished.
-              WorkflowId: target, RunId: run2. Workflow Id reuse policy: reject duplicate workflow Id."
-              failure.cause.server_failure_info.non_retryable=true
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=__temporal_system
-              failure.nexus_operation_execution_failure_info.service=temporal.api.workflowservice.v1.WorkflowService
-              failure.nexus_operation_execution_failure_info.operation=SignalWithStartWorkflowExecution
-    """,
+            5 NexusOperationScheduled endpoint=__temporal_system
+                  service=temporal.api.workflowservice.v1.WorkflowService
+                  operation=SignalWithStartWorkflowExecution
+            6 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="WorkflowExecutionAlreadyStarted: Workflow execution
+                  already finished. WorkflowId: target, RunId: run2. Workflow Id reuse policy: reject
+                  duplicate workflow Id." failure.cause.server_failure_info.non_retryable=true
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=__temporal_system
+                  failure.nexus_operation_execution_failure_info.service=temporal.api.workflowservice.v1.WorkflowService
+                  failure.nexus_operation_execution_failure_info.operation=SignalWithStartWorkflowExecution
+                  request_id=<id>
+        """,
     )
 
 

@@ -51,7 +51,7 @@ async def test_a_configuration_is_kept_and_told(s: Scenario) -> None:
     s.expect_message(
         await _describe(s),
         """
-            versioning_info.current_version=__unversioned__
+            versioning_info.current_version=__unversioned__ versioning_info.update_time=<zero>
                   effective_rate_limit.rate_limit_source=SYSTEM
         """,
     )
@@ -66,20 +66,24 @@ async def test_a_configuration_is_kept_and_told(s: Scenario) -> None:
             config.queue_rate_limit.rate_limit.requests_per_second=20.0
                   config.queue_rate_limit.metadata.reason=busy
                   config.queue_rate_limit.metadata.update_identity=operator
+                  config.queue_rate_limit.metadata.update_time=<time>
                   config.fairness_keys_rate_limit_default.rate_limit.requests_per_second=5.0
                   config.fairness_keys_rate_limit_default.metadata.update_identity=operator
+                  config.fairness_keys_rate_limit_default.metadata.update_time=<time>
                   config.fairness_weight_overrides={slow: 0.5, vip: 10.0}
         """,
     )
     s.expect_message(
         await _describe(s),
         """
-            versioning_info.current_version=__unversioned__
+            versioning_info.current_version=__unversioned__ versioning_info.update_time=<zero>
                   config.queue_rate_limit.rate_limit.requests_per_second=20.0
                   config.queue_rate_limit.metadata.reason=busy
                   config.queue_rate_limit.metadata.update_identity=operator
+                  config.queue_rate_limit.metadata.update_time=<time>
                   config.fairness_keys_rate_limit_default.rate_limit.requests_per_second=5.0
                   config.fairness_keys_rate_limit_default.metadata.update_identity=operator
+                  config.fairness_keys_rate_limit_default.metadata.update_time=<time>
                   config.fairness_weight_overrides={slow: 0.5, vip: 10.0}
                   effective_rate_limit.requests_per_second=20.0 effective_rate_limit.rate_limit_source=API
         """,
@@ -94,8 +98,10 @@ async def test_a_configuration_is_kept_and_told(s: Scenario) -> None:
         """
             config.queue_rate_limit.metadata.reason=calm
                   config.queue_rate_limit.metadata.update_identity=operator
+                  config.queue_rate_limit.metadata.update_time=<time>
                   config.fairness_keys_rate_limit_default.rate_limit.requests_per_second=5.0
                   config.fairness_keys_rate_limit_default.metadata.update_identity=operator
+                  config.fairness_keys_rate_limit_default.metadata.update_time=<time>
                   config.fairness_weight_overrides={vip: 3.0}
         """,
     )
@@ -108,7 +114,7 @@ async def test_a_configuration_is_kept_and_told(s: Scenario) -> None:
     s.expect_message(
         await _describe(s, KIND.TASK_QUEUE_TYPE_WORKFLOW),
         """
-            versioning_info.current_version=__unversioned__
+            versioning_info.current_version=__unversioned__ versioning_info.update_time=<zero>
                   effective_rate_limit.rate_limit_source=SYSTEM
         """,
     )

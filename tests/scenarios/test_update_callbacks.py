@@ -97,56 +97,60 @@ async def test_told_while_the_workflow_goes_on(s: Scenario) -> None:
     expect(
         render(reply.link, s.names, frozenset({"request_id"})),
         """
-        workflow_event.workflow_id=target workflow_event.run_id=run1 workflow_event.request_id_ref={}
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=target workflow_event.run_id=run1
+                  workflow_event.request_id_ref.request_id=<id>
+                  workflow_event.request_id_ref.event_type=WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+        """,
     )
     expect(
         await callbacks_text(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=STANDBY
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=STANDBY
+        """,
     )
     await found.completed()
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run3
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        10 NexusOperationCompleted scheduled_event_id=5 result='changed'
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run3
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            10 NexusOperationCompleted scheduled_event_id=5 result='changed' request_id=<id>
+        """,
     )
     expect(
         await until_called(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
     s.expect_events(
         await s.history(found.target),
-        r"""
-        1 WorkflowExecutionStarted task_queue=target-tq workflow_id=target
-        2 WorkflowTaskScheduled task_queue=target-tq
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 WorkflowTaskScheduled task_queue=target-tq
-        7 WorkflowTaskStarted
-        8 WorkflowTaskCompleted
-        9 WorkflowExecutionUpdateAccepted protocol_instance_id=u accepted_request_message_id=u/request
-              accepted_request_sequencing_event_id=6 accepted_request.meta.update_id=u
-              accepted_request.meta.identity=caller accepted_request.input.name=change
-              accepted_request.input.args=['argument']
-              accepted_request.completion_callbacks=[{nexus.url=temporal://system
-              nexus.header={temporal-callback-token: token}}]
-        10 WorkflowExecutionSignaled signal_name=sig
-        11 WorkflowTaskScheduled task_queue=target-tq
-        12 WorkflowTaskStarted
-        13 WorkflowTaskCompleted
-        14 WorkflowExecutionUpdateCompleted meta.update_id=u outcome.success=['changed'] accepted_event_id=9
-    """,
+        """
+            1 WorkflowExecutionStarted task_queue=target-tq workflow_id=target
+            2 WorkflowTaskScheduled task_queue=target-tq
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
+            6 WorkflowTaskScheduled task_queue=target-tq
+            7 WorkflowTaskStarted
+            8 WorkflowTaskCompleted
+            9 WorkflowExecutionUpdateAccepted protocol_instance_id=u accepted_request_message_id=u/request
+                  accepted_request_sequencing_event_id=6 accepted_request.meta.update_id=u
+                  accepted_request.meta.identity=caller accepted_request.input.name=change
+                  accepted_request.input.args=['argument'] accepted_request.request_id=<id>
+                  accepted_request.completion_callbacks=[{nexus.url=temporal://system
+                  nexus.header={temporal-callback-token: token}}]
+            10 WorkflowExecutionSignaled signal_name=sig request_id=<id>
+            11 WorkflowTaskScheduled task_queue=target-tq
+            12 WorkflowTaskStarted
+            13 WorkflowTaskCompleted
+            14 WorkflowExecutionUpdateCompleted meta.update_id=u outcome.success=['changed']
+                  accepted_event_id=9
+        """,
     )
 
 
@@ -169,36 +173,36 @@ async def test_links(s: Scenario) -> None:
     expect(
         "\n".join(lines),
         """
-        1:
-        2:
-        3:
-        4:
-        5:
-        6:
-        7:
-        8:
-        9: workflow_event.workflow_id=by workflow_event.run_id=run3
-        10:
-        11:
-        12:
-        13:
-        14:
-    """,
+            1:
+            2:
+            3:
+            4:
+            5:
+            6:
+            7:
+            8:
+            9: workflow_event.namespace=default workflow_event.workflow_id=by workflow_event.run_id=run3
+            10:
+            11:
+            12:
+            13:
+            14:
+        """,
     )
     events = await s.history(found.target)
     request = events[8].workflow_execution_update_accepted_event_attributes.accepted_request
     expect(
         links_text(request.links, s.names),
         """
-        workflow_event.workflow_id=by workflow_event.run_id=run3
-        workflow_event.workflow_id=too workflow_event.run_id=run4
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=by workflow_event.run_id=run3
+            workflow_event.namespace=default workflow_event.workflow_id=too workflow_event.run_id=run4
+        """,
     )
     expect(
         links_text(request.completion_callbacks[0].links, s.names),
         """
-        workflow_event.workflow_id=by workflow_event.run_id=run3
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=by workflow_event.run_id=run3
+        """,
     )
     ended = (await s.history())[9]
     expect(links_text(ended.links, s.names), "")
@@ -219,19 +223,22 @@ async def test_completed_at_once(s: Scenario) -> None:
     expect(
         await until_called(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
     await answer(s, found.task, started("token"))
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5
-        7 NexusOperationCompleted scheduled_event_id=5 result='changed'
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+            6 NexusOperationStarted scheduled_event_id=5 request_id=<id>
+                  links=[{workflow_event.namespace=default workflow_event.workflow_id=target
+                  workflow_event.run_id=run3 workflow_event.request_id_ref.request_id=<id>
+                  workflow_event.request_id_ref.event_type=WORKFLOW_EXECUTION_UPDATE_ACCEPTED}]
+            7 NexusOperationCompleted scheduled_event_id=5 result='changed' request_id=<id>
+        """,
     )
 
 
@@ -242,18 +249,20 @@ async def test_failed(s: Scenario) -> None:
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="no luck" failure.cause.application_failure_info.type=Boom
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="no luck"
+                  failure.cause.application_failure_info.type=Boom
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+        """,
     )
 
 
@@ -272,8 +281,9 @@ async def test_rejected(s: Scenario) -> None:
     expect(
         render(reply.link, s.names),
         """
-        workflow.workflow_id=target workflow.run_id=run1 workflow.reason="Update rejected"
-    """,
+            workflow.namespace=default workflow.workflow_id=target workflow.run_id=run1
+                  workflow.reason="Update rejected"
+        """,
     )
     expect(await callbacks_text(s, found.target), "")
 
@@ -286,28 +296,29 @@ async def test_the_workflow_ends_before(s: Scenario) -> None:
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="Workflow Update failed because the Workflow completed
-              before the Update completed." failure.cause.source=Server
-              failure.cause.application_failure_info.type=AcceptedUpdateCompletedWorkflow
-              failure.cause.application_failure_info.non_retryable=true
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="Workflow Update failed because the Workflow completed
+                  before the Update completed." failure.cause.source=Server
+                  failure.cause.application_failure_info.type=AcceptedUpdateCompletedWorkflow
+                  failure.cause.application_failure_info.non_retryable=true
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+        """,
     )
     expect(
         await until_called(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
 
 
@@ -320,28 +331,29 @@ async def test_the_workflow_goes_on_in_another_run(s: Scenario) -> None:
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message="Workflow Update failed because the Workflow completed
-              before the Update completed." failure.cause.source=Server
-              failure.cause.application_failure_info.type=AcceptedUpdateCompletedWorkflow
-              failure.cause.application_failure_info.non_retryable=true
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message="Workflow Update failed because the Workflow completed
+                  before the Update completed." failure.cause.source=Server
+                  failure.cause.application_failure_info.type=AcceptedUpdateCompletedWorkflow
+                  failure.cause.application_failure_info.non_retryable=true
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+        """,
     )
     expect(
         await callbacks_text(s, found.target, run_id),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
     expect(await callbacks_text(s, found.target), "")
 
@@ -365,52 +377,53 @@ async def test_attached_to_an_accepted_update(s: Scenario) -> None:
     expect(
         await callbacks_text(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=STANDBY
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=STANDBY
+        """,
     )
     await found.completed()
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        10 NexusOperationCompleted scheduled_event_id=5 result='changed'
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            10 NexusOperationCompleted scheduled_event_id=5 result='changed' request_id=<id>
+        """,
     )
     expect(
         await until_called(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
     s.expect_events(
         await s.history(found.target),
-        r"""
-        1 WorkflowExecutionStarted task_queue=target-tq workflow_id=target
-        2 WorkflowTaskScheduled task_queue=target-tq
-        3 WorkflowTaskStarted
-        4 WorkflowTaskCompleted
-        5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
-        6 WorkflowTaskScheduled task_queue=target-tq
-        7 WorkflowTaskStarted
-        8 WorkflowTaskCompleted
-        9 WorkflowExecutionUpdateAccepted protocol_instance_id=u accepted_request_message_id=u/request
-              accepted_request_sequencing_event_id=6 accepted_request.meta.update_id=u
-              accepted_request.meta.identity=caller accepted_request.input.name=change
-              accepted_request.input.args=['argument']
-        10 WorkflowExecutionOptionsUpdated workflow_update_options=[{update_id=u attached_request_id=run4
-              attached_completion_callbacks=[{nexus.url=temporal://system
-              nexus.header={temporal-callback-token: token}}]}]
-              worker_may_ignore=true
-        11 WorkflowExecutionSignaled signal_name=sig
-        12 WorkflowTaskScheduled task_queue=target-tq
-        13 WorkflowTaskStarted
-        14 WorkflowTaskCompleted
-        15 WorkflowExecutionUpdateCompleted meta.update_id=u outcome.success=['changed'] accepted_event_id=9
-    """,
+        """
+            1 WorkflowExecutionStarted task_queue=target-tq workflow_id=target
+            2 WorkflowTaskScheduled task_queue=target-tq
+            3 WorkflowTaskStarted
+            4 WorkflowTaskCompleted
+            5 TimerStarted timer_id=t start_to_fire_timeout=600s workflow_task_completed_event_id=4
+            6 WorkflowTaskScheduled task_queue=target-tq
+            7 WorkflowTaskStarted
+            8 WorkflowTaskCompleted
+            9 WorkflowExecutionUpdateAccepted protocol_instance_id=u accepted_request_message_id=u/request
+                  accepted_request_sequencing_event_id=6 accepted_request.meta.update_id=u
+                  accepted_request.meta.identity=caller accepted_request.input.name=change
+                  accepted_request.input.args=['argument']
+            10 WorkflowExecutionOptionsUpdated workflow_update_options=[{update_id=u attached_request_id=run4
+                  attached_completion_callbacks=[{nexus.url=temporal://system
+                  nexus.header={temporal-callback-token: token}}]}] identity=unset worker_may_ignore=true
+            11 WorkflowExecutionSignaled signal_name=sig request_id=<id>
+            12 WorkflowTaskScheduled task_queue=target-tq
+            13 WorkflowTaskStarted
+            14 WorkflowTaskCompleted
+            15 WorkflowExecutionUpdateCompleted meta.update_id=u outcome.success=['changed']
+                  accepted_event_id=9
+        """,
     )
 
 
@@ -433,25 +446,25 @@ async def test_attached_to_an_update_that_a_worker_has(s: Scenario) -> None:
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        10 NexusOperationCompleted scheduled_event_id=5 result='changed'
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            10 NexusOperationCompleted scheduled_event_id=5 result='changed' request_id=<id>
+        """,
     )
     s.expect_events(
         (await s.history(found.target))[7:10],
-        r"""
-        8 WorkflowTaskCompleted
-        9 WorkflowExecutionUpdateAccepted protocol_instance_id=u accepted_request_message_id=u/request
-              accepted_request_sequencing_event_id=6 accepted_request.meta.update_id=u
-              accepted_request.meta.identity=caller accepted_request.input.name=change
-              accepted_request.input.args=['argument']
-        10 WorkflowExecutionOptionsUpdated workflow_update_options=[{update_id=u attached_request_id=run3
-              attached_completion_callbacks=[{nexus.url=temporal://system
-              nexus.header={temporal-callback-token: token}}]}]
-              worker_may_ignore=true
-    """,
+        """
+            8 WorkflowTaskCompleted
+            9 WorkflowExecutionUpdateAccepted protocol_instance_id=u accepted_request_message_id=u/request
+                  accepted_request_sequencing_event_id=6 accepted_request.meta.update_id=u
+                  accepted_request.meta.identity=caller accepted_request.input.name=change
+                  accepted_request.input.args=['argument']
+            10 WorkflowExecutionOptionsUpdated workflow_update_options=[{update_id=u attached_request_id=run3
+                  attached_completion_callbacks=[{nexus.url=temporal://system
+                  nexus.header={temporal-callback-token: token}}]}] identity=unset worker_may_ignore=true
+        """,
     )
 
 
@@ -493,8 +506,8 @@ async def test_links_without_callbacks(s: Scenario) -> None:
     expect(
         links_text(request.links, s.names),
         """
-        workflow_event.workflow_id=by workflow_event.run_id=run1
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=by workflow_event.run_id=run1
+        """,
     )
 
 
@@ -510,8 +523,8 @@ async def test_links_beside_callbacks(s: Scenario) -> None:
     expect(
         links_text(request.links, s.names),
         """
-        workflow_event.workflow_id=by workflow_event.run_id=run1
-    """,
+            workflow_event.namespace=default workflow_event.workflow_id=by workflow_event.run_id=run1
+        """,
     )
 
 
@@ -523,20 +536,20 @@ async def test_comes_again_after_a_reset(s: Scenario) -> None:
     s.expect_events(
         task.history.events[4:],
         """
-        5 WorkflowExecutionUpdateAdmitted request.meta.update_id=u request.meta.identity=caller
-              request.input.name=change request.input.args=['argument']
-              request.completion_callbacks=[{nexus.url=temporal://system
-              nexus.header={temporal-callback-token: token}}] origin=REAPPLY
-        6 WorkflowTaskScheduled task_queue=target-tq
-        7 WorkflowTaskStarted
-    """,
+            5 WorkflowExecutionUpdateAdmitted request.meta.update_id=u request.meta.identity=caller
+                  request.input.name=change request.input.args=['argument'] request.request_id=<id>
+                  request.completion_callbacks=[{nexus.url=temporal://system
+                  nexus.header={temporal-callback-token: token}}] origin=REAPPLY
+            6 WorkflowTaskScheduled task_queue=target-tq
+            7 WorkflowTaskStarted
+        """,
     )
     expect(
         await callbacks_text(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=STANDBY
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=STANDBY
+        """,
     )
     admitted = next(e.event_id for e in task.history.events if "admitted" in str(e.WhichOneof("attributes")))
     a, r = accept_admitted("u", admitted), respond()
@@ -544,18 +557,19 @@ async def test_comes_again_after_a_reset(s: Scenario) -> None:
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        10 NexusOperationCompleted scheduled_event_id=5 result='changed'
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            10 NexusOperationCompleted scheduled_event_id=5 result='changed' request_id=<id>
+        """,
     )
     expect(
         await until_called(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )
 
 
@@ -569,23 +583,24 @@ async def test_rejected_after_a_reset(s: Scenario) -> None:
     expect(
         await found.end(),
         """
-        5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
-              workflow_task_completed_event_id=4 endpoint_id=run2
-        6 NexusOperationStarted scheduled_event_id=5 operation_id=token operation_token=token
-        10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
-              unsuccessfully" failure.cause.message=no failure.cause.application_failure_info.type=Boom
-              failure.nexus_operation_execution_failure_info.scheduled_event_id=5
-              failure.nexus_operation_execution_failure_info.endpoint=ep
-              failure.nexus_operation_execution_failure_info.service=svc
-              failure.nexus_operation_execution_failure_info.operation=op
-              failure.nexus_operation_execution_failure_info.operation_id=token
-              failure.nexus_operation_execution_failure_info.operation_token=token
-    """,
+            5 NexusOperationScheduled endpoint=ep service=svc operation=op input='in'
+                  workflow_task_completed_event_id=4 request_id=<id> endpoint_id=run2
+            6 NexusOperationStarted scheduled_event_id=5 operation_id=token request_id=<id>
+                  operation_token=token
+            10 NexusOperationFailed scheduled_event_id=5 failure.message="nexus operation completed
+                  unsuccessfully" failure.cause.message=no failure.cause.application_failure_info.type=Boom
+                  failure.nexus_operation_execution_failure_info.scheduled_event_id=5
+                  failure.nexus_operation_execution_failure_info.endpoint=ep
+                  failure.nexus_operation_execution_failure_info.service=svc
+                  failure.nexus_operation_execution_failure_info.operation=op
+                  failure.nexus_operation_execution_failure_info.operation_id=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
+        """,
     )
     expect(
         await until_called(s, found.target),
         """
-        callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
-              state=SUCCEEDED attempt=1
-    """,
+            callback.nexus.url=temporal://system trigger.update_workflow_execution_completed.update_id=u
+                  registration_time=<time> state=SUCCEEDED attempt=1 last_attempt_complete_time=<time>
+        """,
     )

@@ -41,12 +41,12 @@ async def test_pinned_stays_where_it_began(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info behavior=PINNED deployment_version=dep:v1 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v1"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=PINNED version=dep.v1 deployment_version=dep:v1 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v1"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
     )
     await d.step("v1", c.complete("done"), behavior=PINNED)
     await s.expect_history("""
@@ -57,7 +57,7 @@ async def test_pinned_stays_where_it_began(s: Scenario) -> None:
               deployment_version=dep:v1
         5 ActivityTaskScheduled activity_id=a schedule_to_close_timeout=0s schedule_to_start_timeout=0s
               start_to_close_timeout=10s heartbeat_timeout=0s workflow_task_completed_event_id=4
-        6 ActivityTaskStarted scheduled_event_id=5
+        6 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         7 ActivityTaskCompleted result=['done'] scheduled_event_id=5 started_event_id=6
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted target_worker_deployment_version_changed=true
@@ -76,12 +76,12 @@ async def test_auto_upgrade_moves(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE deployment_version=dep:v1 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v1"
-        TemporalWorkflowVersioningBehavior="AutoUpgrade"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=AUTO_UPGRADE version=dep.v1 deployment_version=dep:v1 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v1"
+            TemporalWorkflowVersioningBehavior="AutoUpgrade"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
     )
     await d.set_current("v2")
     await s.signal("go")
@@ -89,24 +89,24 @@ async def test_auto_upgrade_moves(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE version_transition.deployment_version=dep:v2 deployment_version=dep:v1
-              revision_number=2
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v1"
-        TemporalWorkflowVersioningBehavior="AutoUpgrade"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=AUTO_UPGRADE version=dep.v1 version_transition.version=dep.v2
+                  version_transition.deployment_version=dep:v2 deployment_version=dep:v1 revision_number=2
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v1"
+            TemporalWorkflowVersioningBehavior="AutoUpgrade"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
     )
     await d.complete(task, "v2")
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE deployment_version=dep:v2 revision_number=2
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="AutoUpgrade"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1","dep:v2"]
-    """,
+            info behavior=AUTO_UPGRADE version=dep.v2 deployment_version=dep:v2 revision_number=2
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="AutoUpgrade"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1","dep:v2"]
+        """,
     )
     await s.signal("end")
     await d.step("v2", c.complete("done"))
@@ -116,12 +116,12 @@ async def test_auto_upgrade_moves(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v1
-        5 WorkflowExecutionSignaled signal_name=go
+        5 WorkflowExecutionSignaled signal_name=go request_id=<id>
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v2
-        9 WorkflowExecutionSignaled signal_name=end
+        9 WorkflowExecutionSignaled signal_name=end request_id=<id>
         10 WorkflowTaskScheduled
         11 WorkflowTaskStarted
         12 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
@@ -141,12 +141,12 @@ async def test_unversioned_workflows_move_to_the_current_version_and_back(s: Sce
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE deployment_version=dep:v1 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v1"
-        TemporalWorkflowVersioningBehavior="AutoUpgrade"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=AUTO_UPGRADE version=dep.v1 deployment_version=dep:v1 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v1"
+            TemporalWorkflowVersioningBehavior="AutoUpgrade"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
     )
     await d.set_current("")
     await s.signal("back")
@@ -171,12 +171,12 @@ async def test_a_backlog_goes_to_the_version_that_becomes_current(s: Scenario) -
     await expect_versioning(
         s,
         """
-        info behavior=PINNED deployment_version=dep:v2 revision_number=2
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v2"]
-    """,
+            info behavior=PINNED version=dep.v2 deployment_version=dep:v2 revision_number=2
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v2"]
+        """,
     )
 
 
@@ -193,12 +193,12 @@ async def test_ramping(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE deployment_version=dep:v1 revision_number=3
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v1"
-        TemporalWorkflowVersioningBehavior="AutoUpgrade"
-        TemporalUsedWorkerDeploymentVersions=["dep:v2","dep:v1"]
-    """,
+            info behavior=AUTO_UPGRADE version=dep.v1 deployment_version=dep:v1 revision_number=3
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v1"
+            TemporalWorkflowVersioningBehavior="AutoUpgrade"
+            TemporalUsedWorkerDeploymentVersions=["dep:v2","dep:v1"]
+        """,
     )
 
 
@@ -231,13 +231,13 @@ async def test_sticky(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v1
-        5 WorkflowExecutionSignaled signal_name=one
-        6 WorkflowTaskScheduled task_queue=sticky(sticky)
+        5 WorkflowExecutionSignaled signal_name=one request_id=<id>
+        6 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v1
-        9 WorkflowExecutionSignaled signal_name=two
-        10 WorkflowTaskScheduled task_queue=sticky(sticky)
+        9 WorkflowExecutionSignaled signal_name=two request_id=<id>
+        10 WorkflowTaskScheduled task_queue=sticky(sticky of tq)
         11 WorkflowTaskStarted
         12 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v2
@@ -270,7 +270,7 @@ async def test_an_activity_moves_its_workflow(s: Scenario) -> None:
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v2
-        9 ActivityTaskStarted scheduled_event_id=5
+        9 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
         10 ActivityTaskCompleted result=['done'] scheduled_event_id=5 started_event_id=9
         11 WorkflowTaskScheduled
         12 WorkflowTaskStarted
@@ -294,12 +294,12 @@ async def test_an_activity_on_a_queue_of_its_own(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info behavior=PINNED deployment_version=dep:v1 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v1"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=PINNED version=dep.v1 deployment_version=dep:v1 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v1"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
     )
 
 
@@ -317,33 +317,36 @@ async def test_pinned_by_the_start(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info versioning_override.behavior=PINNED versioning_override.pinned.behavior=PINNED
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="Pinned"
-    """,
+            info versioning_override.behavior=PINNED versioning_override.pinned.behavior=PINNED
+                  versioning_override.pinned.version=dep:v2
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="Pinned"
+        """,
     )
     await d.step("v2")
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE versioning_override.behavior=PINNED
-              versioning_override.pinned.behavior=PINNED deployment_version=dep:v2
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v2"]
-    """,
+            info behavior=AUTO_UPGRADE versioning_override.behavior=PINNED
+                  versioning_override.pinned.behavior=PINNED versioning_override.pinned.version=dep:v2
+                  version=dep.v2 deployment_version=dep:v2
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v2"]
+        """,
     )
     await s.signal("go")
     await d.step("v2", c.complete("done"))
     await s.expect_history("""
         1 WorkflowExecutionStarted versioning_override.pinned.behavior=PINNED
+              versioning_override.pinned.version=dep:v2
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v2
-        5 WorkflowExecutionSignaled signal_name=go
+        5 WorkflowExecutionSignaled signal_name=go request_id=<id>
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
@@ -362,42 +365,45 @@ async def test_an_override_moves_a_workflow(s: Scenario) -> None:
     s.expect_message(
         await update_override(s, d.pinned("v2")),
         """
-        workflow_execution_options.versioning_override.pinned.behavior=PINNED
-    """,
+            workflow_execution_options.versioning_override.pinned.behavior=PINNED
+                  workflow_execution_options.versioning_override.pinned.version=dep:v2
+        """,
     )
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE versioning_override.behavior=PINNED
-              versioning_override.pinned.behavior=PINNED deployment_version=dep:v1 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=AUTO_UPGRADE versioning_override.behavior=PINNED
+                  versioning_override.pinned.behavior=PINNED versioning_override.pinned.version=dep:v2
+                  version=dep.v1 deployment_version=dep:v1 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
     )
     await d.step("v2")
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE versioning_override.behavior=PINNED
-              versioning_override.pinned.behavior=PINNED deployment_version=dep:v2 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1","dep:v2"]
-    """,
+            info behavior=AUTO_UPGRADE versioning_override.behavior=PINNED
+                  versioning_override.pinned.behavior=PINNED versioning_override.pinned.version=dep:v2
+                  version=dep.v2 deployment_version=dep:v2 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1","dep:v2"]
+        """,
     )
     await update_override(s, None)
     await expect_versioning(
         s,
         """
-        info behavior=AUTO_UPGRADE deployment_version=dep:v2 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="AutoUpgrade"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1","dep:v2"]
-    """,
+            info behavior=AUTO_UPGRADE version=dep.v2 deployment_version=dep:v2 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="AutoUpgrade"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1","dep:v2"]
+        """,
     )
     await s.signal("back")
     await d.step("v1", c.complete("done"))
@@ -407,15 +413,15 @@ async def test_an_override_moves_a_workflow(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
               deployment_version=dep:v1
-        5 WorkflowExecutionSignaled signal_name=waits
+        5 WorkflowExecutionSignaled signal_name=waits request_id=<id>
         6 WorkflowTaskScheduled
-        7 WorkflowExecutionOptionsUpdated versioning_override.pinned.behavior=PINNED identity=me
-              worker_may_ignore=true
+        7 WorkflowExecutionOptionsUpdated versioning_override.pinned.behavior=PINNED
+              versioning_override.pinned.version=dep:v2 identity=me worker_may_ignore=true
         8 WorkflowTaskStarted scheduled_event_id=6
         9 WorkflowTaskCompleted scheduled_event_id=6 versioning_behavior=AUTO_UPGRADE
               worker_deployment_name=dep deployment_version=dep:v2
         10 WorkflowExecutionOptionsUpdated unset_versioning_override=true identity=me worker_may_ignore=true
-        11 WorkflowExecutionSignaled signal_name=back
+        11 WorkflowExecutionSignaled signal_name=back request_id=<id>
         12 WorkflowTaskScheduled
         13 WorkflowTaskStarted
         14 WorkflowTaskCompleted versioning_behavior=AUTO_UPGRADE worker_deployment_name=dep
@@ -435,25 +441,25 @@ async def test_one_time_override(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info behavior=PINNED versioning_override.one_time.target_deployment_version=dep:v2
-              deployment_version=dep:v1 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=PINNED versioning_override.one_time.target_deployment_version=dep:v2 version=dep.v1
+                  deployment_version=dep:v1 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
     )
     await s.signal("go")
     await d.step("v2", behavior=PINNED)
     await expect_versioning(
         s,
         """
-        info behavior=PINNED deployment_version=dep:v2 revision_number=1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1","dep:v2"]
-    """,
+            info behavior=PINNED version=dep.v2 deployment_version=dep:v2 revision_number=1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1","dep:v2"]
+        """,
     )
 
 
@@ -482,8 +488,10 @@ async def test_continue_as_new_inherits_a_pin(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
                   initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
+                  prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> expire_time=<time> resettable=true build_id=v1}]
                   inherited_pinned_version=dep:v1 declined_target_version_upgrade.deployment_version=dep:v2
-                  declined_target_version_upgrade.revision_number=2
+                  declined_target_version_upgrade.revision_number=2 identity=unset
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
         """,
@@ -492,14 +500,43 @@ async def test_continue_as_new_inherits_a_pin(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info behavior=PINNED deployment_version=dep:v1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v1"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=PINNED version=dep.v1 deployment_version=dep:v1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v1"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
     )
     assert started.run_id != task.workflow_execution.run_id
+
+
+async def test_continue_as_new_goes_to_the_ramping_version_on_demand(s: Scenario) -> None:
+    d = Deployment(s)
+    await d.register("v1", "v2")
+    await d.set_current("v1")
+    await d.set_ramping("v2", 1)
+    await s.start()
+    await d.step("v1", behavior=PINNED)
+    await s.signal("go")
+    ramping = ContinueAsNewVersioningBehavior.CONTINUE_AS_NEW_VERSIONING_BEHAVIOR_USE_RAMPING_VERSION
+    await d.step("v1", c.continue_as_new(initial_versioning_behavior=ramping), behavior=PINNED)
+    task = await d.poll("v2")
+    s.expect_events(
+        task.history.events,
+        """
+            1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
+                  initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
+                  prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> expire_time=<time> resettable=true build_id=v1}]
+                  inherited_auto_upgrade_info.source_deployment_version=dep:v1
+                  inherited_auto_upgrade_info.source_deployment_revision_number=2
+                  inherited_auto_upgrade_info.continue_as_new_initial_versioning_behavior=USE_RAMPING_VERSION
+                  identity=unset
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+        """,
+    )
+    await d.complete(task, "v2", c.complete(), behavior=PINNED)
 
 
 async def test_continue_as_new_upgrades_on_demand(s: Scenario) -> None:
@@ -518,9 +555,12 @@ async def test_continue_as_new_upgrades_on_demand(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
                   initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
+                  prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> expire_time=<time> resettable=true build_id=v1}]
                   inherited_auto_upgrade_info.source_deployment_version=dep:v1
                   inherited_auto_upgrade_info.source_deployment_revision_number=1
                   inherited_auto_upgrade_info.continue_as_new_initial_versioning_behavior=AUTO_UPGRADE
+                  identity=unset
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
         """,
@@ -529,13 +569,13 @@ async def test_continue_as_new_upgrades_on_demand(s: Scenario) -> None:
     await expect_versioning(
         s,
         """
-        info behavior=PINNED deployment_version=dep:v2 revision_number=2
-              continue_as_new_initial_versioning_behavior=AUTO_UPGRADE
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v2"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v2"]
-    """,
+            info behavior=PINNED version=dep.v2 deployment_version=dep:v2 revision_number=2
+                  continue_as_new_initial_versioning_behavior=AUTO_UPGRADE
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v2"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v2"]
+        """,
     )
 
 
@@ -552,22 +592,23 @@ async def test_children_inherit(s: Scenario) -> None:
     s.expect_events(
         task.history.events[:1],
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 workflow_run_timeout=0s
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1 inherited_pinned_version=dep:v1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 workflow_run_timeout=0s parent_workflow_namespace_id=run3
+                  workflow_id=child root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
+                  inherited_pinned_version=dep:v1 identity=unset
         """,
     )
     await d.complete(task, "v1", behavior=PINNED)
     await expect_versioning(
         s,
         """
-        info behavior=PINNED deployment_version=dep:v1
-        TemporalWorkerDeployment="dep"
-        TemporalWorkerDeploymentVersion="dep:v1"
-        TemporalWorkflowVersioningBehavior="Pinned"
-        TemporalUsedWorkerDeploymentVersions=["dep:v1"]
-    """,
+            info behavior=PINNED version=dep.v1 deployment_version=dep:v1
+            TemporalWorkerDeployment="dep"
+            TemporalWorkerDeploymentVersion="dep:v1"
+            TemporalWorkflowVersioningBehavior="Pinned"
+            TemporalUsedWorkerDeploymentVersions=["dep:v1"]
+        """,
         workflow_id=child,
     )
 
@@ -584,12 +625,12 @@ async def test_children_of_an_upgrading_parent(s: Scenario) -> None:
     s.expect_events(
         task.history.events[:1],
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=5 workflow_run_timeout=0s
-                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
-                  root_workflow_execution.run_id=run1
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=5 workflow_run_timeout=0s parent_workflow_namespace_id=run3
+                  workflow_id=child root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
                   inherited_auto_upgrade_info.source_deployment_version=dep:v1
-                  inherited_auto_upgrade_info.source_deployment_revision_number=1
+                  inherited_auto_upgrade_info.source_deployment_revision_number=1 identity=unset
         """,
     )
 

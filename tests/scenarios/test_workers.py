@@ -76,6 +76,8 @@ async def test_a_worker_is_described(s: Scenario) -> None:
                   worker_info.worker_heartbeat.deployment_version=ship:2.0
                   worker_info.worker_heartbeat.sdk_name=temporal-python
                   worker_info.worker_heartbeat.sdk_version=1.0.0 worker_info.worker_heartbeat.status=RUNNING
+                  worker_info.worker_heartbeat.start_time=<time>
+                  worker_info.worker_heartbeat.heartbeat_time=2023-11-14T22:23:20Z
         """,
     )
     (listed,) = (await _list(s, f"WorkerInstanceKey = '{s.id('a')}'")).workers
@@ -83,7 +85,7 @@ async def test_a_worker_is_described(s: Scenario) -> None:
         listed,
         """
             worker_instance_key=a worker_identity=a@host task_queue=tq deployment_version=ship:2.0
-                  sdk_name=temporal-python sdk_version=1.0.0 status=RUNNING host_name=host
+                  sdk_name=temporal-python sdk_version=1.0.0 status=RUNNING start_time=<time> host_name=host
                   worker_grouping_key=group process_id=7
         """,
     )

@@ -51,10 +51,12 @@ async def test_priority(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-        execution.workflow_id=wf execution.run_id=run1 type.name=demo status=RUNNING history_length=3 memo={}
-              search_attributes={} task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1
-              first_run_id=run1 priority.priority_key=2 priority.fairness_weight=3.0
-    """,
+            execution.workflow_id=wf execution.run_id=run1 type.name=demo start_time=<time> status=RUNNING
+                  history_length=3 execution_time=<time> memo={} search_attributes={} auto_reset_points={}
+                  task_queue=tq state_transition_count=<set> history_size_bytes=<set>
+                  root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
+                  priority.priority_key=2 priority.fairness_weight=3.0
+        """,
     )
     s.expect_message(
         await update(s, "priority.priority_key", **priority(priority_key=4)),
@@ -149,12 +151,14 @@ async def test_override_that_upgrades(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-        type.name=demo status=RUNNING history_length=5 memo={}
-              search_attributes.indexed_fields={TemporalWorkflowVersioningBehavior: 'AutoUpgrade'}
-              task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
-              versioning_info.versioning_override.behavior=AUTO_UPGRADE
-              versioning_info.versioning_override.auto_upgrade=true
-    """,
+            type.name=demo start_time=<time> status=RUNNING history_length=5 execution_time=<time> memo={}
+                  search_attributes.indexed_fields={TemporalWorkflowVersioningBehavior: 'AutoUpgrade'{type:
+                  Keyword}} auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> resettable=true}] task_queue=tq state_transition_count=<set>
+                  history_size_bytes=<set> root_execution.workflow_id=wf root_execution.run_id=run1
+                  first_run_id=run1 versioning_info.versioning_override.behavior=AUTO_UPGRADE
+                  versioning_info.versioning_override.auto_upgrade=true
+        """,
         hide=["execution"],
     )
     s.expect_message(
@@ -179,10 +183,13 @@ async def test_override_that_upgrades(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-        type.name=demo status=RUNNING history_length=7 memo={} search_attributes.indexed_fields={BuildIds:
-              ['unversioned']} task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1
-              first_run_id=run1 versioning_info={} priority.priority_key=4
-    """,
+            type.name=demo start_time=<time> status=RUNNING history_length=7 execution_time=<time> memo={}
+                  search_attributes.indexed_fields={BuildIds: ['unversioned']{type: KeywordList}}
+                  auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4 create_time=<time>
+                  resettable=true}] task_queue=tq state_transition_count=<set> history_size_bytes=<set>
+                  root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
+                  versioning_info={} priority.priority_key=4
+        """,
         hide=["execution"],
     )
     await s.signal()
@@ -198,7 +205,7 @@ async def test_override_that_upgrades(s: Scenario) -> None:
               priority.priority_key=4 worker_may_ignore=true
         7 WorkflowExecutionOptionsUpdated unset_versioning_override=true identity=me priority.priority_key=4
               worker_may_ignore=true
-        8 WorkflowExecutionSignaled signal_name=sig
+        8 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         9 WorkflowTaskScheduled
         10 WorkflowTaskStarted
         11 WorkflowTaskCompleted
@@ -211,12 +218,13 @@ async def test_override_given_at_the_start(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-        type.name=demo status=RUNNING history_length=2 memo={}
-              search_attributes.indexed_fields={TemporalWorkflowVersioningBehavior: 'AutoUpgrade'}
-              task_queue=tq root_execution.workflow_id=wf root_execution.run_id=run1 first_run_id=run1
-              versioning_info.versioning_override.behavior=AUTO_UPGRADE
-              versioning_info.versioning_override.auto_upgrade=true
-    """,
+            type.name=demo start_time=<time> status=RUNNING history_length=2 execution_time=<time> memo={}
+                  search_attributes.indexed_fields={TemporalWorkflowVersioningBehavior: 'AutoUpgrade'{type:
+                  Keyword}} auto_reset_points={} task_queue=tq state_transition_count=<set>
+                  history_size_bytes=<set> root_execution.workflow_id=wf root_execution.run_id=run1
+                  first_run_id=run1 versioning_info.versioning_override.behavior=AUTO_UPGRADE
+                  versioning_info.versioning_override.auto_upgrade=true
+        """,
         hide=["execution"],
     )
     s.expect_message(
@@ -230,15 +238,19 @@ async def test_override_given_at_the_start(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).workflow_execution_info,
         """
-        type.name=demo status=RUNNING history_length=1 memo={} search_attributes={} task_queue=tq
-              priority.priority_key=4
-    """,
+            type.name=demo start_time=<time> status=RUNNING history_length=1 execution_time=<time> memo={}
+                  search_attributes={} auto_reset_points.points=[{run_id=run1
+                  first_workflow_task_completed_id=5 create_time=<time> expire_time=<time> resettable=true}]
+                  task_queue=tq state_transition_count=<set> history_size_bytes=<set> priority.priority_key=4
+        """,
         hide=["execution", "first_run_id", "root_execution"],
     )
     await s.step(c.complete())
     await s.expect_history("""
         1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1 initiator=WORKFLOW
-              original_execution_run_id=run2 first_execution_run_id=run1 priority.priority_key=4
+              original_execution_run_id=run2 first_execution_run_id=run1
+              prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=5
+              create_time=<time> expire_time=<time> resettable=true}] priority.priority_key=4 identity=unset
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
@@ -297,7 +309,7 @@ async def test_while_a_workflow_task_is_in_flight(s: Scenario) -> None:
         5 WorkflowExecutionOptionsUpdated unset_versioning_override=true identity=me priority.priority_key=2
               worker_may_ignore=true
         6 WorkflowTaskScheduled
-        7 WorkflowExecutionSignaled signal_name=sig
+        7 WorkflowExecutionSignaled signal_name=sig request_id=<id>
         8 WorkflowTaskStarted scheduled_event_id=6
         9 WorkflowTaskCompleted scheduled_event_id=6
         10 WorkflowExecutionCompleted workflow_task_completed_event_id=9

@@ -83,9 +83,9 @@ async def test_kept(s: Scenario) -> None:
     s.expect_message(
         await create(s, spec(s.id("r1"))),
         """
-        rule.spec.id=r1 rule.spec.activity_start.predicate="ActivityType = 'act'"
-              rule.spec.actions=[{activity_pause={}}] rule.created_by_identity=me rule.description=why
-    """,
+            rule.create_time=<time> rule.spec.id=r1 rule.spec.activity_start.predicate="ActivityType = 'act'"
+                  rule.spec.actions=[{activity_pause={}}] rule.created_by_identity=me rule.description=why
+        """,
     )
     await create(s, spec(s.id("r2"), visibility_query="WorkflowType = 'demo'"))
     expect(
@@ -100,10 +100,10 @@ async def test_kept(s: Scenario) -> None:
     s.expect_message(
         described,
         """
-        rule.spec.id=r2 rule.spec.activity_start.predicate="ActivityType = 'act'"
-              rule.spec.visibility_query="WorkflowType = 'demo'" rule.spec.actions=[{activity_pause={}}]
-              rule.created_by_identity=me rule.description=why
-    """,
+            rule.create_time=<time> rule.spec.id=r2 rule.spec.activity_start.predicate="ActivityType = 'act'"
+                  rule.spec.visibility_query="WorkflowType = 'demo'" rule.spec.actions=[{activity_pause={}}]
+                  rule.created_by_identity=me rule.description=why
+        """,
     )
     await delete(s, s.id("r1"))
     expect(

@@ -19,8 +19,9 @@ async def test_poll_reply(s: Scenario) -> None:
     s.expect_message(
         task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  started_event_id=3 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo started_event_id=3 attempt=1 workflow_execution_task_queue=tq
+                  scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -133,9 +134,9 @@ async def test_events_that_arrive_while_started_are_buffered(s: Scenario) -> Non
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted
         10 WorkflowTaskCompleted
-        11 WorkflowExecutionSignaled signal_name=one
-        12 ActivityTaskStarted scheduled_event_id=5
-        13 WorkflowExecutionSignaled signal_name=two
+        11 WorkflowExecutionSignaled signal_name=one request_id=<id>
+        12 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
+        13 WorkflowExecutionSignaled signal_name=two request_id=<id>
         14 WorkflowExecutionCancelRequested
         15 ActivityTaskCompleted result=['result'] scheduled_event_id=5 started_event_id=12
         16 WorkflowTaskScheduled
@@ -167,10 +168,10 @@ async def test_buffered_events_are_flushed_with_activities_last(s: Scenario) -> 
         8 WorkflowTaskStarted
         9 WorkflowTaskCompleted
         10 TimerStarted timer_id=t start_to_fire_timeout=60s workflow_task_completed_event_id=9
-        11 ActivityTaskStarted scheduled_event_id=6
-        12 WorkflowExecutionSignaled signal_name=one
-        13 ActivityTaskStarted scheduled_event_id=5
-        14 WorkflowExecutionSignaled signal_name=two
+        11 ActivityTaskStarted scheduled_event_id=6 request_id=<id>
+        12 WorkflowExecutionSignaled signal_name=one request_id=<id>
+        13 ActivityTaskStarted scheduled_event_id=5 request_id=<id>
+        14 WorkflowExecutionSignaled signal_name=two request_id=<id>
         15 ActivityTaskCompleted result=['B'] scheduled_event_id=6 started_event_id=11
         16 ActivityTaskFailed failure.message=boom failure.application_failure_info.type=Boom
               failure.application_failure_info.non_retryable=true scheduled_event_id=5 started_event_id=13
@@ -195,15 +196,16 @@ async def test_closing_command_with_buffered_event_is_unhandled(s: Scenario) -> 
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed cause=UNHANDLED_COMMAND failure.message=UnhandledCommand
               failure.server_failure_info={}
-        5 WorkflowExecutionSignaled signal_name=late
+        5 WorkflowExecutionSignaled signal_name=late request_id=<id>
         6 WorkflowTaskScheduled
     """)
     again = await s.poll()
     s.expect_message(
         again,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+                  scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -214,7 +216,7 @@ async def test_closing_command_with_buffered_event_is_unhandled(s: Scenario) -> 
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed cause=UNHANDLED_COMMAND failure.message=UnhandledCommand
               failure.server_failure_info={}
-        5 WorkflowExecutionSignaled signal_name=late
+        5 WorkflowExecutionSignaled signal_name=late request_id=<id>
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
@@ -261,8 +263,9 @@ async def test_failed_task_is_tried_again_without_new_events(s: Scenario) -> Non
     s.expect_message(
         second,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  started_event_id=6 attempt=2 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo started_event_id=6 attempt=2 workflow_execution_task_queue=tq
+                  scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -291,8 +294,9 @@ async def test_failed_task_is_tried_again_without_new_events(s: Scenario) -> Non
     s.expect_message(
         third,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  started_event_id=6 attempt=3 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo started_event_id=6 attempt=3 workflow_execution_task_queue=tq
+                  scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -300,7 +304,7 @@ async def test_failed_task_is_tried_again_without_new_events(s: Scenario) -> Non
     s.expect_message(
         pending,
         """
-            state=STARTED attempt=3
+            state=STARTED scheduled_time=<time> original_scheduled_time=<time> started_time=<time> attempt=3
         """,
     )
     await s.complete(third, c.complete())
@@ -327,14 +331,15 @@ async def test_signal_during_transient_attempt(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
-        5 WorkflowExecutionSignaled signal_name=between
+        5 WorkflowExecutionSignaled signal_name=between request_id=<id>
     """)
     task = await s.poll()
     s.expect_message(
         task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+                  scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -345,7 +350,7 @@ async def test_signal_during_transient_attempt(s: Scenario) -> None:
             2 WorkflowTaskScheduled
             3 WorkflowTaskStarted
             4 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
-            5 WorkflowExecutionSignaled signal_name=between
+            5 WorkflowExecutionSignaled signal_name=between request_id=<id>
             6 WorkflowTaskScheduled
             7 WorkflowTaskStarted
         """,
@@ -356,7 +361,7 @@ async def test_signal_during_transient_attempt(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
-        5 WorkflowExecutionSignaled signal_name=between
+        5 WorkflowExecutionSignaled signal_name=between request_id=<id>
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted
         8 WorkflowTaskCompleted
@@ -378,7 +383,7 @@ async def test_signal_while_transient_attempt_is_started(s: Scenario) -> None:
         5 WorkflowTaskScheduled attempt=2
         6 WorkflowTaskStarted
         7 WorkflowTaskCompleted
-        8 WorkflowExecutionSignaled signal_name=during
+        8 WorkflowExecutionSignaled signal_name=during request_id=<id>
         9 WorkflowTaskScheduled
     """)
 
@@ -393,15 +398,16 @@ async def test_fail_while_events_are_buffered(s: Scenario) -> None:
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted
         4 WorkflowTaskFailed failure.message="broken task" failure.application_failure_info.type=Boom
-        5 WorkflowExecutionSignaled signal_name=during
+        5 WorkflowExecutionSignaled signal_name=during request_id=<id>
         6 WorkflowTaskScheduled
     """)
     task = await s.poll()
     s.expect_message(
         task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+                  scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -414,8 +420,9 @@ async def test_timeout(s: Scenario) -> None:
     s.expect_message(
         second,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  started_event_id=6 attempt=2 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo started_event_id=6 attempt=2 workflow_execution_task_queue=tq
+                  scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -464,8 +471,9 @@ async def test_force_new_task(s: Scenario) -> None:
     s.expect_message(
         reply.workflow_task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  previous_started_event_id=3 started_event_id=6 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo previous_started_event_id=3 started_event_id=6 attempt=1
+                  workflow_execution_task_queue=tq scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -474,7 +482,7 @@ async def test_force_new_task(s: Scenario) -> None:
         """
             4 WorkflowTaskCompleted
             5 WorkflowTaskScheduled
-            6 WorkflowTaskStarted
+            6 WorkflowTaskStarted request_id=request-from-RespondWorkflowTaskCompleted
         """,
     )
     reply = await s.complete(reply.workflow_task, c.complete(), return_new_workflow_task=True)
@@ -485,7 +493,7 @@ async def test_force_new_task(s: Scenario) -> None:
         3 WorkflowTaskStarted
         4 WorkflowTaskCompleted
         5 WorkflowTaskScheduled
-        6 WorkflowTaskStarted
+        6 WorkflowTaskStarted request_id=request-from-RespondWorkflowTaskCompleted
         7 WorkflowTaskCompleted
         8 WorkflowExecutionCompleted workflow_task_completed_event_id=7
     """)
@@ -499,8 +507,9 @@ async def test_return_new_task_with_buffered_event(s: Scenario) -> None:
     s.expect_message(
         reply.workflow_task,
         """
-            workflow_execution.workflow_id=wf workflow_execution.run_id=run1 workflow_type.name=demo
-                  previous_started_event_id=3 started_event_id=7 attempt=1 workflow_execution_task_queue=tq
+            task_token=<set> workflow_execution.workflow_id=wf workflow_execution.run_id=run1
+                  workflow_type.name=demo previous_started_event_id=3 started_event_id=7 attempt=1
+                  workflow_execution_task_queue=tq scheduled_time=<time> started_time=<time>
         """,
         hide=["history"],
     )
@@ -508,9 +517,9 @@ async def test_return_new_task_with_buffered_event(s: Scenario) -> None:
         reply.workflow_task.history.events,
         """
             4 WorkflowTaskCompleted
-            5 WorkflowExecutionSignaled signal_name=during
+            5 WorkflowExecutionSignaled signal_name=during request_id=<id>
             6 WorkflowTaskScheduled
-            7 WorkflowTaskStarted
+            7 WorkflowTaskStarted request_id=request-from-RespondWorkflowTaskCompleted
         """,
     )
 
@@ -790,14 +799,14 @@ async def test_describe_of_a_scheduled_and_a_started_task(s: Scenario) -> None:
     s.expect_message(
         (await s.describe()).pending_workflow_task,
         """
-            state=SCHEDULED attempt=1
+            state=SCHEDULED scheduled_time=<time> original_scheduled_time=<time> attempt=1
         """,
     )
     await s.poll()
     s.expect_message(
         (await s.describe()).pending_workflow_task,
         """
-            state=STARTED attempt=1
+            state=STARTED scheduled_time=<time> original_scheduled_time=<time> started_time=<time> attempt=1
         """,
     )
 
@@ -831,13 +840,13 @@ async def test_too_many_events_behind_a_task_take_it_from_its_worker(s: Scenario
     expect(
         _without_attempt(s, [e for e in events if e not in signals[1:]]),
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
-        5 WorkflowExecutionSignaled signal_name=s input=[0]
-        106 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
+            5 WorkflowExecutionSignaled signal_name=s input=[0] request_id=<id>
+            106 WorkflowTaskScheduled
+        """,
     )
     await s.expect_refusal(
         s.complete(task),
@@ -867,14 +876,14 @@ async def test_too_many_bytes_behind_a_task_take_it_from_its_worker(s: Scenario)
     expect(
         _without_attempt(s, await s.history()),
         """
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted
-        4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
-        5 WorkflowExecutionSignaled signal_name=s input=[<1572866 bytes>]
-        6 WorkflowExecutionSignaled signal_name=s input=[<1572866 bytes>]
-        7 WorkflowTaskScheduled
-    """,
+            1 WorkflowExecutionStarted
+            2 WorkflowTaskScheduled
+            3 WorkflowTaskStarted
+            4 WorkflowTaskFailed cause=FORCE_CLOSE_COMMAND identity=history-service
+            5 WorkflowExecutionSignaled signal_name=s input=[<1572866 bytes>] request_id=<id>
+            6 WorkflowExecutionSignaled signal_name=s input=[<1572866 bytes>] request_id=<id>
+            7 WorkflowTaskScheduled
+        """,
     )
     await s.expect_refusal(
         s.complete(task),

@@ -72,7 +72,8 @@ async def test_timers_are_skipped_over(s: Scenario) -> None:
     await expect_skipping(
         s,
         """
-            now=+3h effective_config.enabled=true effective_config.max_session_skip_count=200
+            now=+3h current_time=<time> effective_config.enabled=true
+                  effective_config.max_session_skip_count=200
         """,
     )
     await s.step(c.complete())
@@ -86,12 +87,14 @@ async def test_timers_are_skipped_over(s: Scenario) -> None:
             4 WorkflowTaskCompleted at=+0h
             5 TimerStarted timer_id=a start_to_fire_timeout=3600s workflow_task_completed_event_id=4 at=+0h
             6 TimerStarted timer_id=b start_to_fire_timeout=10800s workflow_task_completed_event_id=4 at=+0h
-            7 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+0h skips_to=+1h
+            7 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+0h skips_to=+1h
             8 TimerFired timer_id=a started_event_id=5 at=+1h
             9 WorkflowTaskScheduled at=+1h
             10 WorkflowTaskStarted at=+1h
             11 WorkflowTaskCompleted at=+1h
-            12 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+1h skips_to=+3h
+            12 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+1h skips_to=+3h
             13 TimerFired timer_id=b started_event_id=6 at=+3h
             14 WorkflowTaskScheduled at=+3h
             15 WorkflowTaskStarted at=+3h
@@ -102,7 +105,8 @@ async def test_timers_are_skipped_over(s: Scenario) -> None:
     await expect_skipping(
         s,
         """
-            now=+3h effective_config.enabled=true effective_config.max_session_skip_count=200
+            now=+3h current_time=<time> effective_config.enabled=true
+                  effective_config.max_session_skip_count=200
         """,
     )
 
@@ -115,7 +119,8 @@ async def test_a_start_delay_is_skipped_over(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted first_workflow_task_backoff=long time_skipping_config.enabled=true
                   time_skipping_config.max_session_skip_count=200 at=+0h
-            2 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+0h skips_to=+5h
+            2 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+0h skips_to=+5h
             3 WorkflowTaskScheduled at=+5h
             4 WorkflowTaskStarted at=+5h
             5 WorkflowTaskCompleted at=+5h
@@ -136,7 +141,8 @@ async def test_a_run_timeout_is_skipped_to(s: Scenario) -> None:
             2 WorkflowTaskScheduled at=+0h
             3 WorkflowTaskStarted at=+0h
             4 WorkflowTaskCompleted at=+0h
-            5 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+0h skips_to=+4h
+            5 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+0h skips_to=+4h
             6 WorkflowExecutionTimedOut retry_state=RETRY_POLICY_NOT_SET at=+4h
         """,
     )
@@ -177,13 +183,15 @@ async def test_an_activity_holds_time_but_its_backoff_does_not(s: Scenario) -> N
                   start_to_close_timeout=60s heartbeat_timeout=0s workflow_task_completed_event_id=4
                   retry_policy.initial_interval=7200s retry_policy.maximum_interval=7200s at=+0h
             6 TimerStarted timer_id=t start_to_fire_timeout=3600s workflow_task_completed_event_id=4 at=+0h
-            7 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+0h skips_to=+1h
+            7 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+0h skips_to=+1h
             8 TimerFired timer_id=t started_event_id=6 at=+1h
             9 WorkflowTaskScheduled at=+1h
             10 WorkflowTaskStarted at=+1h
             11 WorkflowTaskCompleted at=+1h
-            12 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+1h skips_to=+2h
-            13 ActivityTaskStarted scheduled_event_id=5 attempt=2 last_failure.message=boom
+            12 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+1h skips_to=+2h
+            13 ActivityTaskStarted scheduled_event_id=5 request_id=<id> attempt=2 last_failure.message=boom
                   last_failure.application_failure_info.type=Boom at=+2h
             14 ActivityTaskCompleted scheduled_event_id=5 started_event_id=13 at=+2h
             15 WorkflowTaskScheduled at=+2h
@@ -201,7 +209,7 @@ async def test_skips_are_counted(s: Scenario) -> None:
     await expect_skipping(
         s,
         """
-            now=+1h effective_config.max_session_skip_count=1
+            now=+1h current_time=<time> effective_config.max_session_skip_count=1
         """,
     )
     await update(s, TimeSkippingConfig(enabled=True, max_session_skip_count=1))
@@ -216,7 +224,8 @@ async def test_skips_are_counted(s: Scenario) -> None:
             4 WorkflowTaskCompleted at=+0h
             5 TimerStarted timer_id=a start_to_fire_timeout=3600s workflow_task_completed_event_id=4 at=+0h
             6 TimerStarted timer_id=b start_to_fire_timeout=10800s workflow_task_completed_event_id=4 at=+0h
-            7 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+0h skips_to=+1h
+            7 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+0h skips_to=+1h
             8 TimerFired timer_id=a started_event_id=5 at=+1h
             9 WorkflowTaskScheduled at=+1h
             10 WorkflowTaskStarted at=+1h
@@ -224,7 +233,8 @@ async def test_skips_are_counted(s: Scenario) -> None:
             12 WorkflowExecutionOptionsUpdated unset_versioning_override=true identity=me
                   time_skipping_config.max_session_skip_count=1 time_skipping_config_updated=true
                   worker_may_ignore=true at=+1h
-            13 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+1h skips_to=+3h
+            13 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+1h skips_to=+3h
             14 TimerFired timer_id=b started_event_id=6 at=+3h
             15 WorkflowTaskScheduled at=+3h
             16 WorkflowTaskStarted at=+3h
@@ -242,13 +252,14 @@ async def test_a_fast_forward_ends_before_what_is_later(s: Scenario) -> None:
         await poll_forward(s),
         """
             fast_forward_polling_result=FAST_FORWARD_COMPLETED fast_forward_info.fast_forward_duration=7200s
-                  fast_forward_info.fast_forward_id=ff fast_forward_info.has_completed=true
+                  fast_forward_info.fast_forward_id=ff fast_forward_info.target_time=<time>
+                  fast_forward_info.has_completed=true
         """,
     )
     await expect_skipping(
         s,
         """
-            now=+2h effective_config.fast_forward_config.id=ff
+            now=+2h current_time=<time> effective_config.fast_forward_config.id=ff
                   effective_config.fast_forward_config.duration=7200s
                   effective_config.max_session_skip_count=200
         """,
@@ -265,13 +276,14 @@ async def test_a_fast_forward_ends_before_what_is_later(s: Scenario) -> None:
             4 WorkflowTaskCompleted at=+0h
             5 TimerStarted timer_id=a start_to_fire_timeout=3600s workflow_task_completed_event_id=4 at=+0h
             6 TimerStarted timer_id=b start_to_fire_timeout=18000s workflow_task_completed_event_id=4 at=+0h
-            7 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+0h skips_to=+1h
+            7 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+0h skips_to=+1h
             8 TimerFired timer_id=a started_event_id=5 at=+1h
             9 WorkflowTaskScheduled at=+1h
             10 WorkflowTaskStarted at=+1h
             11 WorkflowTaskCompleted at=+1h
-            12 WorkflowExecutionTimeSkippingTransitioned disabled_after_fast_forward=true
-                  worker_may_ignore=true at=+1h skips_to=+2h
+            12 WorkflowExecutionTimeSkippingTransitioned target_time=<time> disabled_after_fast_forward=true
+                  wall_clock_time=<time> worker_may_ignore=true at=+1h skips_to=+2h
         """,
     )
     s.expect_message(
@@ -280,7 +292,7 @@ async def test_a_fast_forward_ends_before_what_is_later(s: Scenario) -> None:
             fast_forward_polling_result=FAST_FORWARD_FAILED failed_reason="the requested fast_forward_id does
                   not match the execution's current fast-forward"
                   fast_forward_info.fast_forward_duration=7200s fast_forward_info.fast_forward_id=ff
-                  fast_forward_info.has_completed=true
+                  fast_forward_info.target_time=<time> fast_forward_info.has_completed=true
         """,
     )
 
@@ -305,7 +317,8 @@ async def test_a_fast_forward_of_an_open_workflow(s: Scenario) -> None:
         await poll_forward(s),
         """
             fast_forward_polling_result=FAST_FORWARD_COMPLETED fast_forward_info.fast_forward_duration=3600s
-                  fast_forward_info.fast_forward_id=ff fast_forward_info.has_completed=true
+                  fast_forward_info.fast_forward_id=ff fast_forward_info.target_time=<time>
+                  fast_forward_info.has_completed=true
         """,
     )
     await update(s, forward(1, "again"))
@@ -313,7 +326,8 @@ async def test_a_fast_forward_of_an_open_workflow(s: Scenario) -> None:
         await poll_forward(s, "again"),
         """
             fast_forward_polling_result=FAST_FORWARD_COMPLETED fast_forward_info.fast_forward_duration=3600s
-                  fast_forward_info.fast_forward_id=again fast_forward_info.has_completed=true
+                  fast_forward_info.fast_forward_id=again fast_forward_info.target_time=<time>
+                  fast_forward_info.has_completed=true
         """,
     )
     await update(s, ON)
@@ -331,19 +345,20 @@ async def test_a_fast_forward_of_an_open_workflow(s: Scenario) -> None:
                   time_skipping_config.fast_forward_config.duration=3600s
                   time_skipping_config.max_session_skip_count=200 time_skipping_config_updated=true
                   worker_may_ignore=true at=+0h
-            7 WorkflowExecutionTimeSkippingTransitioned disabled_after_fast_forward=true
-                  worker_may_ignore=true at=+0h skips_to=+1h
+            7 WorkflowExecutionTimeSkippingTransitioned target_time=<time> disabled_after_fast_forward=true
+                  wall_clock_time=<time> worker_may_ignore=true at=+0h skips_to=+1h
             8 WorkflowExecutionOptionsUpdated unset_versioning_override=true identity=me
                   time_skipping_config.fast_forward_config.id=again
                   time_skipping_config.fast_forward_config.duration=3600s
                   time_skipping_config.max_session_skip_count=200 time_skipping_config_updated=true
                   worker_may_ignore=true at=+1h
-            9 WorkflowExecutionTimeSkippingTransitioned disabled_after_fast_forward=true
-                  worker_may_ignore=true at=+1h skips_to=+2h
+            9 WorkflowExecutionTimeSkippingTransitioned target_time=<time> disabled_after_fast_forward=true
+                  wall_clock_time=<time> worker_may_ignore=true at=+1h skips_to=+2h
             10 WorkflowExecutionOptionsUpdated unset_versioning_override=true identity=me
                   time_skipping_config.max_session_skip_count=200 time_skipping_config_updated=true
                   worker_may_ignore=true at=+2h
-            11 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+2h skips_to=+5h
+            11 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+2h skips_to=+5h
             12 TimerFired timer_id=a started_event_id=5 at=+5h
             13 WorkflowTaskScheduled at=+5h
             14 WorkflowTaskStarted at=+5h
@@ -381,7 +396,7 @@ async def test_a_configuration_is_taken_away(s: Scenario) -> None:
     await expect_skipping(
         s,
         """
-            now=+0h
+            now=+0h current_time=<time>
         """,
     )
 
@@ -397,7 +412,7 @@ async def test_the_end_of_a_workflow_ends_its_fast_forward(s: Scenario) -> None:
         """
             fast_forward_polling_result=FAST_FORWARD_FAILED failed_reason="the execution ended before the
                   fast-forward completed" fast_forward_info.fast_forward_duration=7200s
-                  fast_forward_info.fast_forward_id=ff
+                  fast_forward_info.fast_forward_id=ff fast_forward_info.target_time=<time>
         """,
     )
 
@@ -413,6 +428,7 @@ async def test_a_fast_forward_that_is_set_anew_or_switched_off(s: Scenario) -> N
         """
             fast_forward_polling_result=FAST_FORWARD_FAILED failed_reason="the fast-forward was reset"
                   fast_forward_info.fast_forward_duration=10800s fast_forward_info.fast_forward_id=ff
+                  fast_forward_info.target_time=<time>
         """,
     )
     polling = asyncio.create_task(poll_forward(s))
@@ -449,29 +465,33 @@ async def test_children_have_their_parents_time_and_skip_too(s: Scenario) -> Non
             3 WorkflowTaskStarted at=+0h
             4 WorkflowTaskCompleted at=+0h
             5 TimerStarted timer_id=a start_to_fire_timeout=3600s workflow_task_completed_event_id=4 at=+0h
-            6 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+0h skips_to=+1h
+            6 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+0h skips_to=+1h
             7 TimerFired timer_id=a started_event_id=5 at=+1h
             8 WorkflowTaskScheduled at=+1h
             9 WorkflowTaskStarted at=+1h
             10 WorkflowTaskCompleted at=+1h
-            11 StartChildWorkflowExecutionInitiated workflow_id=child workflow_type.name=demo task_queue=cq
-                  workflow_run_timeout=0s workflow_task_timeout=10s parent_close_policy=TERMINATE
-                  workflow_task_completed_event_id=10 workflow_id_reuse_policy=ALLOW_DUPLICATE
-                  time_skipping_config.enabled=true time_skipping_config.max_session_skip_count=200
+            11 StartChildWorkflowExecutionInitiated namespace=default workflow_id=child
+                  workflow_type.name=demo task_queue=cq workflow_run_timeout=0s workflow_task_timeout=10s
+                  parent_close_policy=TERMINATE workflow_task_completed_event_id=10
+                  workflow_id_reuse_policy=ALLOW_DUPLICATE namespace_id=<id> time_skipping_config.enabled=true
+                  time_skipping_config.max_session_skip_count=200
                   time_skipping_state_propagation.initial_skipped_duration=3600s at=+1h
             12 TimerStarted timer_id=b start_to_fire_timeout=36000s workflow_task_completed_event_id=10 at=+1h
-            13 ChildWorkflowExecutionStarted initiated_event_id=11 workflow_execution.workflow_id=child
-                  workflow_execution.run_id=run2 workflow_type.name=demo at=+1h
+            13 ChildWorkflowExecutionStarted namespace=default initiated_event_id=11
+                  workflow_execution.workflow_id=child workflow_execution.run_id=run2 workflow_type.name=demo
+                  namespace_id=<id> at=+1h
             14 WorkflowTaskScheduled at=+1h
             15 WorkflowTaskStarted at=+1h
             16 WorkflowTaskCompleted at=+1h
-            17 ChildWorkflowExecutionCompleted workflow_execution.workflow_id=child
+            17 ChildWorkflowExecutionCompleted namespace=default workflow_execution.workflow_id=child
                   workflow_execution.run_id=run2 workflow_type.name=demo initiated_event_id=11
-                  started_event_id=13 at=+1h
+                  started_event_id=13 namespace_id=<id> at=+1h
             18 WorkflowTaskScheduled at=+1h
             19 WorkflowTaskStarted at=+1h
             20 WorkflowTaskCompleted at=+1h
-            21 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+1h skips_to=+11h
+            21 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+1h skips_to=+11h
             22 TimerFired timer_id=b started_event_id=12 at=+11h
             23 WorkflowTaskScheduled at=+11h
             24 WorkflowTaskStarted at=+11h
@@ -482,17 +502,19 @@ async def test_children_have_their_parents_time_and_skip_too(s: Scenario) -> Non
     await expect_hours(
         s,
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=11 task_queue=cq
-                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
-                  time_skipping_config.enabled=true time_skipping_config.max_session_skip_count=200
-                  time_skipping_state_propagation.initial_skipped_duration=3600s
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=11 task_queue=cq workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1 time_skipping_config.enabled=true
+                  time_skipping_config.max_session_skip_count=200
+                  time_skipping_state_propagation.initial_skipped_duration=3600s identity=unset
             2 WorkflowTaskScheduled task_queue=cq at=+1h
             3 WorkflowTaskStarted at=+1h
             4 WorkflowTaskCompleted at=+1h
             5 TimerStarted timer_id=c start_to_fire_timeout=7200s workflow_task_completed_event_id=4 at=+1h
-            6 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+1h skips_to=+3h
+            6 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+1h skips_to=+3h
             7 TimerFired timer_id=c started_event_id=5 at=+3h
             8 WorkflowTaskScheduled task_queue=cq at=+3h
             9 WorkflowTaskStarted at=+3h
@@ -517,11 +539,12 @@ async def test_children_need_not_skip(s: Scenario) -> None:
     await expect_hours(
         s,
         """
-            1 WorkflowExecutionStarted parent_workflow_execution.workflow_id=wf
-                  parent_workflow_execution.run_id=run1 parent_initiated_event_id=11 task_queue=cq
-                  workflow_run_timeout=0s parent_workflow_namespace_id=run3 workflow_id=child
-                  root_workflow_execution.workflow_id=wf root_workflow_execution.run_id=run1
-                  time_skipping_state_propagation.initial_skipped_duration=3600s
+            1 WorkflowExecutionStarted parent_workflow_namespace=default
+                  parent_workflow_execution.workflow_id=wf parent_workflow_execution.run_id=run1
+                  parent_initiated_event_id=11 task_queue=cq workflow_run_timeout=0s
+                  parent_workflow_namespace_id=run3 workflow_id=child root_workflow_execution.workflow_id=wf
+                  root_workflow_execution.run_id=run1
+                  time_skipping_state_propagation.initial_skipped_duration=3600s identity=unset
             2 WorkflowTaskScheduled task_queue=cq at=+1h
             3 WorkflowTaskStarted at=+1h
             4 WorkflowTaskCompleted at=+1h
@@ -543,7 +566,8 @@ async def test_the_next_run_goes_on_with_it(s: Scenario) -> None:
         await poll_forward(s),
         """
             fast_forward_polling_result=FAST_FORWARD_COMPLETED fast_forward_info.fast_forward_duration=21600s
-                  fast_forward_info.fast_forward_id=ff fast_forward_info.has_completed=true
+                  fast_forward_info.fast_forward_id=ff fast_forward_info.target_time=<time>
+                  fast_forward_info.has_completed=true
         """,
     )
     await expect_hours(
@@ -551,23 +575,27 @@ async def test_the_next_run_goes_on_with_it(s: Scenario) -> None:
         """
             1 WorkflowExecutionStarted workflow_run_timeout=0s continued_execution_run_id=run1
                   initiator=WORKFLOW original_execution_run_id=run2 first_execution_run_id=run1
-                  time_skipping_config.enabled=true time_skipping_config.fast_forward_config.id=ff
+                  prev_auto_reset_points.points=[{run_id=run1 first_workflow_task_completed_id=4
+                  create_time=<time> expire_time=<time> resettable=true}] time_skipping_config.enabled=true
+                  time_skipping_config.fast_forward_config.id=ff
                   time_skipping_config.fast_forward_config.duration=21600s
                   time_skipping_config.max_session_skip_count=200
                   time_skipping_state_propagation.initial_skipped_duration=3600s
-                  time_skipping_state_propagation.initial_skip_count=1 at=+1h
+                  time_skipping_state_propagation.fast_forward_target_time=<time>
+                  time_skipping_state_propagation.initial_skip_count=1 identity=unset at=+1h
             2 WorkflowTaskScheduled at=+1h
             3 WorkflowTaskStarted at=+1h
             4 WorkflowTaskCompleted at=+1h
             5 TimerStarted timer_id=b start_to_fire_timeout=7200s workflow_task_completed_event_id=4 at=+1h
-            6 WorkflowExecutionTimeSkippingTransitioned worker_may_ignore=true at=+1h skips_to=+3h
+            6 WorkflowExecutionTimeSkippingTransitioned target_time=<time> wall_clock_time=<time>
+                  worker_may_ignore=true at=+1h skips_to=+3h
             7 TimerFired timer_id=b started_event_id=5 at=+3h
             8 WorkflowTaskScheduled at=+3h
             9 WorkflowTaskStarted at=+3h
             10 WorkflowTaskCompleted at=+3h
             11 TimerStarted timer_id=c start_to_fire_timeout=72000s workflow_task_completed_event_id=10 at=+3h
-            12 WorkflowExecutionTimeSkippingTransitioned disabled_after_fast_forward=true
-                  worker_may_ignore=true at=+3h skips_to=+6h
+            12 WorkflowExecutionTimeSkippingTransitioned target_time=<time> disabled_after_fast_forward=true
+                  wall_clock_time=<time> worker_may_ignore=true at=+3h skips_to=+6h
         """,
         since=first,
     )

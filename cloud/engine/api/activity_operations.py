@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from temporalio.api.activity.v1 import ActivityOptions
+from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.workflowservice.v1 import (
     PauseActivityRequest,
     PauseActivityResponse,
@@ -188,6 +189,7 @@ def change_options(
             merge(shown, wanted, paths)
             _check(shown, pending, runtime.limits)
             changes.append((pending, _kept(shown, pending)))
+        shown.task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
     with runtime.transition(hot) as turn:
         for pending, options in changes:
             operations.set_options(turn, pending, options)

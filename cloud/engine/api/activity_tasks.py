@@ -93,7 +93,7 @@ class ActivityTasks:
             request.task_queue.name,
             rows.ACTIVITY_TASK,
             identity=request.identity,
-            build_id=request.deployment_options.build_id or request.worker_version_capabilities.build_id,
+            build_id=request.worker_version_capabilities.build_id,
             timeout_s=long_poll_timeout_s(context),
             tasks_per_second=_tasks_per_second(request),
             version=version,
@@ -165,7 +165,7 @@ class ActivityTasks:
                 **await self._standalone.heartbeat(found, _payloads(request, "details"))
             )
         hot, pending = found
-        await self._heartbeat(hot, pending, _payloads(request, "details"))
+        await self._heartbeat(hot, pending, _payloads(request, "details"), request.identity)
         return RecordActivityTaskHeartbeatResponse(
             cancel_requested=pending.cancel_requested_event_id != 0,
             activity_paused=pending.progress.pause is not None,
@@ -182,17 +182,19 @@ class ActivityTasks:
                 **await self._standalone.heartbeat(found, _payloads(request, "details"))
             )
         hot, pending = found
-        await self._heartbeat(hot, pending, _payloads(request, "details"))
+        await self._heartbeat(hot, pending, _payloads(request, "details"), request.identity)
         return RecordActivityTaskHeartbeatByIdResponse(
             cancel_requested=pending.cancel_requested_event_id != 0,
             activity_paused=pending.progress.pause is not None,
             activity_reset=pending.progress.reset,
         )
 
-    async def _heartbeat(self, hot: HotRun, pending: Activity, details: Payloads | None) -> None:
+    async def _heartbeat(
+        self, hot: HotRun, pending: Activity, details: Payloads | None, identity: str
+    ) -> None:
         with self._runtime.transition(hot) as turn:
             if details is not None and details.ByteSize() > self._runtime.limits.blob_size_error:
-                _give_up(turn, pending, "Heartbeat details exceed size limit.")
+                _give_up(turn, pending, "Heartbeat details exceed size limit.", identity)
             else:
                 activity.heartbeat(turn, pending, details)
         await self._runtime.durable(hot)
@@ -261,7 +263,7 @@ class ActivityTasks:
     ) -> None:
         activity.assume_started(turn, pending, request.identity)
         if request.result.ByteSize() > self._runtime.limits.blob_size_error:
-            _give_up(turn, pending, "Complete result exceeds size limit.")
+            _give_up(turn, pending, "Complete result exceeds size limit.", request.identity)
         else:
             activity_ends.complete(
                 turn, pending, result=_payloads(request, "result"), identity=request.identity
@@ -397,9 +399,9 @@ def _payloads(request: Message, name: str) -> Payloads | None:
     return getattr(request, name) if request.HasField(name) else None
 
 
-def _give_up(turn: Turn, pending: Activity, message: str) -> None:
+def _give_up(turn: Turn, pending: Activity, message: str, identity: str) -> None:
     """What a worker sends is too large to keep: the activity fails, and is not tried again."""
-    activity_ends.fail(turn, pending, failure=final_failure(message), identity="")
+    activity_ends.fail(turn, pending, failure=final_failure(message), identity=identity)
 
 
 def _fail(

@@ -186,6 +186,12 @@ def check_polled_queue(request: Message, limits: Limits) -> None:
         raise InvalidArgument(
             f"only sticky queues can have normal name. tq: {queue.name}, normal name: {queue.normal_name[:100]}"
         )
+    of_nexus = request.DESCRIPTOR.name == "PollNexusTaskQueueRequest"
+    if queue.kind == TaskQueueKind.TASK_QUEUE_KIND_WORKER_COMMANDS and not of_nexus:
+        kind = "Activity" if request.DESCRIPTOR.name == "PollActivityTaskQueueRequest" else "Workflow"
+        raise InvalidArgument(
+            f"worker-commands partitions must have nexus task type, got: {kind}. base name: {queue.name}"
+        )
 
 
 def check_time_skipping(

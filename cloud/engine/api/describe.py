@@ -269,8 +269,9 @@ def _pending_activity(pending: Activity, assigned: str) -> PendingActivityInfo:
         info.last_failure.ParseFromString(progress.last_failure)
     if progress.last_heartbeat_time:
         info.last_heartbeat_time.CopyFrom(timestamp(progress.last_heartbeat_time))
-    if progress.last_started_time:
-        info.last_started_time.CopyFrom(timestamp(progress.last_started_time))
+    if progress.started_time:  # as there: of the attempt that a worker has now
+        info.last_started_time.CopyFrom(timestamp(progress.started_time))
+    info.scheduled_time.CopyFrom(timestamp(progress.scheduled_time))
     if progress.last_attempt_complete_time:
         info.last_attempt_complete_time.CopyFrom(timestamp(progress.last_attempt_complete_time))
     if progress.backing_off:
@@ -278,13 +279,11 @@ def _pending_activity(pending: Activity, assigned: str) -> PendingActivityInfo:
         info.current_retry_interval.CopyFrom(
             duration(max(progress.scheduled_time - progress.last_attempt_complete_time, 0))
         )
-    elif not progress.started_time:
-        info.scheduled_time.CopyFrom(timestamp(progress.scheduled_time))
     due = to_ns(now.schedule_to_close_timeout)
     if due:
         info.expiration_time.CopyFrom(timestamp(pending.scheduled_time + due))
     options = info.activity_options
-    options.task_queue.name = now.task_queue.name
+    options.task_queue.name = options.task_queue.normal_name = now.task_queue.name
     for name in (
         "schedule_to_close_timeout",
         "schedule_to_start_timeout",

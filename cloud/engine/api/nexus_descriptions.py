@@ -40,8 +40,9 @@ def pending_operation(operation: NexusOperation, *, blocked: bool) -> PendingNex
     )
     if state == _S.PENDING_NEXUS_OPERATION_STATE_BLOCKED:
         info.blocked_reason = OPEN
-    if progress.last_attempt_complete_time:
-        info.last_attempt_complete_time.CopyFrom(timestamp(progress.last_attempt_complete_time))
+    ended = progress.last_attempt_complete_time or operation.started_time
+    if ended:
+        info.last_attempt_complete_time.CopyFrom(timestamp(ended))
     if progress.last_failure:
         info.last_attempt_failure.ParseFromString(progress.last_failure)
     if progress.next_attempt_time:
@@ -67,10 +68,11 @@ def _cancellation(operation: NexusOperation, blocked: bool) -> NexusOperationCan
             else _C.NEXUS_OPERATION_CANCELLATION_STATE_SCHEDULED
         )
     info = NexusOperationCancellationInfo(
-        requested_time=timestamp(operation.cancel_requested_time),
         state=state,
         attempt=progress.cancel_attempt,
     )
+    if state != _C.NEXUS_OPERATION_CANCELLATION_STATE_UNSPECIFIED:
+        info.requested_time.CopyFrom(timestamp(operation.cancel_requested_time))
     if state == _C.NEXUS_OPERATION_CANCELLATION_STATE_BLOCKED:
         info.blocked_reason = OPEN
     if progress.last_cancel_attempt_complete_time:

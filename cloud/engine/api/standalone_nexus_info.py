@@ -84,7 +84,6 @@ def operation_info(hot: HotOperation, now: int) -> NexusOperationExecutionInfo:
 
 def _cancellation_info(cancellation: Cancellation) -> NexusOperationExecutionCancellationInfo:
     info = NexusOperationExecutionCancellationInfo(
-        requested_time=timestamp(cancellation.asked.at),
         state=NexusOperationCancellationState.ValueType(cancellation.phase),
         attempt=cancellation.attempt,
         reason=cancellation.asked.reason,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from temporalio.api.activity.v1 import ActivityOptions
+from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.workflowservice.v1 import (
     PauseActivityExecutionRequest,
     ResetActivityExecutionRequest,
@@ -97,6 +98,7 @@ class StandaloneOperations:
                 )
         options = ActivityOptions()
         options.CopyFrom(hot.activity.options)
+        options.task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
         await self._activities.durable(hot)
         return options
 

@@ -158,9 +158,12 @@ class TaskQueueMethods:
 
     def _active(self, namespace: Namespace, name: str) -> set[str]:
         """The versions whose workers poll a queue, and those that are current or ramping, by the names that callers know them by."""
-        found = {""}
+        found: set[str] = set()
         for kind in (WORKFLOW_TASK, ACTIVITY_TASK):
-            for lane in self._lanes(QueueKey(namespace.namespace_id, name, kind)):
+            common = QueueKey(namespace.namespace_id, name, kind)
+            if self._runtime.queues.find(common) is not None:
+                found.add("")
+            for lane in self._lanes(common):
                 queue = self._runtime.queues.find(lane)
                 if queue is not None:
                     found.add(build_of(lane.version) if is_build_lane(lane.version) else lane.version)

@@ -42,6 +42,7 @@ from cloud.engine.api.versioned_workers import (
 )
 from cloud.engine.core import (
     close,
+    command_attributes,
     command_checks,
     completion,
     older_versioning,
@@ -66,6 +67,8 @@ from cloud.engine.store import rows
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, NotFound
 
 _Cause = WorkflowTaskFailedCause
+WITH_A_REPLY = "request-from-RespondWorkflowTaskCompleted"
+"""What stands for the id of a poll where a task was given without one; as on the real server."""
 
 
 class WorkflowTasks:
@@ -104,7 +107,7 @@ class WorkflowTasks:
             request.task_queue.name,
             rows.WORKFLOW_TASK,
             identity=request.identity,
-            build_id=request.deployment_options.build_id or request.worker_version_capabilities.build_id,
+            build_id=request.worker_version_capabilities.build_id,
             timeout_s=long_poll_timeout_s(context),
             version=version,
             options=request.deployment_options if request.HasField("deployment_options") else None,
@@ -217,6 +220,13 @@ class WorkflowTasks:
             )
             check_behavior(request)
             check_continued(hot.execution, request)
+            if request.intermediate_page or request.page_number > 0:
+                raise FailedPrecondition(
+                    f"workflow task completion pagination is disabled for this namespace {namespace.name}"
+                )
+            unknown = next((c for c in request.commands if not command_attributes.known(c)), None)
+            if unknown is not None:
+                raise InvalidArgument(f"unknown command type: {unknown.command_type or 'Unspecified'}")
             if hot.execution.paused is not None and request.force_create_new_workflow_task:
                 raise FailedPrecondition(
                     "Workflow is paused and force create new workflow task is not allowed."
@@ -281,6 +291,7 @@ class WorkflowTasks:
                 target_revision=-1,
                 build=older_versioning.assigned_to(hot.execution),
             ),
+            WITH_A_REPLY if as_sticky else "",
         )
         if as_sticky:
             started.sticky = True
@@ -425,10 +436,10 @@ def _ids(hot: HotRun) -> WorkflowExecution:
 
 
 def _build_id(hot: HotRun, request: RespondWorkflowTaskCompletedRequest) -> str:
-    """What events say of the worker's build; nothing, where it is in a set."""
+    """What events say of the worker's build; nothing, where it is in a set or a deployment."""
     if request.worker_version_stamp.use_versioning and not request.HasField("deployment_options"):
         return older_versioning.assigned_to(hot.execution)
-    return request.deployment_options.build_id or request.worker_version_stamp.build_id
+    return request.worker_version_stamp.build_id
 
 
 def _eager_taker(hot: HotRun) -> Taker:

@@ -176,7 +176,11 @@ class Workflows:
             run_id=hot.run_id,
             first_execution_run_id=hot.execution.started.first_execution_run_id,
             status=WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
-            link=_start_link(hot.namespace, hot),
+            link=(
+                _request_link(hot, request_id, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED)
+                if options.attach_request_id
+                else _start_link(hot.namespace, hot)
+            ),
         )
 
     async def _resolve(
@@ -336,7 +340,7 @@ class Workflows:
         return SignalWithStartWorkflowExecutionResponse(
             run_id=hot.run_id,
             started=started,
-            signal_link=_signal_link(namespace, hot, request_id),
+            signal_link=_request_link(hot, request_id, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED),
             first_execution_run_id=hot.execution.started.first_execution_run_id,
         )
 
@@ -379,7 +383,9 @@ class Workflows:
                 links=request.links,
             )
         await self._runtime.durable(hot)
-        return SignalWorkflowExecutionResponse(link=_signal_link(namespace, hot, request_id))
+        return SignalWorkflowExecutionResponse(
+            link=_request_link(hot, request_id, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+        )
 
     # --- cancel, terminate, delete ---
 
@@ -506,14 +512,14 @@ def _start_link(namespace: Namespace, hot: HotRun) -> Link:
     )
 
 
-def _signal_link(namespace: Namespace, hot: HotRun, request_id: str) -> Link:
+def _request_link(hot: HotRun, request_id: str, event_type: EventType.ValueType) -> Link:
     return Link(
         workflow_event=Link.WorkflowEvent(
-            namespace=namespace.name,
+            namespace=hot.namespace.name,
             workflow_id=hot.execution.key.workflow_id,
             run_id=hot.run_id,
             request_id_ref=Link.WorkflowEvent.RequestIdReference(
-                request_id=request_id, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+                request_id=request_id, event_type=event_type
             ),
         )
     )

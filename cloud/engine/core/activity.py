@@ -325,7 +325,6 @@ def assume_started(turn: Turn, activity: Activity, identity: str) -> None:
     progress = activity.progress
     if not progress.started_time:
         progress.started_time = turn.now
-        progress.request_id = turn.around.ids.request_id()
         progress.identity = identity
         turn.progress(activity.scheduled_event_id)
 

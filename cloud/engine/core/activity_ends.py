@@ -147,7 +147,9 @@ def cancel(
     )
 
 
-def request_cancel(turn: Turn, activity: Activity, workflow_task_completed_event_id: int) -> bool:
+def request_cancel(
+    turn: Turn, activity: Activity, workflow_task_completed_event_id: int, identity: str
+) -> bool:
     """The workflow wants the activity cancelled. One that no worker holds ends at once: then True.
 
     A worker that holds it is told in the reply to its next heartbeat.
@@ -169,6 +171,7 @@ def request_cancel(turn: Turn, activity: Activity, workflow_task_completed_event
             activity_task_canceled_event_attributes=ActivityTaskCanceledEventAttributes(
                 details=json_payloads("ACTIVITY_ID_NOT_STARTED"),
                 scheduled_event_id=activity.scheduled_event_id,
+                identity=identity,
             ),
         )
     )

@@ -42,7 +42,6 @@ def begin(
 ) -> None:
     """A worker takes the attempt."""
     progress.started_time = now
-    progress.last_started_time = now
     progress.request_id = request_id
     progress.identity = identity
     progress.build_id = build_id

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 
-from cloud.engine.core import nexus_commands, older_versioning, priority, retry
+from cloud.engine.core import command_attributes, nexus_commands, older_versioning, priority, retry
 from cloud.engine.core.clock import fit, to_ns
 from cloud.engine.core.errors import BadCommand, Invalid, OtherNamespace
 from cloud.engine.core.state import Execution
@@ -66,20 +66,15 @@ class Plan:
 
 
 def check_all(plan: Plan, commands: Sequence[Command]) -> None:
-    """Check every command, in order.
+    """Check every command, all of known types, in order.
 
     Raises:
         BadCommand: the first one that is wrong.
         OtherNamespace: one reaches into another namespace.
     """
     for command in commands:
-        check = _CHECKS.get(command.command_type)
-        if check is None:
-            raise BadCommand(
-                _C.WORKFLOW_TASK_FAILED_CAUSE_FEATURE_DISABLED,
-                f"Unknown command type: {command.command_type}: this server does not carry it out",
-            )
-        check(plan, command)
+        command_attributes.check(command)
+        _CHECKS[command.command_type](plan, command)
         plan.commands += 1
 
 

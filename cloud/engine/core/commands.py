@@ -56,6 +56,8 @@ class Outcome:
     """What carrying out a completion's commands came to."""
 
     completed_event_id: int
+    identity: str
+    """The worker's."""
     eager_activities: set[int] = field(default_factory=set)
     markers: int = 0
     needs_task: bool = False
@@ -65,6 +67,7 @@ def carry_out(
     turn: Turn,
     commands: Sequence[Command],
     completed_event_id: int,
+    identity: str,
     eager: Callable[[ScheduleActivityTaskCommandAttributes], bool],
     answers: Answers,
 ) -> Outcome:
@@ -72,7 +75,7 @@ def carry_out(
 
     A PROTOCOL_MESSAGE command stands where one of the messages in `answers` is to be carried out.
     """
-    outcome = Outcome(completed_event_id)
+    outcome = Outcome(completed_event_id, identity)
     for command in commands:
         if command.command_type == _T.COMMAND_TYPE_PROTOCOL_MESSAGE:
             update.carry_out(turn, answers, command.protocol_message_command_attributes.message_id)
@@ -148,7 +151,7 @@ def _cancel_activity(turn: Turn, command: Command, outcome: Outcome, eager: Eage
     pending = turn.execution.activities.get(scheduled_event_id)
     if pending is None or pending.cancel_requested_event_id or pending.closing:
         return
-    if activity_ends.request_cancel(turn, pending, outcome.completed_event_id):
+    if activity_ends.request_cancel(turn, pending, outcome.completed_event_id, outcome.identity):
         outcome.needs_task = True
 
 
@@ -178,7 +181,7 @@ def _cancel_timer(turn: Turn, command: Command, outcome: Outcome, eager: Eager) 
                 timer_id=timer_id,
                 started_event_id=pending.started_event_id,
                 workflow_task_completed_event_id=outcome.completed_event_id,
-                identity=turn.execution.volatile.workflow_task.identity,
+                identity=outcome.identity,
             ),
         )
     )
@@ -296,7 +299,7 @@ def _signal_external(turn: Turn, command: Command, outcome: Outcome, eager: Eage
     wanted = command.signal_external_workflow_execution_command_attributes
     attributes = SignalExternalWorkflowExecutionInitiatedEventAttributes(
         workflow_task_completed_event_id=outcome.completed_event_id,
-        namespace=turn.around.namespace,
+        namespace=wanted.namespace,
         namespace_id=turn.around.namespace_id,
         workflow_execution=wanted.execution,
         signal_name=wanted.signal_name,
@@ -318,7 +321,7 @@ def _cancel_external(turn: Turn, command: Command, outcome: Outcome, eager: Eage
         request_cancel_external_workflow_execution_initiated_event_attributes=(
             RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(
                 workflow_task_completed_event_id=outcome.completed_event_id,
-                namespace=turn.around.namespace,
+                namespace=wanted.namespace,
                 namespace_id=turn.around.namespace_id,
                 workflow_execution=WorkflowExecution(workflow_id=wanted.workflow_id, run_id=wanted.run_id),
                 control=wanted.control,

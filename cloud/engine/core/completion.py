@@ -125,7 +125,7 @@ def complete(
     retries = request.metering_metadata.nonfirst_local_activity_execution_attempts
     if retries:
         turn.meter("retry_activity_local", min(retries, 100))
-    outcome = commands.carry_out(turn, request.commands, completed_event_id, eager, answers)
+    outcome = commands.carry_out(turn, request.commands, completed_event_id, identity, eager, answers)
     update.carry_out_rest(turn, answers)
     new_events = turn.flush_buffer()
     if not execution.running:

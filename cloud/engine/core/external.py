@@ -117,7 +117,7 @@ def signal_outcome(
             _E.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED,
             external_workflow_execution_signaled_event_attributes=ExternalWorkflowExecutionSignaledEventAttributes(
                 initiated_event_id=initiated_event_id,
-                namespace=intent.namespace,
+                namespace=turn.around.namespace,
                 namespace_id=intent.namespace_id,
                 workflow_execution=target,
                 control=intent.control,
@@ -129,7 +129,7 @@ def signal_outcome(
             signal_external_workflow_execution_failed_event_attributes=SignalExternalWorkflowExecutionFailedEventAttributes(
                 cause=failed,
                 initiated_event_id=initiated_event_id,
-                namespace=intent.namespace,
+                namespace=turn.around.namespace,
                 namespace_id=intent.namespace_id,
                 workflow_execution=target,
                 control=intent.control,
@@ -158,7 +158,7 @@ def cancel_outcome(
             _E.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
             external_workflow_execution_cancel_requested_event_attributes=ExternalWorkflowExecutionCancelRequestedEventAttributes(
                 initiated_event_id=initiated_event_id,
-                namespace=intent.namespace,
+                namespace=turn.around.namespace,
                 namespace_id=intent.namespace_id,
                 workflow_execution=target,
             ),
@@ -169,7 +169,7 @@ def cancel_outcome(
             request_cancel_external_workflow_execution_failed_event_attributes=RequestCancelExternalWorkflowExecutionFailedEventAttributes(
                 cause=failed,
                 initiated_event_id=initiated_event_id,
-                namespace=intent.namespace,
+                namespace=turn.around.namespace,
                 namespace_id=intent.namespace_id,
                 workflow_execution=target,
                 control=intent.control,

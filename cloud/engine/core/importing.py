@@ -358,7 +358,6 @@ def _progress(pending: Activity, info: PendingActivityInfo) -> ActivityProgress:
         identity=info.last_worker_identity,
         version=version_of(info.last_deployment_version),
         last_heartbeat_time=to_ns(info.last_heartbeat_time),
-        last_started_time=to_ns(info.last_started_time),
         last_attempt_complete_time=to_ns(info.last_attempt_complete_time),
         backing_off=backing_off,
     )

@@ -38,6 +38,9 @@ RESET_POINTS_MAX = 20
 """Reset points of a run, those of the runs before it in its chain included; the oldest go (the real server's default)."""
 
 IDENTITY = "history-service"
+_NO_REQUEST = "emptyUuid"
+"""What stands for the id of a poll that there was not; as on the real server."""
+
 
 _E = EventType
 _X = ResetReapplyExcludeType
@@ -105,6 +108,7 @@ def hand_on_points(
 ) -> None:
     """Give the run that follows the reset points of `execution`, which closes `now` and is kept for `retention` (ns)."""
     attributes.ClearField("prev_auto_reset_points")
+    attributes.prev_auto_reset_points.SetInParent()
     for point in execution.reset_points.values():
         handed_on = attributes.prev_auto_reset_points.points.add()
         handed_on.CopyFrom(point)
@@ -142,7 +146,7 @@ def begin(turn: Turn, *, base_run_id: str, reason: str) -> None:
                 workflow_task_started_event_attributes=WorkflowTaskStartedEventAttributes(
                     scheduled_event_id=task.scheduled_event_id,
                     identity=IDENTITY,
-                    request_id=turn.around.ids.request_id(),
+                    request_id=_NO_REQUEST,
                     history_size_bytes=execution.history_size,
                 ),
             )

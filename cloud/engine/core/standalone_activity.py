@@ -101,7 +101,10 @@ def start(step: Step, *, stamp: int, request_id: str, identity: str, build_id: s
     progress, state = step.progress, step.state
     if state.phase != Phase.SCHEDULED or progress.stamp != stamp:
         raise NoSuchTask("activity task already started or stale")
+    told_last = progress.last_heartbeat_time  # descriptions keep it until the next one
     attempts.begin(progress, step.now, request_id=request_id, identity=identity, build_id=build_id)
+    progress.last_heartbeat_time = told_last
+    progress.last_started_time = step.now
     state.first_started_time = state.first_started_time or step.now
     step.enter(Phase.STARTED)
     if progress.attempt > 1:

@@ -162,6 +162,7 @@ def next_run(
     versioning.pass_on(execution, attributes, retried=retried)
     older_versioning.pass_on(execution, attributes, retried=retried)
     attributes.eager_execution_accepted = False
+    attributes.identity = ""  # nobody called for it
     return attributes
 
 

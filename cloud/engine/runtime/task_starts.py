@@ -40,8 +40,9 @@ class TaskStarts:
         identity: str,
         build_id: str,
         taker: Taker,
+        request_id: str = "",
     ) -> StartedWorkflowTask:
-        """Give a workflow task to a worker.
+        """Give a workflow task to a worker, whose poll has the `request_id` (a new one, unless told).
 
         Raises:
             NoSuchTask: it is stale.
@@ -55,7 +56,7 @@ class TaskStarts:
                 turn,
                 scheduled_event_id=scheduled_event_id,
                 dispatch=dispatch,
-                request_id=self._runtime.ids.request_id(),
+                request_id=request_id or self._runtime.ids.request_id(),
                 identity=identity,
                 build_id=build_id,
                 taker=taker,

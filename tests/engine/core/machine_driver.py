@@ -453,11 +453,15 @@ def fail() -> Command:
 
 
 def continue_as_new() -> Command:
-    return Command(command_type=T.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION)
+    command = Command(command_type=T.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION)
+    command.continue_as_new_workflow_execution_command_attributes.SetInParent()
+    return command
 
 
 def cancel() -> Command:
-    return Command(command_type=T.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION)
+    command = Command(command_type=T.COMMAND_TYPE_CANCEL_WORKFLOW_EXECUTION)
+    command.cancel_workflow_execution_command_attributes.SetInParent()
+    return command
 
 
 def protocol_message(message_id: str) -> Command:
