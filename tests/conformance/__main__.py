@@ -21,7 +21,7 @@ from tests.conformance.coverage import read
 from tests.conformance.outcomes import GOLDEN, Outcomes, all_outcomes, differences, golden
 from tests.conformance.table import Row, markdown, rows, unexplained
 from tests.conformance.test_bad_input import KNOWN
-from tests.processes import BIN, ROOT, tacit_dev, temporal_dev
+from tests.processes import BIN, ROOT, free_port, tacit_dev, temporal_dev
 
 PAGE = ROOT / "docs" / "conformance.md"
 RANDOM_REQUESTS = 100_000
@@ -59,11 +59,17 @@ def _compare(folder: Path) -> int:
 
     for server in (temporal_dev(folder / "real"), tacit_dev(folder / "ours")):
         server.log.parent.mkdir()
-        server.command = [*server.command, *switches.for_scenarios()]
+        http_port = free_port()
+        switched = switches.for_scenarios()
+        if server.log.parent.name == "real":
+            switched += switches.for_callbacks(http_port)
+        server.command = [*server.command, "--http-port", str(http_port), *switched]
         print(f"{server.name}: scenarios", flush=True)
         server.start()
         try:
-            _run_scenarios(server.address, folder / f"coverage-{server.log.parent.name}")
+            _run_scenarios(
+                server.address, f"127.0.0.1:{http_port}", folder / f"coverage-{server.log.parent.name}"
+            )
         finally:
             server.stop()
     alike = {
@@ -84,13 +90,13 @@ def _compare(folder: Path) -> int:
     return 1 if problems else 0
 
 
-def _run_scenarios(address: str, coverage: Path) -> None:
+def _run_scenarios(address: str, http_address: str, coverage: Path) -> None:
     # Failures are what the table is made from.
     _pytest(
         "tests/scenarios",
-        "-n",
-        "2",
+        *("-n", "3", "--dist", "loadfile"),
         TACIT_SCENARIOS_ADDRESS=address,
+        TACIT_SCENARIOS_HTTP_ADDRESS=http_address,
         TACIT_CONFORMANCE_COVERAGE=str(coverage),
     )
 

@@ -286,7 +286,6 @@ class ActivityTasks:
         self, request: RespondActivityTaskCanceledRequest, context: CallContext
     ) -> RespondActivityTaskCanceledResponse:
         """A worker confirms a cancellation."""
-        checks.check_blob(request.details, "details", self._runtime.limits)
         await self._canceled(await self._by_token(request), request)
         return RespondActivityTaskCanceledResponse()
 
@@ -294,7 +293,6 @@ class ActivityTasks:
         self, request: RespondActivityTaskCanceledByIdRequest, context: CallContext
     ) -> RespondActivityTaskCanceledByIdResponse:
         """The same, by ids."""
-        checks.check_blob(request.details, "details", self._runtime.limits)
         await self._canceled(await self._by_id(request), request)
         return RespondActivityTaskCanceledByIdResponse()
 
@@ -303,6 +301,7 @@ class ActivityTasks:
         found: _Found,
         request: RespondActivityTaskCanceledRequest | RespondActivityTaskCanceledByIdRequest,
     ) -> None:
+        checks.check_blob(request.details, "details", self._runtime.limits)
         if isinstance(found, HotActivity):
             await self._standalone.confirm_cancel(found, _payloads(request, "details"))
             return
