@@ -45,6 +45,7 @@ SWITCHED_ON = (
     "frontend.workerVersioningRuleAPIs",
     "frontend.workerVersioningWorkflowAPIs",
     "frontend.enableCancelWorkerPollsOnShutdown",
+    "activity.enableCallbacks",
 )
 """What is off on the real server by default; ours is compared with it switched on."""
 

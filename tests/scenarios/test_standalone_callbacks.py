@@ -78,21 +78,22 @@ async def test_completed(s: Scenario, act: Standalone) -> None:
     expect(
         await told(act, "STANDBY"),
         """
-            trigger.activity_closed={} info.callback.nexus.url=temporal://system info.state=STANDBY
+            trigger.activity_closed={} info.callback.nexus.url=temporal://system info.registration_time=<time>
+                  info.state=STANDBY
         """,
     )
     await s.complete_activity(await s.poll_activity(), "out", "second")
     expect(
         await end(s),
         """
-            10 NexusOperationCompleted scheduled_event_id=5 result='out'
+            10 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
         """,
     )
     expect(
         await told(act),
         """
-            trigger.activity_closed={} info.callback.nexus.url=temporal://system info.state=SUCCEEDED
-                  info.attempt=1
+            trigger.activity_closed={} info.callback.nexus.url=temporal://system info.registration_time=<time>
+                  info.state=SUCCEEDED info.attempt=1 info.last_attempt_complete_time=<time>
         """,
     )
 
@@ -110,7 +111,7 @@ async def test_failed(s: Scenario, act: Standalone) -> None:
                   failure.nexus_operation_execution_failure_info.service=svc
                   failure.nexus_operation_execution_failure_info.operation=op
                   failure.nexus_operation_execution_failure_info.operation_id=token
-                  failure.nexus_operation_execution_failure_info.operation_token=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
         """,
     )
 
@@ -130,7 +131,7 @@ async def test_canceled(s: Scenario, act: Standalone) -> None:
                   failure.nexus_operation_execution_failure_info.service=svc
                   failure.nexus_operation_execution_failure_info.operation=op
                   failure.nexus_operation_execution_failure_info.operation_id=token
-                  failure.nexus_operation_execution_failure_info.operation_token=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
         """,
     )
 
@@ -149,7 +150,7 @@ async def test_terminated(s: Scenario, act: Standalone) -> None:
                   failure.nexus_operation_execution_failure_info.service=svc
                   failure.nexus_operation_execution_failure_info.operation=op
                   failure.nexus_operation_execution_failure_info.operation_id=token
-                  failure.nexus_operation_execution_failure_info.operation_token=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
         """,
     )
 
@@ -169,7 +170,7 @@ async def test_timed_out(s: Scenario, act: Standalone) -> None:
                   failure.nexus_operation_execution_failure_info.service=svc
                   failure.nexus_operation_execution_failure_info.operation=op
                   failure.nexus_operation_execution_failure_info.operation_id=token
-                  failure.nexus_operation_execution_failure_info.operation_token=token
+                  failure.nexus_operation_execution_failure_info.operation_token=token request_id=<id>
         """,
     )
 
@@ -190,14 +191,15 @@ async def test_attached_to_what_runs(s: Scenario, act: Standalone) -> None:
     expect(
         await told(act, "STANDBY"),
         """
-            trigger.activity_closed={} info.callback.nexus.url=temporal://system info.state=STANDBY
+            trigger.activity_closed={} info.callback.nexus.url=temporal://system info.registration_time=<time>
+                  info.state=STANDBY
         """,
     )
     await s.complete_activity(await s.poll_activity(), "out")
     expect(
         await end(s),
         """
-            10 NexusOperationCompleted scheduled_event_id=5 result='out'
+            10 NexusOperationCompleted scheduled_event_id=5 result='out' request_id=<id>
         """,
     )
     await s.expect_refusal(
