@@ -40,14 +40,17 @@ DAY = Duration(seconds=86400)
 
 async def test_causes_of_failed_workflow_tasks(s: Scenario) -> None:
     outcomes = {}
-    for number, cause in enumerate(WorkflowTaskFailedCause.values()):
+    unknown = 999
+    for number, cause in enumerate([*WorkflowTaskFailedCause.values(), unknown]):
         workflow_id = s.id(f"w{number}")
         await s.start(workflow_id=workflow_id)
         await s.fail_task(await s.poll(), cause=cause)
         events = await s.history(workflow_id)
         kept = events[3].workflow_task_failed_event_attributes.cause == cause
-        name = WorkflowTaskFailedCause.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_")
-        outcomes[name] = " | ".join(["kept" if kept else "another", *map(type_name, events[4:])])
+        name = "unknown" if cause == unknown else WorkflowTaskFailedCause.Name(cause)
+        outcomes[name.removeprefix("WORKFLOW_TASK_FAILED_CAUSE_")] = " | ".join(
+            ["kept" if kept else "another", *map(type_name, events[4:])]
+        )
         if len(events) == 4 or not type_name(events[-1]).startswith("WorkflowExecution"):
             await s.terminate(workflow_id)
     expect(
@@ -70,7 +73,7 @@ async def test_causes_of_failed_workflow_tasks(s: Scenario) -> None:
                   UNHANDLED_UPDATE, BAD_SCHEDULE_NEXUS_OPERATION_ATTRIBUTES,
                   PENDING_NEXUS_OPERATIONS_LIMIT_EXCEEDED, BAD_REQUEST_CANCEL_NEXUS_OPERATION_ATTRIBUTES,
                   FEATURE_DISABLED, PAYLOADS_TOO_LARGE, EXTERNAL_STORAGE_FAILURE,
-                  WORKFLOW_PAUSE_REQUESTED_BEFORE_TASK_STARTED, REQUEST_TOO_LARGE
+                  WORKFLOW_PAUSE_REQUESTED_BEFORE_TASK_STARTED, REQUEST_TOO_LARGE, unknown
             another | WorkflowExecutionTerminated
               GRPC_MESSAGE_TOO_LARGE
         """,

@@ -9,6 +9,7 @@ from temporalio.api.enums.v1 import ExecutionType, ResetType
 from temporalio.api.workflowservice.v1 import StartBatchOperationRequest
 
 from cloud.engine.api import checks, workflow_options
+from cloud.engine.core import enum_names
 from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITIES, STANDALONE_ACTIVITY_BATCHES
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import InvalidArgument
@@ -71,8 +72,7 @@ def batches_of_activities(runtime: Runtime) -> bool:
 
 
 def _type_name(kind: ExecutionType.ValueType) -> str:
-    words = ExecutionType.Name(kind).removeprefix("EXECUTION_TYPE_").split("_")
-    return "".join(word.title() for word in words)
+    return enum_names.camel(ExecutionType, kind, "EXECUTION_TYPE_")
 
 
 def _operation_type(which: str) -> str:

@@ -45,6 +45,7 @@ from cloud.engine.core import (
     command_attributes,
     command_checks,
     completion,
+    enum_names,
     older_versioning,
     versioning,
     workflow_task,
@@ -460,7 +461,7 @@ def _check_sequence(request: RespondWorkflowTaskCompletedRequest) -> None:
 
 
 def _command_name(command_type: CommandType.ValueType) -> str:
-    return CommandType.Name(command_type).removeprefix("COMMAND_TYPE_").title().replace("_", "")
+    return enum_names.camel(CommandType, command_type, "COMMAND_TYPE_")
 
 
 def _eager(hot: HotRun) -> Callable[[ScheduleActivityTaskCommandAttributes], bool]:

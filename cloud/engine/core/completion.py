@@ -18,6 +18,7 @@ from cloud.engine.core import (
     close,
     command_checks,
     commands,
+    enum_names,
     older_versioning,
     update,
     versioning,
@@ -202,5 +203,5 @@ def refusal_message(error: BadCommand) -> str:
     cause = _C.ValueType(error.cause)
     if cause == _C.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
         return "UnhandledCommand"
-    name = _C.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").title().replace("_", "")
+    name = enum_names.camel(_C, cause, "WORKFLOW_TASK_FAILED_CAUSE_")
     return f"{name}: {error.message}"

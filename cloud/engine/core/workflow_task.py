@@ -28,7 +28,7 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.taskqueue.v1 import TaskQueue
 
-from cloud.engine.core import activity, older_versioning, reset, versioning
+from cloud.engine.core import activity, enum_names, older_versioning, reset, versioning
 from cloud.engine.core import deadline_kinds as kinds
 from cloud.engine.core.clock import SECOND, duration, to_ns
 from cloud.engine.core.deadlines import push
@@ -478,8 +478,8 @@ def fail(
         )
     if failure is not None:
         execution.volatile.last_workflow_task_failure = failure.SerializeToString()
-    name = WorkflowTaskFailedCause.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_")
-    _report(turn, attempt, "WorkflowTaskFailed", f"Cause{name.title().replace('_', '')}")
+    name = enum_names.camel(WorkflowTaskFailedCause, cause, "WORKFLOW_TASK_FAILED_CAUSE_")
+    _report(turn, attempt, "WorkflowTaskFailed", f"Cause{name}")
     _end_attempt(turn, attempt, reschedule)
 
 

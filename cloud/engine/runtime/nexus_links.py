@@ -9,6 +9,8 @@ from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.nexus.v1 import Link as NexusLink
 
+from cloud.engine.core import enum_names
+
 LINKS_MAX = 10
 """Links of one answer that are kept."""
 
@@ -24,8 +26,7 @@ _BY_REQUEST = Link.WorkflowEvent.RequestIdReference.DESCRIPTOR.name
 
 def _event_type_name(event_type: EventType.ValueType) -> str:
     """NexusOperationScheduled for EVENT_TYPE_NEXUS_OPERATION_SCHEDULED."""
-    words = EventType.Name(event_type).removeprefix("EVENT_TYPE_").split("_")
-    return "".join(word.capitalize() for word in words)
+    return enum_names.camel(EventType, event_type, "EVENT_TYPE_")
 
 
 _EVENT_TYPES = {_event_type_name(number): number for number in EventType.values()} | dict(EventType.items())
