@@ -108,7 +108,8 @@ async def test_what_a_worker_is_sent(s: Scenario, caller: Caller) -> None:
     s.expect_message(
         task,
         """
-            request.start_operation.service=svc request.start_operation.operation=op
+            task_token=<set> request.scheduled_time=<time> request.start_operation.service=svc
+                  request.start_operation.operation=op request.start_operation.request_id=once
                   request.start_operation.callback=http://x/cb request.start_operation.payload='in'
                   request.start_operation.callback_header={secret: s}
                   request.start_operation.links=[{url=temporal:///namespaces/n/workflows/w/r/history
@@ -250,9 +251,9 @@ async def test_cancel(s: Scenario, caller: Caller) -> None:
     s.expect_message(
         task,
         """
-            request.cancel_operation.service=svc request.cancel_operation.operation=op
-                  request.cancel_operation.operation_id=token request.cancel_operation.operation_token=token
-                  request.capabilities={}
+            task_token=<set> request.scheduled_time=<time> request.cancel_operation.service=svc
+                  request.cancel_operation.operation=op request.cancel_operation.operation_id=token
+                  request.cancel_operation.operation_token=token request.capabilities={}
         """,
         hide=("request.header",),
     )
@@ -289,8 +290,9 @@ async def test_by_endpoint(s: Scenario, caller: Caller) -> None:
     s.expect_message(
         task,
         """
-            request.start_operation.service=svc request.start_operation.operation=op
-                  request.start_operation.payload='in' request.endpoint=ep request.capabilities={}
+            task_token=<set> request.scheduled_time=<time> request.start_operation.service=svc
+                  request.start_operation.operation=op request.start_operation.payload='in'
+                  request.endpoint=ep request.capabilities={}
         """,
         hide=("request.header", "request.start_operation.request_id"),
     )
