@@ -177,6 +177,9 @@ def importer(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         asyncio.run(_connected(found.address, START_SECONDS, None))
         yield found
         print(f"runs imported: {found.imported}, not settled: {found.refused}")
+        assert found.imported >= found.refused, (
+            "most runs of scenarios must be such that they can be imported"
+        )
 
 
 @pytest.fixture

@@ -25,12 +25,21 @@ NAMESPACE = "imported"
 READ_ATTEMPTS_MAX = 5
 RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 
-COMPARED = ("workflow_execution_info", "pending_workflow_task", "pending_activities", "pending_children")
+COMPARED = (
+    "execution_config",
+    "workflow_execution_info",
+    "workflow_extended_info",
+    "pending_workflow_task",
+    "pending_activities",
+    "pending_children",
+    "pending_nexus_operations",
+    "callbacks",
+)
 """Of a description. What else is told must be restored too, and be added here, by whoever adds it."""
 
 # What belongs to a cell (its namespace's id), to the moment in which one looks, or to a worker's call.
 _INFO_ASIDE = ("parent_namespace_id", "auto_reset_points", "versioning_info")
-_ACTIVITY_ASIDE = ("scheduled_time", "next_attempt_schedule_time", "current_retry_interval", "state")
+_ACTIVITY_ASIDE = ("next_attempt_schedule_time", "current_retry_interval", "state")
 
 
 class Importer:
@@ -56,6 +65,7 @@ class Importer:
         found = await read_run(target, workflow_id, run_id)
         told, here = _comparable(run.events), _comparable(found.events)
         assert here[: len(told)] == told
+        assert _bytes(here[: len(told)]) == _bytes(told)
         if len(here) == len(told):  # else something became due in it already, and it went on
             for field in COMPARED:
                 assert _told(found, field) == _told(run, field), f"{workflow_id} {run_id}: {field}"
@@ -106,17 +116,22 @@ def _comparable(events: Sequence[HistoryEvent]) -> list[HistoryEvent]:
     return [event for event in events if event.task_id]
 
 
+def _bytes(events: Sequence[HistoryEvent]) -> list[bytes]:
+    return [event.SerializeToString(deterministic=True) for event in events]
+
+
 def _told(run: ExportedRun, field: str) -> object:
     description = ws.DescribeWorkflowExecutionResponse()
     assert run.description is not None
     description.CopyFrom(run.description)
     for name in _INFO_ASIDE:
         description.workflow_execution_info.ClearField(name)  # type: ignore[arg-type]
+    description.workflow_extended_info.time_skipping_info.ClearField("current_time")
     for pending in description.pending_activities:
         for name in _ACTIVITY_ASIDE:
             pending.ClearField(name)  # type: ignore[arg-type]
     value = getattr(description, field)
-    if field.startswith("pending_") and not field.endswith("task"):
+    if field == "callbacks" or (field.startswith("pending_") and not field.endswith("task")):
         return sorted(each.SerializeToString(deterministic=True) for each in value)
     return value
 
