@@ -68,7 +68,10 @@ def _compare(folder: Path) -> int:
         server.start()
         try:
             _run_scenarios(
-                server.address, f"127.0.0.1:{http_port}", folder / f"coverage-{server.log.parent.name}"
+                server.address,
+                f"127.0.0.1:{http_port}",
+                folder / f"coverage-{server.log.parent.name}",
+                ours=server.name == "tacit dev",
             )
         finally:
             server.stop()
@@ -90,13 +93,14 @@ def _compare(folder: Path) -> int:
     return 1 if problems else 0
 
 
-def _run_scenarios(address: str, http_address: str, coverage: Path) -> None:
+def _run_scenarios(address: str, http_address: str, coverage: Path, *, ours: bool) -> None:
     # Failures are what the table is made from.
     _pytest(
         "tests/scenarios",
         *("-n", "3", "--dist", "loadfile"),
         TACIT_SCENARIOS_ADDRESS=address,
         TACIT_SCENARIOS_HTTP_ADDRESS=http_address,
+        TACIT_SCENARIOS_OURS=str(int(ours)),
         TACIT_CONFORMANCE_COVERAGE=str(coverage),
     )
 

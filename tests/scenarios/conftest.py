@@ -2,7 +2,7 @@
 
 By default the tests start `tacit dev` on a free port and a new database. With
 `TACIT_SCENARIOS_ADDRESS=host:port` they run against any server, such as the real Temporal one (and with
-`TACIT_SCENARIOS_HTTP_ADDRESS` those of its HTTP API, too).
+`TACIT_SCENARIOS_HTTP_ADDRESS` those of its HTTP API, too); with `TACIT_SCENARIOS_OURS=1` that one is known to be ours.
 """
 
 import asyncio
@@ -85,7 +85,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if address:
         asyncio.run(_prepare(address, START_SECONDS))
         http_address = os.environ.get("TACIT_SCENARIOS_HTTP_ADDRESS", "")
-        yield Server(address=address, namespace="default", real=True, http_address=http_address)
+        ours = os.environ.get("TACIT_SCENARIOS_OURS") == "1"
+        yield Server(address=address, namespace="default", real=not ours, http_address=http_address)
         return
     folder = tmp_path_factory.mktemp("tacit-dev")
     with socket.socket() as probe, socket.socket() as http_probe:

@@ -23,7 +23,8 @@ PAUSE = WorkflowRuleAction(activity_pause=WorkflowRuleAction.ActionActivityPause
 HEEDED_SECONDS = 12.0
 
 
-def spec(rule_id: str, predicate: str = "ActivityType = 'act'", **fields: Any) -> WorkflowRuleSpec:
+# A namespace's rules are of all its workflows: other scenarios have no activities of this type.
+def spec(rule_id: str, predicate: str = "ActivityType = 'ruled'", **fields: Any) -> WorkflowRuleSpec:
     usual: dict[str, Any] = {
         "id": rule_id,
         "activity_start": WorkflowRuleSpec.ActivityStartingTrigger(predicate=predicate),
@@ -83,7 +84,7 @@ async def test_kept(s: Scenario) -> None:
     s.expect_message(
         await create(s, spec(s.id("r1"))),
         """
-            rule.create_time=<time> rule.spec.id=r1 rule.spec.activity_start.predicate="ActivityType = 'act'"
+            rule.create_time=<time> rule.spec.id=r1 rule.spec.activity_start.predicate="ActivityType = 'ruled'"
                   rule.spec.actions=[{activity_pause={}}] rule.created_by_identity=me rule.description=why
         """,
     )
@@ -100,7 +101,7 @@ async def test_kept(s: Scenario) -> None:
     s.expect_message(
         described,
         """
-            rule.create_time=<time> rule.spec.id=r2 rule.spec.activity_start.predicate="ActivityType = 'act'"
+            rule.create_time=<time> rule.spec.id=r2 rule.spec.activity_start.predicate="ActivityType = 'ruled'"
                   rule.spec.visibility_query="WorkflowType = 'demo'" rule.spec.actions=[{activity_pause={}}]
                   rule.created_by_identity=me rule.description=why
         """,
@@ -207,7 +208,8 @@ async def test_activity_that_is_about_to_start(s: Scenario, server: Server) -> N
     await heeded(server)
     await s.start()
     await s.step(
-        c.activity("a", s.tq), c.activity("b", s.tq, activity_type="other", start_to_close_timeout=100)
+        c.activity("a", s.tq, activity_type="ruled"),
+        c.activity("b", s.tq, activity_type="other", start_to_close_timeout=100),
     )
     assert (await s.poll_activity()).activity_id == "b"
     assert await none_comes(s)
@@ -239,11 +241,15 @@ async def test_activity_that_is_about_to_start(s: Scenario, server: Server) -> N
 async def test_activity_that_is_to_be_tried_again(s: Scenario, server: Server) -> None:
     await s.start()
     await s.step(
-        c.activity("a", s.tq, start_to_close_timeout=60, retry_policy=c.retry(initial=1)),
-        c.activity("b", s.id("bq"), start_to_close_timeout=60, retry_policy=c.retry(initial=1)),
+        c.activity(
+            "a", s.tq, activity_type="ruled", start_to_close_timeout=60, retry_policy=c.retry(initial=1)
+        ),
+        c.activity(
+            "b", s.id("bq"), activity_type="ruled", start_to_close_timeout=60, retry_policy=c.retry(initial=1)
+        ),
     )
     first, second = await s.poll_activity(), await s.poll_activity(s.id("bq"))
-    await create(s, spec(s.id("r1"), "ActivityType = 'act' AND ActivityId STARTS_WITH 'a'"))
+    await create(s, spec(s.id("r1"), "ActivityType = 'ruled' AND ActivityId STARTS_WITH 'a'"))
     await heeded(server)
     await s.fail_activity(first)
     await s.fail_activity(second)
@@ -268,7 +274,7 @@ async def test_rules_that_do_not_hold(s: Scenario, server: Server) -> None:
     await create(s, spec(s.id("of later attempts"), "Attempts > 1"))
     await heeded(server)
     await s.start()
-    await s.step(c.activity("a", s.tq))
+    await s.step(c.activity("a", s.tq, activity_type="ruled"))
     assert (await s.poll_activity()).activity_id == "a"
 
 
@@ -277,7 +283,7 @@ async def test_rule_for_some_workflows(s: Scenario, server: Server) -> None:
     await create(s, spec(s.id("r1"), f"TaskQueue = '{s.tq}'", visibility_query=query))
     await heeded(server)
     await s.start()
-    await s.step(c.activity("a", s.tq))
+    await s.step(c.activity("a", s.tq, activity_type="ruled"))
     assert await none_comes(s)
     expect(
         await state(s),
@@ -291,5 +297,7 @@ async def test_eager_activities_pass(s: Scenario, server: Server) -> None:
     await create(s, spec(s.id("r1")))
     await heeded(server)
     await s.start()
-    answer = await s.complete(await s.poll(), c.activity("a", s.tq, request_eager_execution=True))
+    answer = await s.complete(
+        await s.poll(), c.activity("a", s.tq, activity_type="ruled", request_eager_execution=True)
+    )
     assert len(answer.activity_tasks) == 1
