@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +13,9 @@ from cloud.rpc import Method
 
 CREDENTIAL_HEADERS = frozenset({"authorization", "authorization-extras", "cookie", "proxy-authorization"})
 """Headers that never reach an API method, a log or an error."""
+
+NAMESPACE_HEADER = "temporal-namespace"
+"""The namespace that a client's calls are about, where their requests do not say."""
 
 TRUSTED_HEADER_PREFIX = "tacit-"
 """Headers of this name are the gateway's own word: what a client sends under it is dropped."""
@@ -30,7 +33,8 @@ class CallParts:
     `metadata` is lower-cased, without CREDENTIAL_HEADERS and without headers of TRUSTED_HEADER_PREFIX.
     `deadline_s` is a reading of the event loop's clock, None for no deadline.
     `authorization` is the header's value, for identity alone. `leaf_pem` and `intermediates_pem` are the
-    chain that the TLS handshake proved, leaf first.
+    chain that the TLS handshake proved, leaf first. `proved` is called once the caller has proved who it is, before the
+    call goes on; None if the transport knows that of it already.
     """
 
     listener: ListenerKind
@@ -40,6 +44,7 @@ class CallParts:
     authorization: str | None = field(default=None, repr=False)
     leaf_pem: bytes | None = field(default=None, repr=False)
     intermediates_pem: tuple[bytes, ...] = field(default=(), repr=False)
+    proved: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
 
 class GatewayLike(Protocol):

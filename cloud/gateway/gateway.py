@@ -17,7 +17,13 @@ from google.protobuf.message import Message
 from temporalio.api.errordetails.v1 import PermissionDeniedFailure
 
 from cloud.cells.base import Cell
-from cloud.gateway.calls import ACCOUNT_HEADER, CREDENTIAL_HEADER, PRINCIPAL_KIND_HEADER, CallParts
+from cloud.gateway.calls import (
+    ACCOUNT_HEADER,
+    CREDENTIAL_HEADER,
+    NAMESPACE_HEADER,
+    PRINCIPAL_KIND_HEADER,
+    CallParts,
+)
 from cloud.gateway.guard import PlaintextGuard, PlaintextRefused
 from cloud.gateway.identity import (
     DEVELOPMENT_CALLER,
@@ -46,7 +52,6 @@ from tenancy.access import NamespaceAccess, NotAllowed, Permission, Principal
 
 _log = structlog.get_logger(__name__)
 
-NAMESPACE_HEADER = "temporal-namespace"
 """Sent by SDKs and proxies beside the request, so that front doors can route without parsing it."""
 
 
@@ -144,6 +149,8 @@ class Gateway:
         except RpcError as refusal:
             _log_refusal(row, request, parts, refusal)
             raise
+        if parts.proved is not None and row.needs.scope is not Scope.PUBLIC:
+            parts.proved()
         if route.place is None:
             return await route.answer(request, route.context)
         try:

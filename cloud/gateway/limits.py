@@ -184,6 +184,15 @@ def message_too_large(size_bytes: int) -> ResourceExhausted:
     )
 
 
+def unpacked_message_too_large() -> ResourceExhausted:
+    """The same for a message that is too large once unpacked: how large is not known, as it is not unpacked to its end."""
+    return _exhausted(
+        f"grpc: received message larger than max (more than {MESSAGE_BYTES_MAX} bytes once it is unpacked): "
+        "split the work into smaller parts, or offload large payloads to an object store.",
+        ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_UNSPECIFIED,
+    )
+
+
 def _exhausted(
     sentence: str,
     cause: ResourceExhaustedCause.ValueType,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from google.rpc.status_pb2 import Status
 
-from cloud.gateway.calls import CREDENTIAL_HEADERS, TRUSTED_HEADER_PREFIX
+from cloud.gateway.calls import CREDENTIAL_HEADERS, NAMESPACE_HEADER, TRUSTED_HEADER_PREFIX
 from cloud.gateway.limits import MESSAGE_BYTES_MAX
 from cloud.gateway.method_table import ListenerKind
 from cloud.rpc import Code, InvalidArgument, Method, RpcError
@@ -55,6 +55,9 @@ class FinalStatus:
     details: bytes | None = None
 
 
+STOPPED = FinalStatus(Code.UNAVAILABLE, STOPPING)
+
+
 def of_refusal(refusal: RpcError) -> FinalStatus:
     """The status of a typed error, cut to what clients accept."""
     sentence = _cut(refusal.message, SENTENCE_BYTES_MAX)
@@ -89,16 +92,28 @@ def admitted(headers: Iterable[tuple[str, str | bytes]]) -> tuple[dict[str, str]
     """The headers that go on to the gateway, and the `authorization` that identity alone may see.
 
     Credentials stop here, and so does what only the gateway may say.
+
+    Raises:
+        InvalidArgument: what decides who calls, or for which namespace, is there twice: whatever looks at one of them
+            before the gateway does might have looked at the other.
     """
     metadata: dict[str, str] = {}
     authorization: str | None = None
     for key, value in headers:
         if key in CREDENTIAL_HEADERS:
             if key == "authorization" and isinstance(value, str):
+                if authorization is not None:
+                    raise _twice(key)
                 authorization = value
         elif isinstance(value, str) and not key.startswith(TRUSTED_HEADER_PREFIX):
+            if key == NAMESPACE_HEADER and key in metadata:
+                raise _twice(key)
             metadata[key] = value
     return metadata, authorization
+
+
+def _twice(key: str) -> InvalidArgument:
+    return InvalidArgument(f"The header {key} is there more than once.")
 
 
 def _cut(sentence: str, bytes_max: int) -> str:

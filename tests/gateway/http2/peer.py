@@ -21,9 +21,11 @@ Frame = tuple[int, int, int, bytes]
 
 
 def split(data: bytes) -> Iterator[Frame]:
-    """The frames that `data` is made of."""
+    """The frames that `data` is made of, all of them whole."""
     while data:
+        assert len(data) >= frames.HEAD_BYTES
         length = int.from_bytes(data[:3], "big")
+        assert len(data) >= 9 + length
         yield data[3], data[4], int.from_bytes(data[5:9], "big"), data[9 : 9 + length]
         data = data[9 + length :]
 

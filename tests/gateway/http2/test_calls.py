@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import pytest
 from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.workflowservice.v1 import GetSystemInfoResponse, SignalWorkflowExecutionRequest
 
@@ -23,7 +24,7 @@ from cloud.gateway.transport.http2.frames import ErrorCode, frame
 from cloud.gateway.transport.http2.header_blocks import LIST_BYTES_MAX
 from cloud.gateway.transport.http2.messages import framed, timeout_s
 from cloud.gateway.transport.http2.services import REFLECTIONS
-from cloud.gateway.transport.http2.uploads import Uploads
+from cloud.gateway.transport.http2.uploads import Budget, Uploads
 from cloud.rpc import Method
 from tests.gateway.http2.loops import event_loop_policy  # noqa: F401 # a fixture
 from tests.gateway.http2.wire import SERVICE, PlainGateway, Wire
@@ -206,6 +207,7 @@ async def test_a_message_that_is_too_large_is_refused_by_its_first_bytes(wire: W
 
 async def test_a_large_request_gets_its_windows(wire: Wire, gateway: PlainGateway) -> None:
     body = framed(signal(MESSAGE_BYTES_MAX - 1_000))
+    gateway.go = asyncio.Event()
     wire.open(1, path=SIGNAL)
     window = STREAM_CREDIT
     sent = 0
@@ -218,15 +220,18 @@ async def test_a_large_request_gets_its_windows(wire: Wire, gateway: PlainGatewa
         for kind, _, stream, payload in await wire.heard():
             if kind == frames.WINDOW_UPDATE and stream == 1:
                 window += int.from_bytes(payload, "big")
-    assert (await wire.status(1))[0] == "0" if not gateway.calls else True
     assert len(gateway.calls) == 1
     assert wire.edge.uploads.kept_bytes == 0
+    gateway.go.set()
+    assert (await wire.status(1))[0] == "0"
+    assert gateway.calls[0][1].SerializeToString() == body[5:]
 
 
 class TestUploads:
     def test_the_oldest_goes_on_while_others_wait(self) -> None:
         given: list[tuple[str, int]] = []
-        uploads = Uploads(1_000, lambda stream, size: given.append((stream, size)))  # type: ignore[arg-type]
+        budget = Budget(10_000)
+        uploads = Uploads(1_000, 0, budget, lambda stream, size: given.append((stream, size)))  # type: ignore[arg-type]
         a, b, c = "abc"
         for each in (a, b, c):
             assert uploads.keep(each, 200)  # type: ignore[arg-type]
@@ -241,7 +246,7 @@ class TestUploads:
         uploads.release(a)  # type: ignore[arg-type]
         assert given[3:] == [(b, 10)]
         uploads.release(b)  # type: ignore[arg-type]
-        assert uploads.kept_bytes == 0
+        assert uploads.kept_bytes == budget.kept_bytes == 0
 
     async def test_too_much_on_a_connection_is_refused(self, wire: Wire, gateway: PlainGateway) -> None:
         most = wire.server.running.read_bytes_max
@@ -363,7 +368,8 @@ class TestStopping:
         wire.data(1, framed(b""))
         await wire.heard()
         stopping = asyncio.create_task(wire.server.stop(5))
-        await wire.heard()
+        [(kind, _, _, payload)] = await wire.heard()
+        assert (kind, payload[:8]) == (frames.GOAWAY, b"\x7f\xff\xff\xff\0\0\0\0")
         wire.open(3)
         wire.data(3, framed(b""))
         assert (await wire.status(3))[0] == "14"
@@ -430,8 +436,6 @@ class TestStreaming:
 
     @pytest.mark.parametrize("version", ["v1", "v1alpha"])
     async def test_reflection_answers_message_by_message(self, wire: Wire, version: str) -> None:
-        from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
-
         request = framed(ServerReflectionRequest(list_services="").SerializeToString())
         wire.open(1, path=f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
         for _ in range(2):
@@ -469,11 +473,16 @@ class TestStreaming:
         assert wire.server.conversations == set()
 
     async def test_what_is_not_received_holds_the_client_back(self, wire: Wire) -> None:
-        wire.open(1, path=HEALTH + "Watch")
-        wire.data(1, framed(b"") + bytes(STREAM_CREDIT - 5), ends=False)
+        # Reflection that waits for its answer to leave takes no more messages.
+        wire.say(frames.settings_frame({frames.Setting.INITIAL_WINDOW_SIZE: 0}))
+        wire.open(1, path=f"/{REFLECTIONS[0]}/ServerReflectionInfo")
+        request = framed(ServerReflectionRequest(list_services="").SerializeToString())
+        wire.data(1, request + bytes(STREAM_CREDIT - len(request)), ends=False)
         await wire.heard()
+        assert wire.edge.uploads.held_bytes == STREAM_CREDIT - len(request)
         wire.say(frame(frames.DATA, 0, 1, bytes(100)))
         assert (await wire.heard())[-1][3] == ErrorCode.FLOW_CONTROL_ERROR.to_bytes(4, "big")
+        assert wire.edge.uploads.held_bytes == 0
 
 
 class TestSilence:
@@ -497,12 +506,21 @@ class TestSilence:
         wire.open(3)
         wire.data(3, framed(b""))
         wire.open(5, path=f"/{REFLECTIONS[0]}/ServerReflectionInfo")
-        for _ in range(48):
+        wire.open(7, content_type="text/plain")
+        for _ in range(24):
             wire.say(frame(frames.PING, 0, 0, bytes(8)))
             wire.edge.tick()
-        answers = await wire.answers()
-        assert answers[1]["grpc-status"] == "4"
-        assert list(wire.edge.connection.streams) == [3, 5]
+        assert await wire.answers() == {}
+        wire.edge.tick()
+        heard = await wire.heard()
+        assert (frames.RST_STREAM, 0, 7, ErrorCode.CANCEL.to_bytes(4, "big")) in heard
+        statuses = {
+            stream: dict(wire.decoder.decode(block)).get("grpc-status")
+            for kind, _, stream, block in heard
+            if kind == frames.HEADERS
+        }
+        assert statuses == {1: "4", 5: "4"}
+        assert list(wire.edge.connection.streams) == [3]
         assert wire.edge.uploads.kept_bytes == 0
 
     async def test_a_connection_that_never_greets(self, gateway: PlainGateway) -> None:

@@ -115,7 +115,6 @@ def test_random_frames(said: list[bytes], places: list[int], garbage: bytes, bod
     body = bytes(body_bytes)
     peer, answered = talk(cut(data, places), body)
     whole, at_once = talk([data], body)
-    assert b"".join(fields for *_, fields in split(answered)) is not None  # whole frames only
     # How the bytes are cut changes nothing but in which order frames that depend on nothing follow each other.
     assert [seen[:2] for seen in peer.notes.seen] == [seen[:2] for seen in whole.notes.seen]
     assert sorted(split(answered)) == sorted(split(at_once))

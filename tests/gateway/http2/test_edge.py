@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -231,7 +232,13 @@ class TestTls:
         monkeypatch.setattr(accepting, "HANDSHAKE_S_MAX", 0.2)
         port = await serve(tls.material)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        start = time.monotonic()
         assert await closed(reader) == b""
+        assert 0.1 < time.monotonic() - start < 5
+        [log] = await refused(logs)
+        assert "took more than 0.2 s" in log["reason"]
+        [opened] = [each._open for each in serve.started]  # type: ignore[attr-defined]
+        assert opened._acceptor.half_open == 0
         writer.close()
 
     async def test_material_that_is_of_no_use_stops_the_start_and_not_the_service(
@@ -288,7 +295,7 @@ class TestStrangers:
             await asyncio.sleep(0.05)
         await closed(strangers[0][0])
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(strangers[1][0].read(65_536 * 4) if with_tls else asyncio.sleep(9), 0.2)
+            await asyncio.wait_for(strangers[1][0].read(), 0.2)
         for _, writer in strangers:
             writer.close()
 

@@ -53,6 +53,10 @@ class NotingSocket:
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.closed = self.aborted = self.half_closed = False
+        self.room = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0 if self.room else 300_000
 
     def get_extra_info(self, name: str) -> Any:
         return ("127.0.0.1", 5) if name == "peername" else None
@@ -76,8 +80,13 @@ class NotingSocket:
 class Wire:
     """A client on that socket. Needs a running loop."""
 
-    def __init__(self, gateway: PlainGateway, kind: ListenerKind = ListenerKind.DEVELOPMENT) -> None:
-        self.server = _Open(gateway, kind)
+    def __init__(
+        self,
+        gateway: PlainGateway,
+        kind: ListenerKind = ListenerKind.DEVELOPMENT,
+        server: _Open | None = None,
+    ) -> None:
+        self.server = server or _Open(gateway, kind)
         self.edge = self.server.edge()
         self.socket = NotingSocket()
         self.edge.connection_made(self.socket)

@@ -7,7 +7,7 @@ import errno
 import socket
 import ssl
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 import structlog
@@ -22,6 +22,11 @@ BACKLOG = 1_024
 HALF_OPEN_MAX = 1_000
 """Connections that have not shown yet that they speak TLS and HTTP/2. With more, the oldest goes: honest clients take
 milliseconds, so it is not one of them."""
+
+CONNECTIONS_MAX = 10_000
+"""Connections of a listener."""
+PEER_SHARE = 0.25
+"""How many of them may come from one address: many clients may be behind one, but not all there are."""
 
 REFUSALS_LOGGED_MAX = 20
 REFUSALS_INTERVAL_S = 10.0
@@ -113,6 +118,8 @@ class Acceptor:
         self._make = make
         self._refusals = refusals
         self._half_open: OrderedDict[Edge, asyncio.Task[None]] = OrderedDict()
+        self._hosts: dict[Edge, str] = {}
+        self._per_host: Counter[str] = Counter()
         self._accepting = [asyncio.create_task(self._accept(each)) for each in sockets]
 
     @property
@@ -121,8 +128,17 @@ class Acceptor:
         return len(self._half_open)
 
     def proved(self, edge: Edge) -> None:
-        """The connection is open, or closed: half no more."""
+        """The connection is open: half no more."""
         self._half_open.pop(edge, None)
+
+    def closed(self, edge: Edge) -> None:
+        """The connection is no more, or will never be one."""
+        self._half_open.pop(edge, None)
+        host = self._hosts.pop(edge, None)
+        if host is not None:
+            self._per_host[host] -= 1
+            if not self._per_host[host]:
+                del self._per_host[host]
 
     def close(self) -> None:
         """Listen no more, and give up handshakes."""
@@ -143,24 +159,58 @@ class Acceptor:
                     await asyncio.sleep(0.2)
                 await asyncio.sleep(0.01)
                 continue
-            edge = self._make()
-            self._half_open[edge] = asyncio.create_task(self._shake_hands(edge, accepted, address))
-            if len(self._half_open) > HALF_OPEN_MAX:
-                oldest, task = self._half_open.popitem(last=False)
-                task.cancel()
-                oldest.abort()
+            except Exception:
+                _log.exception("grpc.accept_failed")
+                await asyncio.sleep(0.2)
+                continue
+            try:
+                self._take(accepted, address)
+            except Exception:
+                accepted.close()
+                _log.exception("grpc.accept_failed")
+                await asyncio.sleep(0.01)
 
-    async def _shake_hands(self, edge: Edge, accepted: socket.socket, address: object) -> None:
+    def _take(self, accepted: socket.socket, address: object) -> None:
+        host = str(address[0]) if isinstance(address, tuple) else ""
+        if len(self._hosts) >= CONNECTIONS_MAX:
+            accepted.close()
+            self._refusals.add(peer_name(address), f"{CONNECTIONS_MAX} connections are open")
+            return
+        if self._per_host[host] >= CONNECTIONS_MAX * PEER_SHARE:
+            accepted.close()
+            self._refusals.add(peer_name(address), "too many connections are open from its address")
+            return
+        edge = self._make()
+        self._hosts[edge] = host
+        self._per_host[host] += 1
+        handed_over: list[bool] = []
+        task = asyncio.create_task(self._shake_hands(edge, accepted, address, handed_over))
+        self._half_open[edge] = task
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not handed_over:
+                accepted.close()
+            if task.cancelled() or task.exception() is not None:
+                self.closed(edge)
+                if not task.cancelled():
+                    _log.error("grpc.handshake_failed", exc_info=task.exception())
+
+        task.add_done_callback(done)
+        if len(self._half_open) > HALF_OPEN_MAX:
+            oldest, task = self._half_open.popitem(last=False)
+            task.cancel()
+            oldest.abort()
+
+    async def _shake_hands(
+        self, edge: Edge, accepted: socket.socket, address: object, handed_over: list[bool]
+    ) -> None:
         loop = asyncio.get_running_loop()
         peer = peer_name(address)
         context = None
         if self._contexts is not None:
-            try:
-                context = await self._contexts.current()
-            except BaseException:
-                accepted.close()
-                raise
+            context = await self._contexts.current()
         try:
+            handed_over.append(True)
             # From here on the loop closes the socket, whatever happens.
             await loop.connect_accepted_socket(
                 lambda: edge,
@@ -170,11 +220,11 @@ class Acceptor:
             )
         except ssl.SSLError as error:
             self._refusals.add(peer, error.reason or str(error))
-        except TimeoutError:
+        except (TimeoutError, ConnectionAbortedError):  # the loops say it differently
             self._refusals.add(peer, f"the handshake took more than {HANDSHAKE_S_MAX} s")
         except OSError as error:
             # Whoever only looks whether the port is open, such as a load balancer, ends here.
             _log.debug("grpc.connection_ended_early", peer=peer, reason=str(error))
         else:
             return
-        self.proved(edge)
+        self.closed(edge)

@@ -16,13 +16,13 @@ from cloud.gateway.transport.http2.connection import Connection
 from cloud.gateway.transport.http2.frames import ErrorCode
 from cloud.gateway.transport.http2.header_blocks import Block
 from cloud.gateway.transport.http2.heads import Head, Refusal
+from cloud.gateway.transport.http2.inflating import Inflating
 from cloud.gateway.transport.http2.messages import (
     OK,
     OPENING,
     PREFIX_BYTES,
     Refused,
     framed,
-    inflated,
     only_message,
     refuse_size,
     trailers_only,
@@ -33,25 +33,27 @@ from cloud.rpc import Code, Method, ResourceExhausted, RpcError
 
 STOPPING = trailers_only(FinalStatus(Code.UNAVAILABLE, grpc_status.STOPPING))
 _TOO_LATE = trailers_only(FinalStatus(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
-TOO_SLOW = trailers_only(
-    FinalStatus(Code.DEADLINE_EXCEEDED, "The request took too long to arrive; try again.")
-)
-_TOO_MUCH = trailers_only(
-    FinalStatus(
-        Code.RESOURCE_EXHAUSTED,
-        "Too many large requests are on their way on this connection; try again, or send fewer at once.",
-    )
-)
+TOO_SLOW = FinalStatus(Code.DEADLINE_EXCEEDED, "The request took too long to arrive; try again.")
+_TOO_MUCH = "Too many large requests are on their way; try again, or send fewer at once."
+TOO_MUCH = FinalStatus(Code.RESOURCE_EXHAUSTED, _TOO_MUCH)
+SMALL_BYTES = 4_096
+"""A whole request up to here is not counted while it waits for its answer: it is no larger than the rest of a call."""
 
 
 class Line(Protocol):
-    """What a call knows of its connection. `leaf_pem` and `intermediates_pem` are what the client showed."""
+    """What a call knows of its connection. `leaf_pem` and `intermediates_pem` are what the client showed; `trusted`: one
+    of its calls has proved who it is."""
 
     connection: Connection[Head]
     uploads: Uploads
     peer: str
     leaf_pem: bytes | None
     intermediates_pem: tuple[bytes, ...]
+    trusted: bool
+    conversations: int
+
+    def trust(self) -> None:
+        """A call has proved who the client is."""
 
 
 class Running:
@@ -64,6 +66,7 @@ class Running:
         self.read_bytes_max = grpc_status.READ_BYTES_MAX[kind]
         self.calls: set[UnaryCall] = set()
         self.draining = False
+        self.inflating = Inflating()
 
     async def wait(self, timeout_s: float) -> None:
         """Until all calls have ended, or for so long."""
@@ -74,7 +77,7 @@ class Running:
     def end_all(self) -> None:
         """Answer those that still run with UNAVAILABLE."""
         for call in list(self.calls):
-            call.end(STOPPING)
+            call.end(grpc_status.STOPPED)
 
 
 class RefusedCall:
@@ -154,12 +157,16 @@ class UnaryCall:
             try:
                 refuse_size(body)
             except ResourceExhausted as refusal:
-                self.end(trailers_only(grpc_status.of_refusal(refusal)))
+                self._end(trailers_only(grpc_status.of_refusal(refusal)))
                 return
         if not self._line.uploads.keep(self._stream, len(chunk)):
-            self.end(_TOO_MUCH)
+            self.end(TOO_MUCH)
 
-    def end(self, answer: Block) -> None:
+    def end(self, status: FinalStatus) -> None:
+        """Answer with a status now, and cancel what runs."""
+        self._end(trailers_only(status))
+
+    def _end(self, answer: Block) -> None:
         """Answer with a status now, and cancel what runs."""
         self._line.connection.sending.send(self._stream, None, closing=answer)
         self.abandon()
@@ -183,7 +190,7 @@ class UnaryCall:
 
     def _expire(self) -> None:
         if self._stream.call is self:
-            self.end(_TOO_LATE)
+            self._end(_TOO_LATE)
         else:
             # Answered in time, but the client has not taken the answer.
             self._line.connection.reset(self._stream, ErrorCode.CANCEL)
@@ -191,15 +198,15 @@ class UnaryCall:
     def _begin(self, body: bytes | bytearray) -> None:
         running = self._running
         if running.draining:
-            self.end(STOPPING)
+            self._end(STOPPING)
             return
         try:
             compressed, message = only_message(body, self._head.encoding)
         except Refused as refusal:
-            self.end(trailers_only(refusal.status))
+            self.end(refusal.status)
             return
         except ResourceExhausted as refusal:
-            self.end(trailers_only(grpc_status.of_refusal(refusal)))
+            self.end(grpc_status.of_refusal(refusal))
             return
         running.calls.add(self)
         self.task = running.loop.create_task(self._serve(message, compressed))
@@ -210,12 +217,16 @@ class UnaryCall:
         method = head.method
         assert method is not None
         sending = line.connection.sending
+        held_bytes = 0
         try:
             if compressed and head.encoding is not None:
-                message = await inflated(message, head.encoding, running.read_bytes_max)
+                message = await running.inflating.inflated(message, head.encoding, stranger=not line.trusted)
+            request = _parsed(method, message)
+            held_bytes = _held(line, len(message))
+            del message  # a long poll would keep it
             response = await running.call(
                 method,
-                _parsed(method, message),
+                request,
                 CallParts(
                     listener=running.kind,
                     metadata=head.metadata,
@@ -224,6 +235,7 @@ class UnaryCall:
                     authorization=head.authorization,
                     leaf_pem=line.leaf_pem,
                     intermediates_pem=line.intermediates_pem,
+                    proved=None if line.trusted else line.trust,
                 ),
             )
             sending.send(stream, OPENING, framed(response.SerializeToString()), OK)
@@ -237,9 +249,20 @@ class UnaryCall:
             sending.send(stream, None, closing=trailers_only(grpc_status.of_defect(method.name)))
         finally:
             running.calls.discard(self)
+            if held_bytes:
+                line.uploads.let_go(held_bytes)
             stream.call = self.task = None
             if self._timer is not None and stream.closed:
                 self._timer.cancel()
+
+
+def _held(line: Line, size_bytes: int) -> int:
+    """How much of a whole request is counted until its answer."""
+    if size_bytes <= SMALL_BYTES:
+        return 0
+    if not line.uploads.hold(size_bytes):
+        raise ResourceExhausted(_TOO_MUCH)
+    return size_bytes
 
 
 def _parsed(method: Method, message: bytes) -> Message:

@@ -33,6 +33,10 @@ STREAM_CREDIT = 256 * 1024
 CONTINUATIONS_MAX = 16
 BACKLOG_BYTES_MAX = 64 * 1024 * 1024
 """Answers that wait for a slow reader: with more, its new calls are refused."""
+BACKLOG_BYTES_KEPT_MAX = 2 * BACKLOG_BYTES_MAX
+"""With more, those of calls that were under way are given up."""
+BACKLOG_BYTES_STRANGER_MAX = 4 * 1024 * 1024
+"""The same for a client that has not proved who it is: what it is answered is small."""
 HELD_BYTES_MAX = 64 * 1024
 """The protocol's own answers to a peer that reads nothing: with more, the connection ends."""
 LATE_STREAMS_MAX = 1_000
@@ -62,11 +66,14 @@ class Handler(Protocol[Handled]):
 
 
 class _Known(Generic[Meaning]):
-    """What a header block means: malformed, or the layer above's word for it."""
+    """What a header block means: malformed, or the layer above's word for it. `vain`: no call comes of it."""
 
-    __slots__ = ("content_length", "malformed", "meaning")
+    __slots__ = ("content_length", "malformed", "meaning", "vain")
 
-    def __init__(self, malformed: str, content_length: int | None, meaning: Meaning | None) -> None:
+    def __init__(
+        self, malformed: str, content_length: int | None, meaning: Meaning | None, *, vain: bool
+    ) -> None:
+        self.vain = vain
         self.malformed = malformed
         self.content_length = content_length
         self.meaning = meaning
@@ -74,17 +81,35 @@ class _Known(Generic[Meaning]):
 
 class Connection(Generic[Meaning]):
     """One connection. `interpret` turns a request's headers into what `Handler.request` is given; the same
-    headers may be interpreted once for many requests."""
+    headers may be interpreted once for many requests. `is_vain` says of a meaning that it is a refusal.
+
+    The peer is a stranger until `trust`, unless it is `trusted` from the start: all that it costs is then counted.
+    """
 
     def __init__(
-        self, handler: Handler[Meaning], interpret: Callable[[RequestFields], Meaning], *, streams_max: int
+        self,
+        handler: Handler[Meaning],
+        interpret: Callable[[RequestFields], Meaning],
+        *,
+        streams_max: int,
+        is_vain: Callable[[Meaning], bool] = lambda _: False,
+        trusted: bool = True,
     ) -> None:
         self.handler = handler
         self._interpret = interpret
+        self._is_vain = is_vain
+        self._trusted = trusted
         self._streams_max = streams_max
         self._blocks: HeaderBlocks[_Known[Meaning]] = HeaderBlocks(self._known)
         self.floods = Floods()
-        self.sending = Sending(self.floods, handler.output, self._sent_all, handler.drained)
+        self.sending = Sending(
+            self.floods,
+            handler.output,
+            self._sent_all,
+            handler.drained,
+            self._give_up,
+            BACKLOG_BYTES_KEPT_MAX if trusted else BACKLOG_BYTES_STRANGER_MAX,
+        )
         self.streams: dict[int, Stream] = {}
         self.late: OrderedDict[int, None] = OrderedDict()
         """Streams that were closed while the peer was still sending."""
@@ -106,6 +131,20 @@ class Connection(Generic[Meaning]):
             )
             + frames.window_update(0, CONNECTION_CREDIT - frames.WINDOW_BYTES)
         )
+
+    def trust(self, streams_max: int) -> None:
+        """The peer has proved who it is: it may do more at once."""
+        self._trusted = True
+        self._streams_max = streams_max
+        self.sending.backlog_bytes_max = BACKLOG_BYTES_KEPT_MAX
+        self.sending.emit(frames.settings_frame({Setting.MAX_CONCURRENT_STREAMS: streams_max}))
+
+    def drain(self) -> None:
+        """Have the peer make its next calls on another connection; those that it makes meanwhile are still taken in."""
+        if self.over is None:
+            self.sending.emit(
+                frames.goaway(frames.STREAM_ID_MAX, ErrorCode.NO_ERROR, "the service is stopping")
+            )
 
     def receive(self, data: bytes) -> None:
         """Take in what came."""
@@ -267,6 +306,8 @@ class Connection(Generic[Meaning]):
             self._trailers(stream_id, block, ended)
             return
         known = self._blocks.request(block)
+        if not self._trusted or known.vain:
+            self.floods.count(Flood.VAIN_HEADERS, 1 + self._blocks.work)
         if stream_id > self.last_id + 2:
             self._skipped = (self.last_id, stream_id)
         self.last_id = stream_id
@@ -291,6 +332,8 @@ class Connection(Generic[Meaning]):
                 "HEADERS on a stream that is closed",
             )
         fields = self._blocks.fields(block)
+        # Trailers mean nothing to gRPC requests.
+        self.floods.count(Flood.VAIN_HEADERS, 1 + self._blocks.work)
         if stream is None:
             self._not_open(stream_id, ended)
             return
@@ -327,9 +370,13 @@ class Connection(Generic[Meaning]):
         try:
             request = request_fields(fields)
         except Malformed as fault:
-            return _Known(str(fault), None, None)
+            return _Known(str(fault), None, None, vain=True)
+        meaning = self._interpret(request)
         return _Known(
-            "content-length of a request without a body", request.content_length, self._interpret(request)
+            "content-length of a request without a body",
+            request.content_length,
+            meaning,
+            vain=self._is_vain(meaning),
         )
 
     def _sent_all(self, stream: Stream) -> None:
@@ -338,6 +385,11 @@ class Connection(Generic[Meaning]):
         self.close(stream)
         if was_sending:
             self.sending.emit(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
+
+    def _give_up(self, stream: Stream) -> None:
+        """Too much waits already: the stream's answer is not kept, and the client is told to come more slowly."""
+        self.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
+        self.handler.reset(stream)
 
     def _end_stream(self, fault: StreamFault) -> None:
         if fault.stream_id > self.last_id:

@@ -7,15 +7,23 @@ import ssl
 from typing import Any, Protocol
 
 from cloud.gateway.limits import POLLS_MAX
-from cloud.gateway.transport.grpc_status import HANDSHAKE_S_MAX, KEEPALIVE_AFTER_S, KEEPALIVE_WITHIN_S
+from cloud.gateway.method_table import ListenerKind
+from cloud.gateway.transport.grpc_status import (
+    HANDSHAKE_S_MAX,
+    KEEPALIVE_AFTER_S,
+    KEEPALIVE_WITHIN_S,
+    FinalStatus,
+)
 from cloud.gateway.transport.http2.calls import TOO_SLOW, RefusedCall, Running, UnaryCall
 from cloud.gateway.transport.http2.connection import Connection
 from cloud.gateway.transport.http2.frames import ConnectionFault, ErrorCode
-from cloud.gateway.transport.http2.heads import Head, Heads
-from cloud.gateway.transport.http2.streaming import StreamingCall
+from cloud.gateway.transport.http2.heads import Head, Heads, Refusal
+from cloud.gateway.transport.http2.messages import COMPRESSED_BYTES_MAX, PREFIX_BYTES, trailers_only
+from cloud.gateway.transport.http2.streaming import PER_CONNECTION_MAX, StreamingCall
 from cloud.gateway.transport.http2.streams import Stream
 from cloud.gateway.transport.http2.tls import presented_chain
-from cloud.gateway.transport.http2.uploads import Uploads
+from cloud.gateway.transport.http2.uploads import Budget, Uploads
+from cloud.rpc import Code
 
 TICK_S = 5.0
 """How often `Edge.tick` is to be called: it counts time in these."""
@@ -26,7 +34,25 @@ _PING_AFTER = round(KEEPALIVE_AFTER_S / TICK_S)
 _GONE_AFTER = round((KEEPALIVE_AFTER_S + KEEPALIVE_WITHIN_S) / TICK_S)
 _GREETED_WITHIN = round(HANDSHAKE_S_MAX / TICK_S)
 _WHOLE_WITHIN = 24
-"""A unary call's request must be there in so many ticks, two minutes: until then it holds memory, and proves nothing."""
+"""A request must be there in so many ticks, two minutes: until then it holds memory, and proves nothing."""
+_READ_WITHIN = 12
+"""An answer that is not taken must move in so many ticks, a minute, whatever else the client says."""
+_MOVES_BYTES = 1_024
+
+STREAMS_STRANGER_MAX = 100
+"""Calls of a client at once until one of them has proved who it is; then POLLS_MAX."""
+HELD_BYTES_MAX = 128 * 1024 * 1024
+"""Large requests of a connection that wait for their answer."""
+_STRANGER_BYTES_MAX = COMPRESSED_BYTES_MAX + PREFIX_BYTES
+"""What is kept of a client's requests until it has proved who it is: one of the largest."""
+_TOO_MANY_TALKS = Refusal(
+    trailers_only(
+        FinalStatus(
+            Code.RESOURCE_EXHAUSTED,
+            f"This connection has {PER_CONNECTION_MAX} calls to health or reflection open; end one first.",
+        )
+    )
+)
 
 
 class Owner(Protocol):
@@ -36,6 +62,8 @@ class Owner(Protocol):
     heads: Heads
     conversations: set[StreamingCall]
     loop: asyncio.AbstractEventLoop
+    budget: Budget
+    strangers_budget: Budget
 
     def opened(self, edge: Edge) -> None:
         """The socket, and TLS if there is any, is ready."""
@@ -61,8 +89,22 @@ class Edge(asyncio.Protocol):
         self.peer = ""
         self.leaf_pem: bytes | None = None
         self.intermediates_pem: tuple[bytes, ...] = ()
-        self.connection: Connection[Head] = Connection(self, owner.heads.read, streams_max=POLLS_MAX)
-        self.uploads = Uploads(owner.running.read_bytes_max, self.connection.consumed)
+        self._left_bytes = self._moved_bytes = self._still_ticks = 0
+        self.conversations = 0
+        trusted = self.trusted = owner.running.kind is ListenerKind.DEVELOPMENT
+        self.connection: Connection[Head] = Connection(
+            self,
+            owner.heads.read,
+            streams_max=POLLS_MAX if trusted else STREAMS_STRANGER_MAX,
+            is_vain=_is_vain,
+            trusted=trusted,
+        )
+        self.uploads = Uploads(
+            owner.running.read_bytes_max if trusted else _STRANGER_BYTES_MAX,
+            HELD_BYTES_MAX if trusted else _STRANGER_BYTES_MAX,
+            owner.budget if trusted else owner.strangers_budget,
+            self.connection.consumed,
+        )
 
     def connection_made(self, transport: Any) -> None:
         """The socket, and TLS if there is any, is ready."""
@@ -77,6 +119,13 @@ class Edge(asyncio.Protocol):
                 return
             self.leaf_pem, self.intermediates_pem = presented_chain(tls)
         self._flush()
+
+    def trust(self) -> None:
+        """A call has proved who the client is."""
+        if not self.trusted:
+            self.trusted = True
+            self.connection.trust(POLLS_MAX)
+            self.uploads.trust(self._owner.running.read_bytes_max, HELD_BYTES_MAX, self._owner.budget)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -115,6 +164,8 @@ class Edge(asyncio.Protocol):
             call = UnaryCall(self._owner.running, self, stream, head)
         elif head.refusal is not None:
             call = RefusedCall(self, stream, head.refusal)
+        elif self.conversations >= PER_CONNECTION_MAX:
+            call = RefusedCall(self, stream, _TOO_MANY_TALKS)
         else:
             call = StreamingCall(self._owner.conversations, self, stream, head)
         if stream.closed:
@@ -144,12 +195,17 @@ class Edge(asyncio.Protocol):
             self._flushing = True
             self._owner.loop.call_soon(self._flush)
 
+    @property
+    def unread_bytes(self) -> int:
+        """Answers that wait for the client."""
+        return self.connection.sending.backlog_bytes
+
     def tick(self) -> None:
         """TICK_S have passed: close what is silent."""
         self._age_ticks += 1
         self.connection.floods.calm()
-        if self._age_ticks % _WHOLE_WITHIN == 0:
-            self._end_unfinished()
+        self._end_unfinished()
+        self._end_unread()
         if not self._greeted and self._age_ticks > _GREETED_WITHIN:
             self.abort()
         elif self._heard:
@@ -162,6 +218,10 @@ class Edge(asyncio.Protocol):
             elif self._silent_ticks == _PING_AFTER:
                 self.connection.ping()
 
+    def drain(self) -> None:
+        """Have the client move on to another connection; what it began here goes on."""
+        self.connection.drain()
+
     def shut(self) -> None:
         """End the connection in peace."""
         self.connection.end(ConnectionFault(ErrorCode.NO_ERROR, "the service is stopping"))
@@ -173,10 +233,51 @@ class Edge(asyncio.Protocol):
             self._transport.abort()
 
     def _end_unfinished(self) -> None:
-        too_old = self.connection.floods.interval - _WHOLE_WITHIN
-        for stream in list(self.connection.streams.values()):
-            if stream.peer_is_sending and stream.born < too_old and isinstance(stream.call, UnaryCall):
+        """End requests that the client has been sending for too long, whatever they are."""
+        connection = self.connection
+        too_old = connection.floods.interval - _WHOLE_WITHIN
+        old = []
+        for stream in connection.streams.values():  # the oldest are first
+            if stream.born >= too_old:
+                break
+            if stream.peer_is_sending:
+                old.append(stream)
+        for stream in old:
+            if isinstance(stream.call, UnaryCall | StreamingCall):
                 stream.call.end(TOO_SLOW)
+            else:
+                connection.reset(stream, ErrorCode.CANCEL)
+
+    def _end_unread(self) -> None:
+        """End what waits for a client that does not read, though it may say much."""
+        connection, transport = self.connection, self._transport
+        sending = connection.sending
+        if transport is None or not (sending.held or sending.backlog_bytes):
+            self._still_ticks = 0
+            return
+        # With a full socket, what the kernel took is what moves; else what windows let out.
+        left_bytes = sending.taken_bytes - transport.get_write_buffer_size() if sending.held else 0
+        if left_bytes > self._left_bytes or sending.moved_bytes > self._moved_bytes:
+            self._still_ticks = 0
+        else:
+            self._still_ticks += 1
+        self._left_bytes, self._moved_bytes = left_bytes, sending.moved_bytes
+        if self._still_ticks >= _READ_WITHIN:
+            self._owner.refused(self.peer, "the client does not read its answers")
+            self.abort()
+            return
+        for stream in list(connection.streams.values()):
+            unsent = stream.unsent
+            if unsent is None or not unsent.body:
+                continue
+            left = len(unsent.body) - unsent.sent
+            if left <= unsent.left_before - _MOVES_BYTES or left > unsent.left_before:
+                unsent.left_before, unsent.still = left, 0
+                continue
+            unsent.still += 1
+            if unsent.still >= _READ_WITHIN and not sending.held:
+                connection.reset(stream, ErrorCode.CANCEL)
+                self.reset(stream)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -202,6 +303,10 @@ class Edge(asyncio.Protocol):
         if data:
             transport.write(data)
             connection.sending.pump()
+
+
+def _is_vain(head: Head) -> bool:
+    return head.refusal is not None
 
 
 def peer_name(address: Any) -> str:

@@ -1,7 +1,8 @@
 """Limits of what a peer may send that costs it nothing: a connection that exceeds one is closed.
 
 Counts are per interval (`Floods.calm` begins the next one). Pings and window updates are honest in proportion to
-what is answered: clients measure their line with a ping a DATA frame.
+what is answered: clients measure their line with a ping a DATA frame. What a header block costs to read is counted by
+`work`, for blocks that came to nothing and for all blocks of clients that have not proved who they are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Flood(enum.Enum):
     PRIORITY = ("PRIORITY frames", 1_000, 1)
     CLOSED = ("frames on streams that are closed", 10_000, 2)
     UNKNOWN = ("frames of unknown types", 1_000, 0)
+    VAIN_HEADERS = ("headers that come to nothing", 10_000, 0)
+    """In units of `work`, some 20 us each."""
 
     def __init__(self, words: str, per_interval_max: int, per_answer: int) -> None:
         self.words = words
@@ -39,16 +42,16 @@ class Floods:
     def __init__(self) -> None:
         self.interval = 0
         self.answers = 0
-        """DATA frames sent in this interval."""
+        """Answers that ended in this interval, and large DATA frames: small ones may be of the peer's own making."""
         self._counts: dict[Flood, int] = {}
 
-    def count(self, flood: Flood) -> None:
-        """One more.
+    def count(self, flood: Flood, times: int = 1) -> None:
+        """One more, or so many.
 
         Raises:
             ConnectionFault: that is too many.
         """
-        count = self._counts.get(flood, 0) + 1
+        count = self._counts.get(flood, 0) + times
         self._counts[flood] = count
         if count > flood.per_interval_max + flood.per_answer * self.answers:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {flood.words}")

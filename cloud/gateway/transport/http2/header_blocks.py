@@ -21,9 +21,14 @@ LIST_BYTES_MAX = 16_384
 """Of a request's headers, as RFC 9113 counts (name + value + 32 each). What has more is refused."""
 LIST_BYTES_READ_MAX = 4 * LIST_BYTES_MAX
 """What is decoded at all, so that the refusal concerns one call; beyond it the connection ends."""
+FIELDS_MAX = 128
+"""Headers of a block; with more, the connection ends: each costs some 20 us, and may be one byte."""
+TABLE_CHANGES_MAX = 2
+"""Changes of the table's size that may lead a block (RFC 7541, 4.2)."""
 REMEMBERED_MAX = 64
 REMEMBERED_BYTES_MAX = 1_024
-"""Blocks that a connection remembers, and the length of one."""
+REMEMBERED_LIST_BYTES_MAX = 4_096
+"""Blocks that a connection remembers, the length of one, and what it may mean."""
 
 Field = tuple[bytes, bytes]
 Meaning = TypeVar("Meaning")
@@ -65,14 +70,57 @@ class _Table(HeaderTable):
         HeaderTable.maxsize.__set__(self, newmax)  # type: ignore[attr-defined]
 
 
+class _Decoder(hpack.Decoder):
+    """A decoder that gives up on a block of too many headers or changes of the table's size.
+
+    Overridden are the library's readers of one header each, which its `decode` calls; a test finds out if it no longer
+    does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(max_header_list_size=LIST_BYTES_READ_MAX)
+        self.fields = self._size_changes = 0
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[hpack.HeaderTuple]:
+        self.fields = self._size_changes = 0
+        return super().decode(data, raw)
+
+    def _decode_indexed(self, data: bytes | memoryview) -> tuple[hpack.HeaderTuple, int]:
+        self._one_more()
+        return super()._decode_indexed(data)
+
+    def _decode_literal(self, data: bytes | memoryview, should_index: bool) -> tuple[hpack.HeaderTuple, int]:
+        self._one_more()
+        return super()._decode_literal(data, should_index)
+
+    def _update_encoding_context(self, data: bytes | memoryview) -> int:
+        self._size_changes += 1
+        if self._size_changes > TABLE_CHANGES_MAX:
+            raise hpack.HPACKDecodingError("the table's size changes too often")
+        return super()._update_encoding_context(data)
+
+    def _one_more(self) -> None:
+        self.fields += 1
+        if self.fields > FIELDS_MAX:
+            raise _TooManyFields
+
+
+class _TooManyFields(hpack.HPACKError):
+    """A block has more than FIELDS_MAX headers."""
+
+
 class HeaderBlocks(Generic[Meaning]):
-    """The header blocks that come in on one connection. `interpret` says what a request's fields mean; it must not raise."""
+    """The header blocks that come in on one connection. `interpret` says what a request's fields mean; it must not raise.
+
+    `work` is what the last block cost to read, in headers; one that was remembered cost nothing.
+    """
 
     def __init__(self, interpret: Callable[[Sequence[Field]], Meaning]) -> None:
         self._interpret = interpret
-        self._decoder = hpack.Decoder(max_header_list_size=LIST_BYTES_READ_MAX)
+        self._decoder = _Decoder()
         self._decoder.header_table = self._table = _Table()
         self._remembered: dict[bytes, Meaning] = {}
+        self.work = 0
 
     def request(self, block: bytes) -> Meaning:
         """What a request's header block means.
@@ -82,10 +130,16 @@ class HeaderBlocks(Generic[Meaning]):
         """
         known = self._remembered.get(block)
         if known is not None:
+            self.work = 0
             return known
         changes = self._table.changes
-        meaning = self._interpret(self.fields(block))
-        if self._table.changes == changes and len(block) <= REMEMBERED_BYTES_MAX:
+        fields = self.fields(block)
+        meaning = self._interpret(fields)
+        if (
+            self._table.changes == changes
+            and len(block) <= REMEMBERED_BYTES_MAX
+            and sum(len(name) + len(value) for name, value in fields) <= REMEMBERED_LIST_BYTES_MAX
+        ):
             if len(self._remembered) >= REMEMBERED_MAX:
                 self._remembered.clear()
             self._remembered[block] = meaning
@@ -98,23 +152,28 @@ class HeaderBlocks(Generic[Meaning]):
             ConnectionFault: it can't be decoded, or is a bomb.
         """
         changes = self._table.changes
+        # Besides the headers, Huffman's code costs time.
+        self.work = len(block) // 16
         try:
             return list(self._decoder.decode(block, raw=True))
         except hpack.OversizedHeaderListError:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, f"a header list of more than {LIST_BYTES_READ_MAX} bytes"
             ) from None
-        except hpack.HPACKError as error:
-            raise ConnectionFault(
-                ErrorCode.COMPRESSION_ERROR, f"a header block can't be read: {error}"
-            ) from None
+        except _TooManyFields:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {FIELDS_MAX} headers") from None
+        except hpack.HPACKError:
+            # What the library says has addresses of memory in it.
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block can't be read") from None
         finally:
+            self.work += self._decoder.fields
             if self._table.changes != changes:
                 self._remembered.clear()
 
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
-_UNFIT_IN_VALUE = re.compile(rb"[\x00\r\n]").search
+_UNFIT_IN_VALUE = re.compile(rb"[\x00\r\n]|\A[ \t]|[ \t]\Z").search
+_UNFIT = "a value has line ends, or blanks around it"
 _OF_A_CONNECTION = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 )
@@ -138,7 +197,6 @@ def request_fields(fields: Iterable[Field]) -> RequestFields:
                 raise Malformed("a pseudo-header is unknown, twice there, or behind other headers")
             pseudo[name] = value
             continue
-        # Blanks around a value are for the layer above to cut, as gRPC has it.
         _check(name, value)
         if name == b"content-length":
             if not value.isdigit() or len(value) > 19 or content_length not in (None, int(value)):
@@ -149,7 +207,7 @@ def request_fields(fields: Iterable[Field]) -> RequestFields:
     if not method or not path or not pseudo.get(b":scheme"):
         raise Malformed(":method, :scheme or :path is missing or empty")
     if any(_UNFIT_IN_VALUE(value) for value in pseudo.values()):
-        raise Malformed("a value has line ends")
+        raise Malformed(_UNFIT)
     return RequestFields(
         method=method,
         path=path,
@@ -173,7 +231,7 @@ def _check(name: bytes, value: bytes) -> None:
     if not _NAME(name):
         raise Malformed("a header's name has upper-case letters or characters that do not belong there")
     if _UNFIT_IN_VALUE(value):
-        raise Malformed("a value has line ends")
+        raise Malformed(_UNFIT)
     if name in _OF_A_CONNECTION or (name == b"te" and value != b"trailers"):
         raise Malformed("a header is of HTTP/1 connections")
 

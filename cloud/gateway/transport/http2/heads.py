@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from cloud.gateway.transport.grpc_status import FinalStatus, admitted
+from cloud.gateway.transport.grpc_status import FinalStatus, admitted, of_refusal
 from cloud.gateway.transport.http2.header_blocks import LIST_BYTES_MAX, Block, RequestFields
 from cloud.gateway.transport.http2.messages import ACCEPTED, COMPRESSIONS, timeout_s, trailers_only
-from cloud.rpc import Code, Method
+from cloud.rpc import Code, InvalidArgument, Method
 
 if TYPE_CHECKING:
     from cloud.gateway.transport.http2.streaming import StreamingCall
@@ -93,7 +93,10 @@ class Heads:
             return _refused(
                 Code.RESOURCE_EXHAUSTED, f"The call's headers are larger than {LIST_BYTES_MAX} bytes."
             )
-        metadata, head.authorization = admitted(headers)
+        try:
+            metadata, head.authorization = admitted(headers)
+        except InvalidArgument as refusal:
+            return Head(Refusal(trailers_only(of_refusal(refusal))))
         head.metadata = MappingProxyType(metadata)
         head.method = self._methods.get(request.path)
         if head.method is None:

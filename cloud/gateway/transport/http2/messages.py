@@ -5,7 +5,6 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import re
 import struct
@@ -15,7 +14,7 @@ from urllib.parse import quote_from_bytes
 from cloud.gateway.limits import MESSAGE_BYTES_MAX, message_too_large
 from cloud.gateway.transport.grpc_status import FinalStatus
 from cloud.gateway.transport.http2.header_blocks import Block
-from cloud.rpc import Code, InvalidArgument
+from cloud.rpc import Code
 
 PREFIX_BYTES = 5
 read_prefix = struct.Struct(">BL").unpack_from
@@ -27,9 +26,6 @@ ACCEPTED = "identity, deflate, gzip"
 
 COMPRESSED_BYTES_MAX = MESSAGE_BYTES_MAX + 65_536
 """What can't be compressed grows a little by it."""
-_IN_PLACE_BYTES_MAX = 65_536
-"""Up to here unpacking costs less than changing the thread."""
-_CHUNK_BYTES = 262_144
 
 OPENING = Block((":status", "200"), ("content-type", "application/grpc"), ("grpc-accept-encoding", ACCEPTED))
 OK = Block(("grpc-status", "0"))
@@ -105,44 +101,3 @@ def only_message(body: bytes | bytearray, encoding: int | None) -> tuple[bool, b
     raise Refused(
         FinalStatus(Code.INTERNAL, "The call has no whole message, or more than one; it takes just one.")
     )
-
-
-async def inflated(message: bytes, encoding: int, read_bytes_max: int) -> bytes:
-    """Unpack a message.
-
-    Raises:
-        ResourceExhausted: it is larger than messages may be; what it would be is not kept.
-        InvalidArgument: it can't be unpacked.
-    """
-    inflater = zlib.decompressobj(encoding)
-    try:
-        first = inflater.decompress(message, _IN_PLACE_BYTES_MAX)
-        if inflater.unconsumed_tail or (not inflater.eof and len(first) == _IN_PLACE_BYTES_MAX):
-            first = await asyncio.to_thread(_inflate_rest, inflater, first, read_bytes_max)
-    except zlib.error:
-        raise _not_unpacked() from None
-    if not inflater.eof or inflater.unused_data:
-        raise _not_unpacked()
-    return first
-
-
-def _inflate_rest(inflater: zlib._Decompress, first: bytes, read_bytes_max: int) -> bytes:
-    parts, size = [first], len(first)
-    while not inflater.eof:
-        part = inflater.decompress(inflater.unconsumed_tail, _CHUNK_BYTES)
-        if not part:
-            break
-        size += len(part)
-        if size > MESSAGE_BYTES_MAX:
-            parts.clear()  # go on to learn its size, which the refusal tells
-        else:
-            parts.append(part)
-        if size > read_bytes_max:
-            break
-    if size > MESSAGE_BYTES_MAX:
-        raise message_too_large(size)
-    return b"".join(parts)
-
-
-def _not_unpacked() -> InvalidArgument:
-    return InvalidArgument("The message can't be unpacked: it is not what grpc-encoding says.")

@@ -1,8 +1,8 @@
 """The sending half of a connection: frames that wait to be written, windows, answers that wait for either.
 
 An answer that fits goes out as one piece. What does not fit waits at its stream and takes turns, a frame each time, as
-windows open and the socket has room; what waits is counted (`backlog_bytes`), and the connection takes no new calls
-while it is too much.
+windows open and the socket has room; what waits is counted (`backlog_bytes`). The connection takes no new calls while
+it is too much, and an answer that would make it `backlog_bytes_max` is given up with its stream.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ BATCH_BYTES = 262_144
 FRAME_BYTES_SENT_MAX = 65_536
 """Larger frames would let one answer hold up others, whatever the peer allows."""
 
+LARGE_BYTES = 1_024
+"""A DATA frame from this size on is an answer's own, whatever windows the peer opens."""
+
 _PLAIN_DATA = bytes((DATA, 0))
 
 
 class Sending:
     """`on_output` is called when there is something to write where nothing was, `on_ended` when a stream's last frame is
-    out, `on_drained` when all is out of a stream that has more to come."""
+    out, `on_drained` when all is out of a stream that has more to come, `on_too_much` when a stream's answer can't be kept."""
 
     __slots__ = (
         "_floods",
@@ -45,12 +48,16 @@ class Sending:
         "_on_drained",
         "_on_ended",
         "_on_output",
+        "_on_too_much",
         "_out",
         "_ready",
         "_table_told",
         "backlog_bytes",
+        "backlog_bytes_max",
         "held_bytes",
         "initial_window",
+        "moved_bytes",
+        "taken_bytes",
         "window",
     )
 
@@ -60,20 +67,28 @@ class Sending:
         on_output: Callable[[], None],
         on_ended: Callable[[Stream], None],
         on_drained: Callable[[Stream], None],
+        on_too_much: Callable[[Stream], None],
+        backlog_bytes_max: int,
     ) -> None:
         self._floods = floods
         self._on_output = on_output
         self._on_ended = on_ended
         self._on_drained = on_drained
+        self._on_too_much = on_too_much
         self._out: list[bytes] = []
         self._held = False
         self._table_told = False
         self._frame_bytes_max = FRAME_BYTES_MAX
         self._ready: OrderedDict[int, Stream] = OrderedDict()  # have DATA to send, and a window
-        self._light: list[Stream] = []  # have headers alone to send, which need no window
+        self._light: dict[int, Stream] = {}  # have headers alone to send, which need no window
         self.window = WINDOW_BYTES
         self.initial_window = WINDOW_BYTES
         self.backlog_bytes = 0
+        self.backlog_bytes_max = backlog_bytes_max
+        self.moved_bytes = 0
+        """What has left of answers that had to wait, ever."""
+        self.taken_bytes = 0
+        """What was written to the socket, ever."""
         self.held_bytes = 0
         """Frames that wait in spite of `hold`: the protocol's own answers."""
 
@@ -90,7 +105,9 @@ class Sending:
         """All frames that wait to be written, as one piece."""
         out, self._out = self._out, []
         self.held_bytes = 0
-        return b"".join(out)
+        data = b"".join(out)
+        self.taken_bytes += len(data)
+        return data
 
     def send(
         self,
@@ -101,7 +118,10 @@ class Sending:
         *,
         ends: bool = False,
     ) -> None:
-        """Send headers, then DATA, then trailers; with `ends` the last DATA frame ends the stream. Dropped if it is closed."""
+        """Send headers, then DATA, then trailers; with `ends` the last DATA frame ends the stream.
+
+        Dropped if it is closed, or if too much waits already: then the stream is reset.
+        """
         if stream.closed:
             return
         size = len(body)
@@ -137,6 +157,9 @@ class Sending:
             )
             self._on_ended(stream)
             return
+        if size and self.backlog_bytes + size > self.backlog_bytes_max:
+            self._on_too_much(stream)
+            return
         self.backlog_bytes += size
         waiting = stream.unsent
         if waiting is None:
@@ -149,7 +172,7 @@ class Sending:
         if waiting.body:
             self._ready[stream.id] = stream
         else:
-            self._light.append(stream)
+            self._light[stream.id] = stream
         self.pump()
 
     def drop(self, stream: Stream) -> None:
@@ -158,6 +181,7 @@ class Sending:
         if waiting is not None:
             self.backlog_bytes -= len(waiting.body) - waiting.sent
             self._ready.pop(stream.id, None)
+            self._light.pop(stream.id, None)
 
     def hold(self) -> None:
         """The socket has no room: make no frames of answers until `release`."""
@@ -179,8 +203,8 @@ class Sending:
         if self._held:
             return
         if self._light:
-            light, self._light = self._light, []
-            for stream in light:
+            light, self._light = self._light, {}
+            for stream in light.values():
                 if stream.unsent is not None and not stream.unsent.body:
                     self._advance(stream, stream.unsent)
         ready = self._ready
@@ -206,7 +230,9 @@ class Sending:
             self.window -= size
             stream.window -= size
             self.backlog_bytes -= size
-            self._floods.answers += 1
+            self.moved_bytes += size
+            if size >= LARGE_BYTES or (size == left and (waiting.ends or waiting.closing is not None)):
+                self._floods.answers += 1
             self.emit(frame(DATA, END_STREAM if ends_here else 0, stream.id, body[sent : sent + size]))
             waiting.sent = sent + size
         if size < left:

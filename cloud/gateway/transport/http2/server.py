@@ -16,7 +16,15 @@ from cloud.gateway.transport.http2.heads import Heads
 from cloud.gateway.transport.http2.services import Services
 from cloud.gateway.transport.http2.streaming import StreamingCall
 from cloud.gateway.transport.http2.tls import Contexts
+from cloud.gateway.transport.http2.uploads import Budget
 from cloud.rpc import Code
+
+KEPT_BYTES_MAX = 512 * 1024 * 1024
+"""Requests that are not whole, or large and not answered, of all connections of a server together."""
+KEPT_BYTES_STRANGERS_MAX = 64 * 1024 * 1024
+"""The same of those that have not proved who they are."""
+UNREAD_BYTES_MAX = 1024 * 1024 * 1024
+"""Answers that wait for their readers, of all connections together; with more, the slowest are ended."""
 
 
 class Http2Server:
@@ -69,6 +77,8 @@ class _Open:
         self.heads = Heads(gateway.methods, self.services.conversations)
         self.conversations: set[StreamingCall] = set()
         self.refusals = Refusals()
+        self.budget = Budget(KEPT_BYTES_MAX)
+        self.strangers_budget = Budget(KEPT_BYTES_STRANGERS_MAX)
         self._edges: set[Edge] = set()
         self._all_closed = asyncio.Event()
         self._acceptor: Acceptor | None = None
@@ -100,7 +110,8 @@ class _Open:
     def closed(self, edge: Edge) -> None:
         """The connection is no more."""
         self._edges.discard(edge)
-        self.greeted(edge)
+        if self._acceptor is not None:
+            self._acceptor.closed(edge)
         if not self._edges:
             self._all_closed.set()
 
@@ -108,12 +119,16 @@ class _Open:
         """See `Http2Server.stop`."""
         self.running.draining = True
         self.services.stop()
+        # Clients that hear it make their next calls elsewhere; those under way go on, and whatever comes still is answered.
+        for edge in list(self._edges):
+            edge.drain()
         await self.running.wait(grace_s)
         self.running.end_all()
         await self.running.wait(FLUSH_S_MAX)
         for call in list(self.conversations):
             call.end(FinalStatus(Code.UNAVAILABLE, grpc_status.STOPPING))
         self._ticking.cancel()
+        self.running.inflating.close()
         if self._acceptor is not None:
             self._acceptor.close()
         if self._contexts is not None:
@@ -133,3 +148,11 @@ class _Open:
         self._ticking = self.loop.call_later(TICK_S, self._tick)
         for edge in list(self._edges):
             edge.tick()
+        unread_bytes = sum(edge.unread_bytes for edge in self._edges)
+        if unread_bytes > UNREAD_BYTES_MAX:
+            for edge in sorted(self._edges, key=lambda edge: edge.unread_bytes, reverse=True):
+                self.refused(edge.peer, "too many answers wait for this client and others")
+                unread_bytes -= edge.unread_bytes
+                edge.abort()
+                if unread_bytes <= UNREAD_BYTES_MAX:
+                    break

@@ -58,10 +58,11 @@ class Services:
     async def _is_known(self, call: StreamingCall) -> bool:
         from grpc_health.v1.health_pb2 import HealthCheckRequest
 
-        async for message in call.messages():
-            service = _parsed(HealthCheckRequest, message).service
-            return not service or service in self._services
-        raise InvalidArgument("The call has no request.")
+        message = await call.only_message()
+        if message is None:
+            raise InvalidArgument("The call has no request.")
+        service = _parsed(HealthCheckRequest, message).service
+        return not service or service in self._services
 
     def _status(self, *, known: bool) -> bytes:
         from grpc_health.v1.health_pb2 import HealthCheckResponse

@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 
 from cloud.gateway.transport import grpc_status
 from cloud.gateway.transport.grpc_status import FinalStatus
-from cloud.gateway.transport.http2.calls import STOPPING, Line
-from cloud.gateway.transport.http2.connection import STREAM_CREDIT
+from cloud.gateway.transport.http2.calls import STOPPING, TOO_MUCH, Line
 from cloud.gateway.transport.http2.frames import ErrorCode
 from cloud.gateway.transport.http2.heads import Conversation, Head
+from cloud.gateway.transport.http2.inflating import inflated_small
 from cloud.gateway.transport.http2.messages import (
     OK,
     OPENING,
     PREFIX_BYTES,
     framed,
-    inflated,
     read_prefix,
     trailers,
     trailers_only,
@@ -25,11 +24,14 @@ from cloud.gateway.transport.http2.streams import Stream
 from cloud.rpc import Code, Internal, ResourceExhausted, RpcError
 
 MESSAGE_BYTES_MAX = 65_536
+PER_CONNECTION_MAX = 16
+"""Conversations of one connection at once. A client watches one or two services, and asks for reflection once."""
+_JUST_ONE = "The call takes one message, and got more."
 
 
 class StreamingCall:
     """One call, served by a `Conversation`. What the client sends is given back to its window as it is received, so
-    no more than one window waits."""
+    no more than one window waits, which counts among the connection's uploads."""
 
     def __init__(self, calls: set[StreamingCall], line: Line, stream: Stream, head: Head) -> None:
         self._calls = calls
@@ -38,6 +40,7 @@ class StreamingCall:
         self._head = head
         self._received = bytearray()
         self._ended = False
+        self._is_full = False
         self._opened = False
         self._change = asyncio.Event()  # more was received, or what was sent has left
         conversation = head.conversation
@@ -46,10 +49,17 @@ class StreamingCall:
         self._task = loop.create_task(self._serve(conversation))
         self._timer = None if head.timeout_s is None else loop.call_later(head.timeout_s, self._expire)
         calls.add(self)
-        self._task.add_done_callback(lambda _: calls.discard(self))
+        self._task.add_done_callback(self._done)
+        line.conversations += 1
 
     def data(self, chunk: bytes, ended: bool) -> None:
         """More from the client."""
+        if chunk and self._is_full:
+            self.end(FinalStatus(Code.INTERNAL, _JUST_ONE))
+            return
+        if chunk and not self._line.uploads.hold(len(chunk)):
+            self.end(TOO_MUCH)
+            return
         self._received += chunk
         self._ended = self._ended or ended
         self._change.set()
@@ -70,9 +80,22 @@ class StreamingCall:
     def abandon(self) -> None:
         """The stream is over: cancel what runs."""
         self._stream.call = None
+        self._forget(len(self._received))
         if self._timer is not None:
             self._timer.cancel()
         self._task.cancel()
+
+    async def only_message(self) -> bytes | None:
+        """The client's one message, None if it sent none; whatever it sends behind it ends the call.
+
+        Raises:
+            RpcError: it is too large, or is none, or something follows it already.
+        """
+        message = await self._next()
+        if self._received:
+            raise Internal(_JUST_ONE)
+        self._is_full = True
+        return message
 
     async def messages(self) -> AsyncIterator[bytes]:
         """The client's messages as they come.
@@ -109,13 +132,21 @@ class StreamingCall:
                 raise Internal("The last message is cut off.")
             await self._more()
         message = bytes(self._received[PREFIX_BYTES:whole])
-        del self._received[:whole]
+        self._forget(whole)
         self._line.connection.consumed(self._stream, whole)
         if compressed:
             if self._head.encoding is None:
                 raise Internal("The message is compressed, and nothing says how.")
-            message = await inflated(message, self._head.encoding, STREAM_CREDIT)
+            message = inflated_small(message, self._head.encoding)
         return message
+
+    def _forget(self, size_bytes: int) -> None:
+        del self._received[:size_bytes]
+        self._line.uploads.let_go(size_bytes)
+
+    def _done(self, _: asyncio.Task[None]) -> None:
+        self._calls.discard(self)
+        self._line.conversations -= 1
 
     async def _more(self) -> None:
         self._change.clear()
@@ -139,6 +170,7 @@ class StreamingCall:
             status = grpc_status.of_defect("streaming")
         finally:
             self._stream.call = None
+            self._forget(len(self._received))
             if self._timer is not None:
                 self._timer.cancel()
         if self._opened:

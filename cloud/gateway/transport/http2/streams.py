@@ -8,9 +8,12 @@ from cloud.gateway.transport.http2.header_blocks import Block
 
 
 class Unsent:
-    """What of an answer must wait for the peer's window or for the socket. The first `sent` bytes of the body are gone."""
+    """What of an answer must wait for the peer's window or for the socket. The first `sent` bytes of the body are gone.
 
-    __slots__ = ("body", "closing", "ends", "opening", "sent")
+    `left_before` are the bytes that waited when the stream was last seen to move, `still` the ticks since.
+    """
+
+    __slots__ = ("body", "closing", "ends", "left_before", "opening", "sent", "still")
 
     def __init__(self, opening: Block | None, body: bytes, closing: Block | None, ends: bool) -> None:
         self.opening = opening
@@ -18,6 +21,8 @@ class Unsent:
         self.sent = 0
         self.closing = closing
         self.ends = ends
+        self.left_before = len(body)
+        self.still = 0
 
 
 class Stream:
