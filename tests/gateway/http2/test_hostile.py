@@ -347,6 +347,13 @@ async def test_what_says_who_calls_is_there_once(wire: Wire, gateway: PlainGatew
     assert gateway.calls == []
 
 
+@pytest.mark.parametrize("value", ["Bearer ", " good", "good\t"])
+async def test_blanks_around_a_key_are_refused_in_words(stranger: Wire, value: str) -> None:
+    stranger.open(1, ("authorization", value))
+    status, words = await stranger.status(1)
+    assert (status, "blanks" in words) == ("16", True)
+
+
 def test_a_budget_is_shared() -> None:
     budget = Budget(100)
     one, two = (Uploads(1_000, 80, budget, lambda *_: None) for _ in range(2))

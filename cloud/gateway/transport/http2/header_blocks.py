@@ -173,6 +173,7 @@ class HeaderBlocks(Generic[Meaning]):
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _UNFIT_IN_VALUE = re.compile(rb"[\x00\r\n]|\A[ \t]|[ \t]\Z").search
+_UNFIT_IN_CREDENTIALS = re.compile(rb"[\x00\r\n]").search
 _UNFIT = "a value has line ends, or blanks around it"
 _OF_A_CONNECTION = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
@@ -230,7 +231,8 @@ def check_trailers(fields: Iterable[Field]) -> None:
 def _check(name: bytes, value: bytes) -> None:
     if not _NAME(name):
         raise Malformed("a header's name has upper-case letters or characters that do not belong there")
-    if _UNFIT_IN_VALUE(value):
+    if _UNFIT_IN_VALUE(value) and (name != b"authorization" or _UNFIT_IN_CREDENTIALS(value)):
+        # `Bearer ` and nothing behind it is a mistake that people make: the layer above refuses it in words.
         raise Malformed(_UNFIT)
     if name in _OF_A_CONNECTION or (name == b"te" and value != b"trailers"):
         raise Malformed("a header is of HTTP/1 connections")

@@ -83,6 +83,13 @@ class Heads:
                             f"Messages may be compressed by {ACCEPTED} only.",
                             ("grpc-accept-encoding", ACCEPTED),
                         )
+            elif name == b"authorization" and value.strip() != value:
+                return _refused(
+                    Code.UNAUTHENTICATED,
+                    "The header authorization has blanks around its value. Is the API key empty, or was more copied "
+                    "than the key? Send `authorization: Bearer <key>` (TEMPORAL_API_KEY, or api_key in the profile); "
+                    "client certificates are taken on the service's other port.",
+                )
             elif name not in _NOT_METADATA and not name.endswith(b"-bin"):
                 headers.append((name.decode("latin-1"), _text(value)))
         if not _is_grpc(content_type):
