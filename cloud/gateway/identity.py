@@ -96,7 +96,8 @@ class Identities:
             return self._directory.authenticate_api_key(token, self._wall_clock())
 
         try:
-            # By digest, so that no key stays in memory.
+            # By digest, so that no key stays here. The connection that it came on has it still, as HTTP/2's header
+            # compression has both sides remember headers, and forgets it with itself.
             return self._remember(hashlib.sha256(token.encode()).digest(), check)
         except (NotAuthenticated, NotAllowed):
             raise Unauthenticated(

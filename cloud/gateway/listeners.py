@@ -81,8 +81,8 @@ class Listener:
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             port = await server.start(f"{host}:{self._port}")
-        except PortUnavailable:
-            sentence = _why_not(_OPTIONS[self.kind], self._host, self._port)
+        except PortUnavailable as error:
+            sentence = _why_not(_OPTIONS[self.kind], self._host, self._port, error.__cause__)
             raise ListenFailed(sentence, host=self._host, port=self._port) from None
         self._server = server
         return port
@@ -283,7 +283,7 @@ def refuse_taken_port(
     """Look at a port before anything is made for the listener that will want it.
 
     `options` are what the caller calls address and port, where that is not the usual for the kind.
-    What only a resolver or gRPC can settle is left to `Listener.start`.
+    What only a resolver or the transport can settle is left to `Listener.start`.
 
     Raises:
         ListenFailed: it can't be bound now; the sentence says why, and what to do.
@@ -293,9 +293,9 @@ def refuse_taken_port(
         raise ListenFailed(_sentence(options or _OPTIONS[kind], host, port, fault), host=host, port=port)
 
 
-def _why_not(options: tuple[str, str], host: str, port: int) -> str:
-    """Bind once more, by hand, to learn the reason that gRPC does not tell."""
-    fault = _bind_fault(host, port)
+def _why_not(options: tuple[str, str], host: str, port: int, cause: BaseException | None) -> str:
+    """The reason of a transport; grpcio tells none, so the port is bound once more, by hand."""
+    fault = cause if isinstance(cause, OSError) else _bind_fault(host, port)
     if fault is None:
         return f"{host}:{port} could not be opened a moment ago and is free now; start again."
     return _sentence(options, host, port, fault)
@@ -304,7 +304,7 @@ def _why_not(options: tuple[str, str], host: str, port: int) -> str:
 def _bind_fault(host: str, port: int) -> OSError | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As gRPC does: connections of a server that just stopped don't hold its port.
+        # As the transports do: connections of a server that just stopped don't hold its port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -29,6 +29,10 @@ from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 from cloud.rpc import Method, methods_of
 from tenancy.access import Permission
 
+HEALTH = "grpc.health.v1.Health"
+REFLECTIONS = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+"""Services that the transports themselves serve. The messages of both reflections are the same on the wire."""
+
 
 class Scope(enum.Enum):
     """Whose thing a call is about, which decides how it is authorised and where it goes."""
@@ -284,10 +288,8 @@ def _test_rows() -> Iterator[Needs]:
 
 def _open_rows() -> Iterator[Needs]:
     for path in (
-        "/grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health/List",
-        "/grpc.health.v1.Health/Watch",
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        *(f"/{HEALTH}/{name}" for name in ("Check", "List", "Watch")),
+        *(f"/{name}/ServerReflectionInfo" for name in REFLECTIONS),
     ):
         yield Needs(
             path=path,

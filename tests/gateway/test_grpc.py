@@ -14,6 +14,7 @@ import structlog
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
@@ -235,6 +236,12 @@ async def test_health_and_reflection(channel: grpc.aio.Channel, development_port
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
+    listed = (await health.List(health_pb2.HealthListRequest())).statuses
+    assert "temporal.api.workflowservice.v1.WorkflowService" in listed
+    assert {status.status for status in listed.values()} == {health_pb2.HealthCheckResponse.SERVING}
+    for service in listed:
+        await health.Check(health_pb2.HealthCheckRequest(service=service))
+
     def reflect() -> list[str]:
         with grpc.insecure_channel(f"127.0.0.1:{development_port}") as blocking:
             return list(ProtoReflectionDescriptorDatabase(blocking).get_services())
@@ -242,6 +249,21 @@ async def test_health_and_reflection(channel: grpc.aio.Channel, development_port
     services = await asyncio.to_thread(reflect)
     assert "temporal.api.workflowservice.v1.WorkflowService" in services
     assert "grpc.health.v1.Health" in services
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    answers = []
+    for path in (row.path for row in METHOD_TABLE.values() if "reflection" in row.path):
+        talk = channel.stream_stream(path)([request.SerializeToString()])
+        answers.append([message async for message in talk])
+    assert len(answers) == 2
+    assert answers[0] == answers[1] != []
+
+
+@pytest.mark.parametrize("name", ["authorization", "temporal-namespace"])
+async def test_what_says_who_calls_is_there_once(channel: grpc.aio.Channel, name: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary(SERVICE + "GetSystemInfo")(b"", metadata=((name, "a"), (name, "b")))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert name in str(caught.value.details())
 
 
 async def test_stopping_lets_calls_end(cell: EchoCell, start: Start, transport: Transport) -> None:

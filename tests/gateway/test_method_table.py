@@ -12,6 +12,7 @@ from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from cloud.gateway import METHOD_TABLE, CallParts, Gateway, LimitClass, ListenerKind, Poll, Scope
 from cloud.gateway.namespace_of import namespace_accessor
+from cloud.gateway.transport.http2.services import Services
 from cloud.rpc import Method, Unimplemented
 from tenancy.access import Permission
 
@@ -29,11 +30,19 @@ PATHS = {
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
+# The same service as v1alpha by another name, of which there is no file.
+PATHS.add("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
 ROWS = {row.name: row for row in METHOD_TABLE.values() if "workflowservice" in row.path}
 
 
 def test_every_method_has_a_row_and_every_row_a_method() -> None:
     assert METHOD_TABLE.keys() == PATHS
+
+
+def test_open_methods_are_those_that_the_transport_serves() -> None:
+    opened = {row.path for row in METHOD_TABLE.values() if row.scope is Scope.OPEN}
+    assert Services([]).conversations.keys() == opened
+    assert all(METHOD_TABLE[path].method is None for path in opened)
 
 
 def test_every_request_of_namespace_scope_names_a_namespace() -> None:

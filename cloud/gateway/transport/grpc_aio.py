@@ -1,4 +1,4 @@
-"""The gRPC transport on `grpc.aio`: the one file that knows gRPC.
+"""The gRPC transport on `grpc.aio`, for `--transport grpc`: the one file that knows gRPC's server.
 
 Each call costs this layer a parse, a dictionary of headers and a task; there are no interceptors, because
 each one costs as much again. What a transport must do beside carrying calls, and where it is done:
@@ -17,18 +17,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from cloud.gateway.calls import CallParts, GatewayLike, TlsMaterial
 from cloud.gateway.limits import MESSAGE_BYTES_MAX, POLLS_MAX, message_too_large
-from cloud.gateway.method_table import ListenerKind
+from cloud.gateway.method_table import HEALTH, REFLECTIONS, ListenerKind
 from cloud.gateway.transport import grpc_status
 from cloud.gateway.transport.grpc_status import FLUSH_S_MAX, READ_BYTES_MAX, FinalStatus, PortUnavailable
 from cloud.rpc import Method, RpcError
@@ -85,13 +85,10 @@ class GrpcServer:
             options=(*_OPTIONS, ("grpc.max_receive_message_length", READ_BYTES_MAX[self._kind]))
         )
         handlers = {path: self._handler(method) for path, method in self._gateway.methods.items()}
-        server.add_generic_rpc_handlers((_Handlers(handlers),))
-        self._health = health.aio.HealthServicer()
+        server.add_generic_rpc_handlers((_Handlers(handlers | _reflection(self._gateway.methods.values())),))
         services = {method.service for method in self._gateway.methods.values()}
+        self._health = _Health(("", *sorted(services), HEALTH))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            [*sorted(services), health.SERVICE_NAME, reflection.SERVICE_NAME], server
-        )
         try:
             if self._tls is None:
                 port = server.add_insecure_port(address)
@@ -101,7 +98,7 @@ class GrpcServer:
             await server.stop(None)
             raise PortUnavailable(address) from error
         await server.start()
-        for service in ("", *services):
+        for service in self._health.services:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._server = server
         return port
@@ -163,12 +160,40 @@ class GrpcServer:
         )
 
 
+class _Health(health.aio.HealthServicer):  # type: ignore[misc] # it has no types
+    """The official servicer, with the method that it lacks."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        super().__init__()
+        self.services = services
+
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802 # the proto's name
+        return health_pb2.HealthListResponse(
+            statuses={
+                service: await self.Check(health_pb2.HealthCheckRequest(service=service), context)
+                for service in self.services
+            }
+        )
+
+
 class _Handlers(grpc.GenericRpcHandler):
     def __init__(self, handlers: Mapping[str, _MethodHandler]) -> None:
         self._handlers = handlers
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _MethodHandler | None:
         return self._handlers.get(handler_call_details.method)
+
+
+def _reflection(methods: Iterable[Method]) -> dict[str, _MethodHandler]:
+    """Reflection by its two names."""
+    services = sorted({method.service for method in methods})
+    servicer = reflection.aio.ReflectionServicer([*services, HEALTH, *REFLECTIONS])
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return {f"/{name}/ServerReflectionInfo": handler for name in REFLECTIONS}
 
 
 def _parser(method: Method) -> Callable[[bytes], Message | RpcError]:

@@ -18,12 +18,12 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoResponse, SignalWorkf
 
 from cloud.gateway.calls import CallParts
 from cloud.gateway.limits import MESSAGE_BYTES_MAX
+from cloud.gateway.method_table import REFLECTIONS
 from cloud.gateway.transport.http2 import calls, frames
 from cloud.gateway.transport.http2.connection import STREAM_CREDIT
 from cloud.gateway.transport.http2.frames import ErrorCode, frame
 from cloud.gateway.transport.http2.header_blocks import LIST_BYTES_MAX
 from cloud.gateway.transport.http2.messages import framed, timeout_s
-from cloud.gateway.transport.http2.services import REFLECTIONS
 from cloud.gateway.transport.http2.uploads import Budget, Uploads
 from cloud.rpc import Method
 from tests.gateway.http2.loops import event_loop_policy  # noqa: F401 # a fixture

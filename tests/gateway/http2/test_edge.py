@@ -315,6 +315,74 @@ class TestStrangers:
             assert await asyncio.wait_for(reader.readuntil(b"grpc-status"), 20)
             writer.close()
 
+    @pytest.mark.parametrize(
+        ("share", "reason"), [(1.0, "3 connections are open"), (0.5, "from its address")]
+    )
+    async def test_connections_have_bounds(
+        self,
+        serve: Serve,
+        logs: list[EventDict],
+        monkeypatch: pytest.MonkeyPatch,
+        share: float,
+        reason: str,
+    ) -> None:
+        most = 3
+        monkeypatch.setattr(accepting, "CONNECTIONS_MAX", most / share if share < 1 else most)
+        monkeypatch.setattr(accepting, "PEER_SHARE", share)
+        port = await serve()
+        clients = []
+        for _ in range(most):
+            clients.append(await asyncio.open_connection("127.0.0.1", port))
+            clients[-1][1].write(GREETING + request(1))
+            assert await asyncio.wait_for(clients[-1][0].readuntil(b"grpc-status"), 20)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await closed(reader) == b""
+        writer.close()
+        [log] = await refused(logs)
+        assert reason in log["reason"]
+        clients.pop()[1].close()
+        [opened] = [each._open for each in serve.started]  # type: ignore[attr-defined]
+        async with asyncio.timeout(20):
+            while len(opened._acceptor._hosts) == most:
+                await asyncio.sleep(0.01)
+        clients.append(await asyncio.open_connection("127.0.0.1", port))
+        clients[-1][1].write(GREETING + request(1))
+        assert await asyncio.wait_for(clients[-1][0].readuntil(b"grpc-status"), 20)
+        for _, writer in clients:
+            writer.close()
+        async with asyncio.timeout(20):
+            while opened._acceptor._hosts:
+                await asyncio.sleep(0.01)
+        assert opened._acceptor._per_host == {}
+
+    async def test_a_defect_at_a_connection_is_logged_and_the_next_is_served(
+        self, serve: Serve, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        port = await serve()
+        [opened] = [each._open for each in serve.started]  # type: ignore[attr-defined]
+        acceptor = opened._acceptor
+        make, shake = acceptor._make, acceptor._shake_hands
+
+        def broken(*_: object) -> None:
+            raise ValueError("a defect")
+
+        async def broken_later(*_: object) -> None:
+            raise ValueError("a defect")
+
+        for name, replaced in (("_make", broken), ("_shake_hands", broken_later)):
+            monkeypatch.setattr(acceptor, name, replaced)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await closed(reader) == b""
+            writer.close()
+            monkeypatch.setattr(acceptor, "_make", make)
+        assert [log["event"] for log in logs] == ["grpc.accept_failed", "grpc.handshake_failed"]
+        assert (acceptor.half_open, acceptor._hosts) == (0, {})
+        monkeypatch.setattr(acceptor, "_shake_hands", shake)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GREETING + request(1))
+        assert await asyncio.wait_for(reader.readuntil(b"grpc-status"), 20)
+        writer.close()
+
     async def test_http_1_is_told_what_this_is(self, serve: Serve) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", await serve())
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -15,13 +15,12 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoResponse, SignalWorkf
 
 from cloud.gateway.calls import CallParts
 from cloud.gateway.limits import MESSAGE_BYTES_MAX, POLLS_MAX
-from cloud.gateway.method_table import ListenerKind
+from cloud.gateway.method_table import REFLECTIONS, ListenerKind
 from cloud.gateway.transport.http2 import frames, inflating, streaming
 from cloud.gateway.transport.http2.edge import STREAMS_STRANGER_MAX
 from cloud.gateway.transport.http2.frames import ErrorCode, frame
 from cloud.gateway.transport.http2.inflating import Inflating
 from cloud.gateway.transport.http2.messages import COMPRESSIONS, framed
-from cloud.gateway.transport.http2.services import REFLECTIONS
 from cloud.gateway.transport.http2.uploads import Budget, Uploads
 from cloud.rpc import InvalidArgument, Method, ResourceExhausted, Unauthenticated
 from tests.gateway.http2.loops import event_loop_policy  # noqa: F401 # a fixture

@@ -72,7 +72,7 @@ class Owner(Protocol):
         """The client has proved that it speaks HTTP/2."""
 
     def refused(self, peer: str, reason: str) -> None:
-        """A client is turned away before it could make a call."""
+        """A client is turned away."""
 
     def closed(self, edge: Edge) -> None:
         """The connection is no more."""

@@ -31,6 +31,9 @@ class Refusal:
 class Head:
     """A request's headers. Shared by all calls with the same ones, so nothing here changes.
 
+    With them `authorization` lives as long as the connection, as it does in the table of header compression, where the
+    client's own choice puts it. To read it anew for each call would cost more than all else here.
+
     `encoding` is what zlib calls the compression of messages. Just one of `method`, `conversation` and `refusal` is
     there.
     """

@@ -104,7 +104,7 @@ class _Open:
             self._acceptor.proved(edge)
 
     def refused(self, peer: str, reason: str) -> None:
-        """A client is turned away before it could make a call."""
+        """A client is turned away."""
         self.refusals.add(peer, reason)
 
     def closed(self, edge: Edge) -> None:

@@ -13,12 +13,10 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from cloud.gateway.method_table import HEALTH, REFLECTIONS
 from cloud.gateway.transport.http2.heads import Conversation
 from cloud.gateway.transport.http2.streaming import StreamingCall
 from cloud.rpc import InvalidArgument, NotFound
-
-HEALTH = "grpc.health.v1.Health"
-REFLECTIONS = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
 class Services:
@@ -35,7 +33,12 @@ class Services:
         reflection: dict[str, Conversation] = {
             f"/{name}/ServerReflectionInfo": self._reflect for name in REFLECTIONS
         }
-        return {f"/{HEALTH}/Check": self._check, f"/{HEALTH}/Watch": self._watch, **reflection}
+        return {
+            f"/{HEALTH}/Check": self._check,
+            f"/{HEALTH}/List": self._list,
+            f"/{HEALTH}/Watch": self._watch,
+            **reflection,
+        }
 
     def stop(self) -> None:
         """From now on all services are NOT_SERVING; who watches them is told."""
@@ -44,27 +47,32 @@ class Services:
     async def _check(self, call: StreamingCall) -> None:
         if not await self._is_known(call):
             raise NotFound("The service is not known here.")
-        await call.send(self._status(known=True))
+        await call.send(self._status(known=True).SerializeToString())
+
+    async def _list(self, call: StreamingCall) -> None:
+        from grpc_health.v1.health_pb2 import HealthListRequest, HealthListResponse
+
+        _parsed(HealthListRequest, await _request(call))
+        status = self._status(known=True)
+        answer = HealthListResponse(statuses=dict.fromkeys(("", *self._services, HEALTH), status))
+        await call.send(answer.SerializeToString())
 
     async def _watch(self, call: StreamingCall) -> None:
         known = await self._is_known(call)
-        await call.send(self._status(known=known))
+        await call.send(self._status(known=known).SerializeToString())
         if not self._stopping.is_set():
             await self._stopping.wait()
             if known:
-                await call.send(self._status(known=True))
+                await call.send(self._status(known=True).SerializeToString())
         await asyncio.get_running_loop().create_future()  # nothing changes any more, until the call is ended
 
     async def _is_known(self, call: StreamingCall) -> bool:
         from grpc_health.v1.health_pb2 import HealthCheckRequest
 
-        message = await call.only_message()
-        if message is None:
-            raise InvalidArgument("The call has no request.")
-        service = _parsed(HealthCheckRequest, message).service
-        return not service or service in self._services
+        service = _parsed(HealthCheckRequest, await _request(call)).service
+        return not service or service in (*self._services, HEALTH)
 
-    def _status(self, *, known: bool) -> bytes:
+    def _status(self, *, known: bool) -> Any:
         from grpc_health.v1.health_pb2 import HealthCheckResponse
 
         if not known:
@@ -73,8 +81,7 @@ class Services:
             status = HealthCheckResponse.NOT_SERVING
         else:
             status = HealthCheckResponse.SERVING
-        answer: bytes = HealthCheckResponse(status=status).SerializeToString()
-        return answer
+        return HealthCheckResponse(status=status)
 
     async def _reflect(self, call: StreamingCall) -> None:
         from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -88,6 +95,13 @@ class Services:
 
         async for answer in self._reflection.ServerReflectionInfo(requests(), None):
             await call.send(answer.SerializeToString())
+
+
+async def _request(call: StreamingCall) -> bytes:
+    message = await call.only_message()
+    if message is None:
+        raise InvalidArgument("The call has no request.")
+    return message
 
 
 def _parsed(kind: Any, message: bytes) -> Any:
