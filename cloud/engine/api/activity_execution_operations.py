@@ -22,7 +22,7 @@ from temporalio.api.workflowservice.v1 import (
 from cloud.engine.api import checks
 from cloud.engine.api.activity_operations import CHANGEABLE, ActivityOperations, check_timeouts
 from cloud.engine.api.field_masks import paths_of
-from cloud.engine.api.standalone_operations import StandaloneOperations
+from cloud.engine.api.standalone_activity_operations import StandaloneOperations
 from cloud.engine.core import retry
 from cloud.engine.core.clock import fit
 from cloud.engine.core.errors import Invalid

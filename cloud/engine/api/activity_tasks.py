@@ -29,7 +29,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
-from cloud.engine.api.standalone_tasks import StandaloneTasks, final_failure
+from cloud.engine.api.standalone_activity_tasks import StandaloneTasks, final_failure
 from cloud.engine.api.versioned_workers import VersionedWorkers, capabilities_of
 from cloud.engine.core import activity, activity_ends, priority
 from cloud.engine.core.clock import timestamp

@@ -39,7 +39,7 @@ from cloud.engine.core import cancellation, close, signal, standalone_activity
 from cloud.engine.core.activity_operations import Selection
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import CoreRefusal, NoSuchTask, RunClosed
-from cloud.engine.core.standalone_state import Asked
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.runtime.batch_operations import (
     BatchOperations,
     Job,

@@ -39,11 +39,11 @@ from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.resets import WorkflowResets
 from cloud.engine.api.schedules import ScheduleMethods
 from cloud.engine.api.standalone_activities import StandaloneActivityMethods
-from cloud.engine.api.standalone_lists import StandaloneLists
+from cloud.engine.api.standalone_activity_lists import StandaloneLists
+from cloud.engine.api.standalone_activity_operations import StandaloneOperations
+from cloud.engine.api.standalone_activity_tasks import StandaloneTasks
 from cloud.engine.api.standalone_nexus import StandaloneNexusMethods
 from cloud.engine.api.standalone_nexus_lists import StandaloneNexusLists
-from cloud.engine.api.standalone_operations import StandaloneOperations
-from cloud.engine.api.standalone_tasks import StandaloneTasks
 from cloud.engine.api.system import System
 from cloud.engine.api.system_operations import SystemOperations
 from cloud.engine.api.task_queue_config import TaskQueueConfigMethods
@@ -71,7 +71,7 @@ from cloud.engine.runtime.resetting import Resetting
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.schedules import Schedules
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
-from cloud.engine.runtime.standalone_callbacks import StandaloneCallbacks
+from cloud.engine.runtime.standalone_activity_callbacks import StandaloneCallbacks
 from cloud.engine.runtime.standalone_nexus import StandaloneNexusOperations
 from cloud.engine.runtime.standalone_nexus_calls import StandaloneNexusCalls
 from cloud.engine.runtime.starting import Starting

@@ -33,17 +33,18 @@ from cloud.engine.api import checks
 from cloud.engine.api.activity_operations import settle_timeouts
 from cloud.engine.api.callbacks import check_callbacks
 from cloud.engine.api.search_attributes import check_search_attributes
-from cloud.engine.api.standalone_info import activity_info, callback_infos, outcome
-from cloud.engine.api.standalone_starts import (
+from cloud.engine.api.standalone_activity_info import activity_info, callback_infos, outcome
+from cloud.engine.api.standalone_activity_starts import (
     check_conflict_options,
     check_links,
     check_room_for_links,
     resolve,
 )
-from cloud.engine.core import retry, standalone_activity, standalone_callbacks
+from cloud.engine.core import retry, standalone_activity, standalone_activity_callbacks
 from cloud.engine.core.clock import fit
 from cloud.engine.core.errors import Invalid
-from cloud.engine.core.standalone_state import Asked, original_options
+from cloud.engine.core.standalone_activity_state import original_options
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITIES, STANDALONE_ACTIVITY_CALLBACKS
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
@@ -186,12 +187,12 @@ class StandaloneActivityMethods:
         ):
             return
         if callbacks:
-            standalone_callbacks.check_room(activity, len(callbacks), self._runtime.limits.callbacks)
+            standalone_activity_callbacks.check_room(activity, len(callbacks), self._runtime.limits.callbacks)
         if links:
             check_room_for_links(activity, len(links))
         with self._activities.step(hot) as step:
             state.links.extend(link.SerializeToString() for link in links)
-            standalone_callbacks.attach(step, callbacks, request.request_id)
+            standalone_activity_callbacks.attach(step, callbacks, request.request_id)
             state.attached_request_ids.append(request.request_id)
 
     # --- looks ---

@@ -38,8 +38,8 @@ from cloud.engine.core import standalone_nexus
 from cloud.engine.core.clock import duration, fit, to_ns
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.nexus_commands import RESERVED_HEADERS
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.core.standalone_nexus_state import OperationPhase
-from cloud.engine.core.standalone_state import Asked
 from cloud.engine.runtime.dynamic_config import STANDALONE_NEXUS_OPERATIONS
 from cloud.engine.runtime.hot_operation import HotOperation
 from cloud.engine.runtime.namespaces import DEPRECATED, Namespace

@@ -22,13 +22,13 @@ from cloud.engine.core.errors import Invalid, NoSuchTask, NotNow
 from cloud.engine.core.failures import shortened
 from cloud.engine.core.limits import Limits
 from cloud.engine.core.payloads import json_payloads
-from cloud.engine.core.standalone_state import (
-    Asked,
+from cloud.engine.core.standalone_activity_state import (
     Phase,
     StandaloneActivity,
     StandaloneState,
     original_options,
 )
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.core.state import ActivityProgress
 
 _T = TimeoutType

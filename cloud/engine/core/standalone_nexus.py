@@ -31,6 +31,7 @@ from cloud.engine.core.nexus_answers import (
     Unsuccessful,
 )
 from cloud.engine.core.nexus_operation import JITTER, RETRY_INTERVAL, RETRY_INTERVAL_MAX
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.core.standalone_nexus_state import (
     Cancellation,
     CancelPhase,
@@ -38,7 +39,6 @@ from cloud.engine.core.standalone_nexus_state import (
     OperationState,
     StandaloneOperation,
 )
-from cloud.engine.core.standalone_state import Asked
 
 _T = TimeoutType
 _FAILURE_BYTES = Limits().activity_failure_size

@@ -9,7 +9,7 @@ from temporalio.api.enums.v1 import NexusOperationExecutionStatus
 from temporalio.api.workflowservice.v1 import StartNexusOperationExecutionRequest
 
 from cloud.engine.core.clock import LATEST, to_ns
-from cloud.engine.core.standalone_state import Asked
+from cloud.engine.core.standalone_asked import Asked
 
 _S = NexusOperationExecutionStatus
 

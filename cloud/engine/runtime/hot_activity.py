@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cloud.engine.core import standalone_callbacks
+from cloud.engine.core import standalone_activity_callbacks
 from cloud.engine.core.standalone_activity import due_at
-from cloud.engine.core.standalone_state import StandaloneActivity
+from cloud.engine.core.standalone_activity_state import StandaloneActivity
 from cloud.engine.runtime.hot_standalone import WAKE_AT_ONCE, HotStandalone
 from cloud.engine.store.rows import StandaloneKind
 from cloud.engine.store.search_attribute_values import indexed, listed
@@ -64,7 +64,7 @@ class HotActivity(HotStandalone[StandaloneActivity]):
         """See :class:`HotStandalone`."""
         if self.calls:
             return WAKE_AT_ONCE
-        return min(standalone_callbacks.due_at(self.execution) or self.deleted_at, self.deleted_at)
+        return min(standalone_activity_callbacks.due_at(self.execution) or self.deleted_at, self.deleted_at)
 
     def visibility_row(self) -> VisibilityRow:
         """See :class:`HotStandalone`."""

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from temporalio.api.workflowservice.v1 import StartActivityExecutionRequest
 
-from cloud.engine.core import standalone_activity, standalone_callbacks
+from cloud.engine.core import standalone_activity, standalone_activity_callbacks
 from cloud.engine.core.standalone_activity import Step
-from cloud.engine.core.standalone_state import Asked, StandaloneActivity
+from cloud.engine.core.standalone_activity_state import StandaloneActivity
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.runtime.errors import NoSuchActivity
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import Namespace
@@ -41,7 +42,7 @@ class StandaloneActivities(StandaloneExecutions[HotActivity, Step]):
         self._require_served(namespace)
         runtime = self._runtime
         step = standalone_activity.begin(runtime.ids.run_id(), request, runtime.clock.now())
-        standalone_callbacks.begin(step)
+        standalone_activity_callbacks.begin(step)
         return self._begin(HotActivity(step.activity, namespace, runtime.serial(), request.ByteSize()), step)
 
     def _loaded(self, row: StandaloneRow, request: bytes, namespace: Namespace) -> HotActivity:
@@ -62,11 +63,11 @@ class StandaloneActivities(StandaloneExecutions[HotActivity, Step]):
             self.call_back(hot, step.deliver)
 
     def _resume(self, hot: HotActivity) -> None:
-        self.call_back(hot, standalone_callbacks.awaiting(hot.activity))
+        self.call_back(hot, standalone_activity_callbacks.awaiting(hot.activity))
 
     def _fire_due(self, step: Step) -> None:
         if step.activity.closed:
-            standalone_callbacks.fire_due(step)
+            standalone_activity_callbacks.fire_due(step)
         else:
             standalone_activity.fire_due(step)
 

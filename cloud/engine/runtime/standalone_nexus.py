@@ -12,9 +12,9 @@ from typing import ClassVar
 from temporalio.api.workflowservice.v1 import StartNexusOperationExecutionRequest
 
 from cloud.engine.core import standalone_nexus
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.core.standalone_nexus import OperationStep
 from cloud.engine.core.standalone_nexus_state import StandaloneOperation
-from cloud.engine.core.standalone_state import Asked
 from cloud.engine.runtime.errors import NoSuchOperation
 from cloud.engine.runtime.hot_operation import HotOperation
 from cloud.engine.runtime.namespaces import Namespace

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from cloud.engine.core.schedule import ScheduleState
+from cloud.engine.core.standalone_activity_state import StandaloneState
 from cloud.engine.core.standalone_nexus_state import OperationState
-from cloud.engine.core.standalone_state import StandaloneState
 from cloud.engine.core.state import ActivityProgress, CallbackProgress, NexusProgress, Volatile
 from cloud.engine.store.visibility import VisibilityRow
 

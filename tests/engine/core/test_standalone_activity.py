@@ -14,11 +14,12 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import StartActivityExecutionRequest
 
 from cloud.engine.core import standalone_activity as core
-from cloud.engine.core import standalone_operations as operations
+from cloud.engine.core import standalone_activity_operations as operations
 from cloud.engine.core.clock import SECOND
 from cloud.engine.core.errors import CoreRefusal, NoSuchTask
 from cloud.engine.core.standalone_activity import Step
-from cloud.engine.core.standalone_state import Asked, Phase, StandaloneActivity
+from cloud.engine.core.standalone_activity_state import Phase, StandaloneActivity
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.store.rows import decode_standalone, encode
 
 DETAILS = Payloads(payloads=[Payload(data=b"d")])

@@ -24,9 +24,9 @@ from cloud.engine.core.nexus_answers import (
     Unsuccessful,
     call_failure,
 )
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.core.standalone_nexus import OperationStep
 from cloud.engine.core.standalone_nexus_state import CancelPhase, OperationPhase, StandaloneOperation
-from cloud.engine.core.standalone_state import Asked
 from cloud.engine.store.rows import decode_operation, encode
 
 RESULT = Payload(data=b"r")

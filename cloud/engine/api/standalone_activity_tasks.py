@@ -9,7 +9,7 @@ from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
 from cloud.engine.core import standalone_activity
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.errors import NoSuchTask
-from cloud.engine.core.standalone_state import Phase
+from cloud.engine.core.standalone_activity_state import Phase
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime

@@ -11,7 +11,8 @@ from temporalio.api.activity.v1 import ActivityOptions
 from cloud.engine.core import retry
 from cloud.engine.core.errors import NotNow
 from cloud.engine.core.standalone_activity import Step, not_before_first, offer_at, set_options
-from cloud.engine.core.standalone_state import Asked, Phase
+from cloud.engine.core.standalone_activity_state import Phase
+from cloud.engine.core.standalone_asked import Asked
 
 
 def pause(step: Step, asked: Asked) -> None:

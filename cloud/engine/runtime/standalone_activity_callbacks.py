@@ -10,10 +10,10 @@ from temporalio.api.common.v1 import Link, Payloads
 from temporalio.api.enums.v1 import ActivityExecutionStatus
 from temporalio.api.failure.v1 import Failure
 
-from cloud.engine.core import standalone_callbacks as core
+from cloud.engine.core import standalone_activity_callbacks as core
 from cloud.engine.core.nexus_answers import Outcome, Succeeded, Unsuccessful
 from cloud.engine.core.standalone_activity import Step
-from cloud.engine.core.standalone_state import StandaloneActivity
+from cloud.engine.core.standalone_activity_state import StandaloneActivity
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.nexus_calling import until_answered
 from cloud.engine.runtime.nexus_completions import Completion

@@ -8,8 +8,8 @@ from temporalio.api.enums.v1 import CallbackState, PendingActivityState, RetrySt
 from temporalio.api.failure.v1 import Failure
 
 from cloud.engine.core.clock import duration, timestamp
-from cloud.engine.core.standalone_callbacks import callback_of
-from cloud.engine.core.standalone_state import Phase, StandaloneActivity
+from cloud.engine.core.standalone_activity_callbacks import callback_of
+from cloud.engine.core.standalone_activity_state import Phase, StandaloneActivity
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.store.search_attribute_values import described
 

@@ -9,7 +9,7 @@ from temporalio.api.common.v1 import Callback
 from cloud.engine.core import callback_calls
 from cloud.engine.core.errors import NotNow
 from cloud.engine.core.standalone_activity import Step
-from cloud.engine.core.standalone_state import ActivityCallback, StandaloneActivity
+from cloud.engine.core.standalone_activity_state import ActivityCallback, StandaloneActivity
 
 
 def begin(step: Step) -> None:

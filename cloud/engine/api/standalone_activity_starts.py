@@ -6,7 +6,7 @@ from temporalio.api.enums.v1 import ActivityExecutionStatus, ActivityIdConflictP
 from temporalio.api.errordetails.v1 import ActivityExecutionAlreadyStartedFailure
 from temporalio.api.workflowservice.v1 import StartActivityExecutionRequest
 
-from cloud.engine.core.standalone_state import StandaloneActivity
+from cloud.engine.core.standalone_activity_state import StandaloneActivity
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.rpc import AlreadyExists, FailedPrecondition, InvalidArgument
 

@@ -10,6 +10,7 @@ from temporalio.api.enums.v1 import ActivityExecutionStatus
 from temporalio.api.workflowservice.v1 import StartActivityExecutionRequest
 
 from cloud.engine.core.clock import LATEST, to_ns
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.core.state import ActivityProgress, CallbackProgress
 
 _S = ActivityExecutionStatus
@@ -55,16 +56,6 @@ _STATUS = {
     Phase.TERMINATED: _S.ACTIVITY_EXECUTION_STATUS_TERMINATED,
     Phase.TIMED_OUT: _S.ACTIVITY_EXECUTION_STATUS_TIMED_OUT,
 }
-
-
-@dataclass(slots=True)
-class Asked:
-    """What somebody asked for from outside: a cancellation, a pause."""
-
-    at: int = 0
-    identity: str = ""
-    reason: str = ""
-    request_id: str = ""
 
 
 @dataclass(slots=True)

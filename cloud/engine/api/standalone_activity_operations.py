@@ -17,10 +17,11 @@ from cloud.engine.api import checks
 from cloud.engine.api.activity_operations import CHANGEABLE, merge, settle_timeouts, within
 from cloud.engine.api.field_masks import paths_of
 from cloud.engine.api.standalone_activities import check_activity_ids, require_enabled
-from cloud.engine.core import retry, standalone_operations
+from cloud.engine.core import retry, standalone_activity_operations
 from cloud.engine.core.clock import fit
 from cloud.engine.core.errors import Invalid
-from cloud.engine.core.standalone_state import Asked, StandaloneActivity
+from cloud.engine.core.standalone_activity_state import StandaloneActivity
+from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITY_OPERATOR_COMMANDS
 from cloud.engine.runtime.hot_activity import HotActivity
 from cloud.engine.runtime.runtime import Runtime
@@ -44,7 +45,7 @@ class StandaloneOperations:
         hot, request_id = await self._find(request)
         asked = Asked(self._runtime.clock.now(), request.identity, request.reason, request_id)
         with self._activities.step(hot) as step:
-            standalone_operations.pause(step, asked)
+            standalone_activity_operations.pause(step, asked)
         await self._activities.durable(hot)
 
     async def unpause(self, request: UnpauseActivityExecutionRequest) -> None:
@@ -52,7 +53,9 @@ class StandaloneOperations:
         _check_jitter(request.jitter)
         hot, request_id = await self._find(request)
         with self._activities.step(hot) as step:
-            standalone_operations.unpause(step, request_id=request_id, jitter=within(request.jitter)())
+            standalone_activity_operations.unpause(
+                step, request_id=request_id, jitter=within(request.jitter)()
+            )
         await self._activities.durable(hot)
 
     async def reset(self, request: ResetActivityExecutionRequest) -> None:
@@ -60,7 +63,7 @@ class StandaloneOperations:
         _check_jitter(request.jitter)
         hot, request_id = await self._find(request)
         with self._activities.step(hot) as step:
-            standalone_operations.reset(
+            standalone_activity_operations.reset(
                 step,
                 request_id=request_id,
                 reset_heartbeat=request.reset_heartbeat,
@@ -89,8 +92,8 @@ class StandaloneOperations:
         if hot.activity.state.update_request_id != request_id:
             wanted = None if request.restore_original else self._merged(hot.activity, request, paths)
             with self._activities.step(hot) as step:
-                standalone_operations.check_update(step, start_delay="start_delay" in paths)
-                standalone_operations.update(
+                standalone_activity_operations.check_update(step, start_delay="start_delay" in paths)
+                standalone_activity_operations.update(
                     step,
                     wanted,
                     request_id=request_id,
