@@ -118,13 +118,13 @@ def read(
         for request_id, info in description.workflow_extended_info.request_id_infos.items():
             if info.event_type == _E.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 execution.volatile.start_request_id = request_id
+        _restore_build(execution, description)
     if execution.running:
         if description is None:
             raise DescriptionMissing(
                 "the run is open: its history alone does not tell its activities' attempts; describe it too"
             )
         _restore_version(execution, description)
-        _restore_build(execution, description)
         _restore_problems(execution, description)
         _restore_workflow_task(execution, written, description)
         _restore_activities(execution, description)
