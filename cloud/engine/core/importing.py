@@ -333,7 +333,10 @@ def _restore_activities(execution: Execution, description: DescribeWorkflowExecu
             "by the description"
         )
     for pending in execution.activities.values():
-        activity.restore(pending, _progress(pending, described[pending.scheduled.activity_id]))
+        info = described[pending.scheduled.activity_id]
+        progress = _progress(pending, info)
+        _restore_activity_build(execution, progress, info)
+        activity.restore(pending, progress)
         activity.weigh(execution, pending.scheduled_event_id)
 
 
@@ -377,6 +380,21 @@ def _progress(pending: Activity, info: PendingActivityInfo) -> ActivityProgress:
     if options is not None:
         progress.options = options.SerializeToString()
     return progress
+
+
+def _restore_activity_build(
+    execution: Execution, progress: ActivityProgress, info: PendingActivityInfo
+) -> None:
+    """The build id that rules gave the attempt to, its own or the run's: that of the worker that holds it, as far as is told."""
+    progress.assigned_build = info.last_independently_assigned_build_id
+    if not progress.started_time:
+        return
+    builds = execution.volatile.builds
+    if progress.assigned_build:
+        progress.build_id = progress.assigned_build
+    elif builds is not None and info.HasField("use_workflow_build_id"):
+        progress.build_id, progress.redirects = builds.assigned, builds.redirects
+    progress.use_versioning = bool(progress.build_id)
 
 
 def _pause(info: PendingActivityInfo) -> ActivityPause:

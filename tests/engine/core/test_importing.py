@@ -40,6 +40,9 @@ def comparable(execution: Execution) -> Execution:
     volatile.sticky = Sticky()
     volatile.last_workflow_task_failure = b""
     volatile.problems = None  # how often in a row is not told
+    if volatile.builds is not None:  # one that a worker used since is in the history, too
+        known = (volatile.builds.assigned, *found.versioned_build_ids)
+        volatile.builds.before = [each for each in volatile.builds.before if each not in known]
     version = volatile.version_progress or VersionProgress()
     # Of what its workers were told is not told; a closed run moves nowhere.
     volatile.version_progress = VersionProgress(version.transition, version.revision if found.running else 0)
@@ -71,6 +74,7 @@ def comparable(execution: Execution) -> Execution:
         if pending.changed_options == options_of(pending, original=True):
             pending.changed_options, progress.options = None, b""
         progress.request_id = progress.build_id = ""
+        progress.use_versioning, progress.redirects = False, 0  # looked at apart, by `check`
         progress.stamp = 0
         progress.reset = progress.reset_heartbeat = False
         if progress.started_time:
@@ -102,6 +106,10 @@ def check(driver: Driver) -> str:
     assert not live.workflow_task_in_flight
     assert not live.buffered
     assert comparable(found.execution) == comparable(live)
+    for scheduled_event_id, pending in live.activities.items() if live.running else ():
+        # Whether the worker that holds an attempt is of the build id that it was assigned to is not told: it is taken for one.
+        if pending.progress.started_time and pending.progress.use_versioning:
+            assert found.execution.activities[scheduled_event_id].progress.use_versioning
     assert [e.SerializeToString() for e in found.events] == [e.SerializeToString() for e in driver.history()]
     # What is stored of it is rebuilt to the same.
     again = machine.rebuild(
