@@ -15,7 +15,7 @@ CREDENTIAL_HEADERS = frozenset({"authorization", "authorization-extras", "cookie
 """Headers that never reach an API method, a log or an error."""
 
 NAMESPACE_HEADER = "temporal-namespace"
-"""The namespace that a client's calls are about, where their requests do not say."""
+"""Sent by SDKs and proxies beside the request, so that front doors can route without parsing it."""
 
 TRUSTED_HEADER_PREFIX = "tacit-"
 """Headers of this name are the gateway's own word: what a client sends under it is dropped."""

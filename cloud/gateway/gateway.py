@@ -52,8 +52,6 @@ from tenancy.access import NamespaceAccess, NotAllowed, Permission, Principal
 
 _log = structlog.get_logger(__name__)
 
-"""Sent by SDKs and proxies beside the request, so that front doors can route without parsing it."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Row:

@@ -39,15 +39,18 @@ from cloud.gateway import (
     CREDENTIAL_HEADER,
     METHOD_TABLE,
     PRINCIPAL_KIND_HEADER,
+    CallParts,
     Gateway,
     Identities,
     Limits,
+    ListenerKind,
     OwnCertificate,
     Poll,
     api_key_listener,
     mtls_listener,
 )
-from cloud.rpc import CallContext, CallerKind
+from cloud.gateway.method_table import account_row
+from cloud.rpc import CallContext, CallerKind, RpcError
 from cloud.settings import Transport
 from tenancy.access import GuardMode, Permission
 from tests.gateway.certificates import Pair, authority, leaf
@@ -427,6 +430,40 @@ class TestApiKeys:
                 assert "forged" not in sentence
                 assert "other port" in sentence or "tacit apikey create" in sentence
         assert cell.calls == []
+
+    async def test_the_transport_is_told_once_a_caller_has_proved_who_it_is(
+        self, keys: MemoryDirectory, directory: MemoryDirectory, cell: EchoCell
+    ) -> None:
+        start, describe_path = (
+            f"/temporal.api.workflowservice.v1.WorkflowService/{name}WorkflowExecution"
+            for name in ("Start", "Describe")
+        )
+        signup, described = METHOD_TABLE[start].method, METHOD_TABLE[describe_path].method
+        assert signup is not None
+        assert described is not None
+        gateway = Gateway(
+            directory,
+            {"native": cell}.__getitem__,
+            {start: lambda request, context: cell.call(signup, request, context)},
+            default_cell="native",
+            table={**METHOD_TABLE, start: account_row(signup, public=True)},
+        )
+        told: list[int] = []
+
+        async def describe(authorization: str | None, namespace: str = ORDERS) -> None:
+            parts = CallParts(
+                listener=ListenerKind.API_KEY, authorization=authorization, proved=lambda: told.append(1)
+            )
+            await gateway.call(described, DescribeWorkflowExecutionRequest(namespace=namespace), parts)
+
+        for header, namespace in ((None, ORDERS), ("Bearer forged", ORDERS), ("Bearer reader", STOCK)):
+            with pytest.raises(RpcError):
+                await describe(header, namespace)
+        parts = CallParts(listener=ListenerKind.API_KEY, proved=lambda: told.append(1))
+        await gateway.call(signup, start_of(ORDERS), parts)
+        assert told == []
+        await describe("Bearer reader")
+        assert told == [1]
 
     async def test_a_key_that_is_taken_away_ends_at_once(
         self, keys: MemoryDirectory, start_api_key: StartPort, certificate: OwnCertificate
