@@ -171,6 +171,16 @@ class TestStrangers:
         assert "headers" in str(stranger.edge.connection.over)
 
 
+async def test_refused_calls_are_counted_of_everybody(wire: Wire) -> None:
+    for number in range(1_000):
+        fields = ((f"x{n}", str(number)) for n in range(60))
+        wire.open(2 * number + 1, *fields, ends=True, path=SERVICE + "Invented")
+        if wire.edge.connection.over is not None:
+            break
+    assert 30 < number < 200
+    assert "headers" in str(wire.edge.connection.over)
+
+
 class TestUnread:
     async def test_a_client_that_only_pings_is_ended(self, wire: Wire, gateway: PlainGateway) -> None:
         gateway.answer = GetSystemInfoResponse(server_version="x" * 200_000)
