@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from cloud.gateway.transport.http2 import control, frames
 from cloud.gateway.transport.http2.floods import Flood, Floods
@@ -25,7 +25,7 @@ from cloud.gateway.transport.http2.header_blocks import (
     request_fields,
 )
 from cloud.gateway.transport.http2.sending import Sending
-from cloud.gateway.transport.http2.streams import Stream
+from cloud.gateway.transport.http2.streams import Handler, Stream
 
 CONNECTION_CREDIT = 4 * 1024 * 1024
 STREAM_CREDIT = 256 * 1024
@@ -43,26 +43,6 @@ LATE_STREAMS_MAX = 1_000
 """Streams that were closed while the peer was still sending; what it had sent by then is no fault."""
 
 Meaning = TypeVar("Meaning")
-Handled = TypeVar("Handled", contravariant=True)
-
-
-class Handler(Protocol[Handled]):
-    """What happens on a connection. None of these may raise."""
-
-    def request(self, stream: Stream, meaning: Handled, ended: bool) -> None:
-        """A request's headers are there; with `ended`, nothing follows."""
-
-    def data(self, stream: Stream, chunk: bytes, ended: bool) -> None:
-        """More of a request's body; `Connection.consumed` lets the peer send as much again."""
-
-    def reset(self, stream: Stream) -> None:
-        """The stream is over, by the peer's will or fault: there is nobody to answer."""
-
-    def drained(self, stream: Stream) -> None:
-        """All that was sent on the stream so far has left."""
-
-    def output(self) -> None:
-        """There is something to write; asked again only after `take_output`."""
 
 
 class _Known(Generic[Meaning]):

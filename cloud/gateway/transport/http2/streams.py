@@ -1,10 +1,12 @@
-"""One request and its answer on a connection."""
+"""One request and its answer on a connection, and what the layer above is told of them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from cloud.gateway.transport.http2.header_blocks import Block
+
+Handled = TypeVar("Handled", contravariant=True)
 
 
 class Unsent:
@@ -57,3 +59,22 @@ class Stream:
         self.closed = False
         self.unsent: Unsent | None = None
         self.call: Any = None
+
+
+class Handler(Protocol[Handled]):
+    """What happens on a connection. None of these may raise."""
+
+    def request(self, stream: Stream, meaning: Handled, ended: bool) -> None:
+        """A request's headers are there; with `ended`, nothing follows."""
+
+    def data(self, stream: Stream, chunk: bytes, ended: bool) -> None:
+        """More of a request's body; `Connection.consumed` lets the peer send as much again."""
+
+    def reset(self, stream: Stream) -> None:
+        """The stream is over, by the peer's will or fault: there is nobody to answer."""
+
+    def drained(self, stream: Stream) -> None:
+        """All that was sent on the stream so far has left."""
+
+    def output(self) -> None:
+        """There is something to write; asked again only after `take_output`."""
