@@ -892,3 +892,50 @@ async def test_too_many_bytes_behind_a_task_take_it_from_its_worker(s: Scenario)
           NotFoundFailure
     """,
     )
+
+
+async def test_what_fails_each_time_waits_for_the_task_time_out(s: Scenario) -> None:
+    """The first failure is written and tried again at once; a later one only fails the call: the task stays taken."""
+    bad = c.timer("", 1)
+    await s.start(workflow_task_timeout=c.seconds(2))
+    first = await s.poll()
+    await s.expect_refusal(
+        s.complete(first, bad),
+        """
+        INVALID_ARGUMENT: BadStartTimerAttributes: TimerId is not set on StartTimerCommand.
+    """,
+    )
+    second = await s.poll()
+    await s.expect_refusal(
+        s.complete(second, bad),
+        """
+        INVALID_ARGUMENT: BadStartTimerAttributes: TimerId is not set on StartTimerCommand.
+    """,
+    )
+    await s.expect_refusal(
+        s.complete(second, bad),
+        """
+        INVALID_ARGUMENT: BadStartTimerAttributes: TimerId is not set on StartTimerCommand.
+    """,
+    )
+    third = await s.poll()
+    waited = third.started_time.ToNanoseconds() - second.started_time.ToNanoseconds()
+    assert waited >= 1_900_000_000
+    expect(
+        str([first.attempt, second.attempt, third.attempt]),
+        """
+        [1, 2, 3]
+    """,
+    )
+    await s.complete(third, c.complete())
+    await s.expect_history("""
+        1 WorkflowExecutionStarted workflow_task_timeout=2s
+        2 WorkflowTaskScheduled start_to_close_timeout=2s
+        3 WorkflowTaskStarted
+        4 WorkflowTaskFailed cause=BAD_START_TIMER_ATTRIBUTES failure.message="BadStartTimerAttributes:
+              TimerId is not set on StartTimerCommand." failure.server_failure_info={}
+        5 WorkflowTaskScheduled start_to_close_timeout=2s attempt=3
+        6 WorkflowTaskStarted
+        7 WorkflowTaskCompleted
+        8 WorkflowExecutionCompleted workflow_task_completed_event_id=7
+    """)

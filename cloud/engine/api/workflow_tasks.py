@@ -51,7 +51,7 @@ from cloud.engine.core import (
     workflow_task,
 )
 from cloud.engine.core.clock import timestamp
-from cloud.engine.core.errors import RunClosed
+from cloud.engine.core.errors import BadCommand, RunClosed
 from cloud.engine.core.state import Sticky
 from cloud.engine.core.versioning import Taker
 from cloud.engine.runtime.hot import HotRun
@@ -232,15 +232,18 @@ class WorkflowTasks:
                 raise FailedPrecondition(
                     "Workflow is paused and force create new workflow task is not allowed."
                 )
-            completed = completion.complete(
-                turn,
-                request,
-                check_search_attributes=lambda attributes: check_search_attributes(namespace, attributes),
-                eager=_eager(hot),
-                sent_updates=hot.updates.sent(),
-                attachments=hot.updates.attachments(),
-                new_updates=hot.updates.unsent,
-            )
+            try:
+                completed = completion.complete(
+                    turn,
+                    request,
+                    check_search_attributes=lambda attributes: check_search_attributes(namespace, attributes),
+                    eager=_eager(hot),
+                    sent_updates=hot.updates.sent(),
+                    attachments=hot.updates.attachments(),
+                    new_updates=hot.updates.unsent,
+                )
+            except BadCommand as error:
+                raise InvalidArgument(completion.refusal_message(error)) from None
         hot.updates.answered(completed.updates)
         self._answer_queries(hot, request)
         response = RespondWorkflowTaskCompletedResponse(reset_history_event_id=completed.reset_to_event_id)

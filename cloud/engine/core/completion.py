@@ -69,6 +69,10 @@ def complete(
 
     `sent_updates` went out with the task and are not answered; with `new_updates` others wait for the next one. `attachments` is what is
     to be attached to an update, by its id, if the worker accepts it.
+
+    Raises:
+        BadCommand: the worker's answer is wrong, and an earlier attempt failed already. Nothing is changed: the task stays with its
+            worker until its time-out, so that what goes wrong each time goes wrong at a walk.
     """
     execution = turn.execution
     task = execution.workflow_task
@@ -78,6 +82,8 @@ def complete(
         command_checks.check_close(plan, request.commands)
         answers = update.read(turn, request.commands, request.messages, sent_updates, attachments)
     except BadCommand as error:
+        if task.attempt > 1 and error.cause != _C.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
+            raise
         return _refuse(turn, error, request.identity)
 
     if _leaves_no_trace(execution, request, answers):
