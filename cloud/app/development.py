@@ -93,6 +93,7 @@ class Development:
                 port=options.http_port,
                 or_any=options.http_port_or_any,
                 handlers=lambda: (NexusCallbacks(self.cell), NexusInbound(self.cell)),
+                grpc_port=lambda: self.port,
             )
         self.port = options.port
         self.http_port = options.http_port
@@ -124,6 +125,14 @@ class Development:
 
     async def stop(self) -> None:
         """Stop listening, flush, close. Safe to call twice."""
-        listeners = [listener for listener in (self._listener, self._http_listener) if listener is not None]
-        await asyncio.gather(*(listener.stop() for listener in listeners))
+        self.cell.leave()
+        await asyncio.gather(*(listener.stop() for listener in self._listeners()))
         await self.cell.stop()
+
+    def hurry(self) -> None:
+        """While it stops: end what still runs now."""
+        for listener in self._listeners():
+            listener.hurry()
+
+    def _listeners(self) -> list[Listener | HttpListener]:
+        return [listener for listener in (self._listener, self._http_listener) if listener is not None]

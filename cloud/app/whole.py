@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -165,9 +166,9 @@ class Cloud:
 
     async def stop(self) -> None:
         """Stop listening, end what runs, flush, close. Safe to call twice."""
-        listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            await listener.stop()
+        self.cell.leave()
+        # At once: who is answered here must not come again by the other.
+        await asyncio.gather(*(listener.stop() for listener in self._listeners))
         control_plane, self._control_plane = self._control_plane, None
         if control_plane is not None:
             await control_plane.close()
@@ -175,6 +176,11 @@ class Cloud:
         if tenancy is not None:
             await tenancy.close()
         await self.cell.stop()
+
+    def hurry(self) -> None:
+        """While it stops: end what still runs now."""
+        for listener in self._listeners:
+            listener.hurry()
 
     def _certificate(self) -> CertificateSource:
         settings = self._settings

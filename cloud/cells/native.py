@@ -108,6 +108,11 @@ class NativeCell:
             raise
         self._runtime = runtime
 
+    def leave(self) -> None:
+        """The cell is about to stop: polls, and waits for what is still to come, end as at the end of their time."""
+        if self._runtime is not None:
+            self._runtime.waits.end()
+
     async def stop(self) -> None:
         """Flush, release the lease, close the database."""
         runtime, self._runtime = self._runtime, None

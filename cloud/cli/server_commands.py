@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import gc
 import json
 import logging
@@ -43,6 +44,34 @@ _TYPES = {
 }
 
 
+class LogLevel(enum.StrEnum):
+    """As the official CLI names them."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+    NEVER = "never"
+
+
+class LogFormat(enum.StrEnum):
+    """As the official CLI names them."""
+
+    TEXT = "text"
+    PRETTY = "pretty"
+    JSON = "json"
+
+
+_LEVELS = {
+    LogLevel.DEBUG: logging.DEBUG,
+    LogLevel.INFO: logging.INFO,
+    LogLevel.WARN: logging.WARNING,
+    LogLevel.ERROR: logging.ERROR,
+    LogLevel.NEVER: logging.CRITICAL,  # nothing here is
+}
+_WITHOUT_EFFECT = typer.Option(hidden=True, help="Accepted for scripts that pass it.")
+
+
 class Server(Protocol):
     """What this module runs."""
 
@@ -53,6 +82,9 @@ class Server(Protocol):
 
     async def stop(self) -> None:
         """Stop serving."""
+
+    def hurry(self) -> None:
+        """While it stops: do not wait for what runs."""
 
 
 def configure_logging(log_format: Output, level: int = logging.INFO) -> None:
@@ -80,7 +112,9 @@ def configure_logging(log_format: Output, level: int = logging.INFO) -> None:
     "--dynamic-config-value frontend.WorkflowPauseEnabled=false"
 )
 def dev(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 7233,
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, help="gRPC port; 0 takes a free one.")
+    ] = 7233,
     ip: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     http_port: Annotated[
         int | None,
@@ -109,6 +143,22 @@ def dev(
         typer.Option("--time-skipping", help="Serve TestService: tests skip over what they would wait for."),
     ] = False,
     headless: Annotated[bool, typer.Option(help="Without a web console (there is none yet).")] = True,
+    log_level: Annotated[
+        LogLevel, typer.Option(case_sensitive=False, help="What is logged at least.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(case_sensitive=False, help="Form of log lines; by default as --output."),
+    ] = None,
+    log_config: Annotated[bool, _WITHOUT_EFFECT] = False,
+    ui_ip: Annotated[str | None, _WITHOUT_EFFECT] = None,
+    ui_port: Annotated[int | None, _WITHOUT_EFFECT] = None,
+    ui_asset_path: Annotated[str | None, _WITHOUT_EFFECT] = None,
+    ui_codec_endpoint: Annotated[str | None, _WITHOUT_EFFECT] = None,
+    ui_public_path: Annotated[str | None, _WITHOUT_EFFECT] = None,
+    ui_disable_news_fetch: Annotated[bool, _WITHOUT_EFFECT] = False,
+    sqlite_pragma: Annotated[list[str] | None, _WITHOUT_EFFECT] = None,
+    metrics_port: Annotated[int | None, _WITHOUT_EFFECT] = None,
     transport: Annotated[
         Transport, typer.Option(help="What carries gRPC: our own HTTP/2, or grpcio.")
     ] = Transport.HTTP2,
@@ -116,7 +166,24 @@ def dev(
 ) -> None:
     """Run a server for development: no TLS, loopback only, drop-in for `temporal server start-dev`."""
     del headless  # accepted for scripts that pass it
-    configure_logging(output)
+    configure_logging(
+        output if log_format is None else Output.JSON if log_format is LogFormat.JSON else Output.TEXT,
+        _LEVELS[log_level],
+    )
+    ignored = {
+        "--log-config": log_config,
+        "--ui-ip": ui_ip,
+        "--ui-port": ui_port,
+        "--ui-asset-path": ui_asset_path,
+        "--ui-codec-endpoint": ui_codec_endpoint,
+        "--ui-public-path": ui_public_path,
+        "--ui-disable-news-fetch": ui_disable_news_fetch,
+        "--sqlite-pragma": sqlite_pragma,
+        "--metrics-port": metrics_port,
+    }
+    for option, value in ignored.items():
+        if value:
+            note(f"{option} has no effect here.")
     try:
         dynamic_config, without_effect = dynamic_configs.parse(dynamic_config_value or [])
     except dynamic_configs.DynamicConfigError as error:
@@ -290,8 +357,14 @@ def _run(serve: Callable[[], Awaitable[None]]) -> None:
 async def _serve_until_stopped(server: Server, announce: Callable[[], Awaitable[None]]) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopped.is_set():
+            server.hurry()  # asked a second time
+        stopped.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stop)
     starting = asyncio.create_task(server.start())
     stopping = asyncio.create_task(stopped.wait())
     try:
@@ -307,7 +380,10 @@ async def _serve_until_stopped(server: Server, announce: Callable[[], Awaitable[
         if ended.done():
             fail(server.ended.reason)
         ended.cancel()
-        note("Stopping: open calls are answered, what was accepted is written to disk.")
+        note(
+            "Stopping: open calls are answered, what was accepted is written to disk "
+            "(once more does not wait for the calls)."
+        )
     finally:
         stopping.cancel()
         await server.stop()

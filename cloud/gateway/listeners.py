@@ -70,6 +70,7 @@ class Listener:
         self._port = port
         self._tls = tls
         self._server: _Server | None = None
+        self._stopping: _Server | None = None
 
     async def start(self) -> int:
         """Open the port and return it (a free one where 0 was asked for).
@@ -91,7 +92,13 @@ class Listener:
         """Close the port; calls under way may end within `grace_s` seconds."""
         server, self._server = self._server, None
         if server is not None:
+            self._stopping = server
             await server.stop(grace_s)
+
+    def hurry(self) -> None:
+        """While it stops: its grace is over."""
+        if self._stopping is not None:
+            self._stopping.hurry()
 
 
 class _Server(Protocol):
@@ -100,6 +107,8 @@ class _Server(Protocol):
     async def start(self, address: str) -> int: ...
 
     async def stop(self, grace_s: float) -> None: ...
+
+    def hurry(self) -> None: ...
 
 
 def _server(
@@ -142,6 +151,10 @@ class HttpListener:
         """Close the port; calls under way may end within `grace_s` seconds."""
         await self._server.stop(grace_s)
 
+    def hurry(self) -> None:
+        """While it stops: its grace is over."""
+        self._server.hurry()
+
 
 def development_listener(
     gateway: GatewayLike,
@@ -166,8 +179,11 @@ def development_http_listener(
     port: int,
     or_any: bool = False,
     handlers: Callable[[], Sequence[HttpHandler]] = tuple,
+    grpc_port: Callable[[], int] | None = None,
 ) -> HttpListener:
     """The HTTP API in plaintext, for `tacit dev`; `handlers` are asked first for the paths that they accept.
+
+    `grpc_port` says where clients are to go that speak gRPC.
 
     Raises:
         ListenFailed: `host` is not a loopback address.
@@ -179,7 +195,9 @@ def development_http_listener(
 
         return (*handlers(), JsonApi(gateway))
 
-    server = HttpServer(all_handlers, ListenerKind.DEVELOPMENT, hosts=_LOOPBACK_NAMES | {host})
+    server = HttpServer(
+        all_handlers, ListenerKind.DEVELOPMENT, hosts=_LOOPBACK_NAMES | {host}, grpc_port=grpc_port
+    )
     return HttpListener(server, host=host, port=port, or_any=or_any)
 
 

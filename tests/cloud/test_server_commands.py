@@ -167,3 +167,61 @@ def test_a_server_says_that_it_stops(tmp_path: Path, number: signal.Signals) -> 
     assert "Stopping: open calls are answered" in rest
     assert "Traceback" not in rest
     assert server.returncode == 0
+
+
+def test_options_of_the_official_command_are_taken(tmp_path: Path) -> None:
+    without_effect = {
+        "--ui-ip": "127.0.0.1",
+        "--ui-port": "8233",
+        "--ui-asset-path": "assets",
+        "--ui-codec-endpoint": "http://localhost:1",
+        "--ui-public-path": "/ui",
+        "--sqlite-pragma": "synchronous=2",
+        "--metrics-port": "9090",
+    }
+    given = [word for option in without_effect.items() for word in option]
+    command = [BIN / "tacit", "dev", "-p", "0", "--log-level", "never", "--log-format", "json"]
+    flags = ["--log-config", "--ui-disable-news-fetch", "--headless"]
+    with subprocess.Popen(
+        [*command, *given, *flags], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        try:
+            said = [server.stderr.readline()]
+            while said[-1] and "Tacit is ready" not in said[-1]:
+                said.append(server.stderr.readline())
+        finally:
+            server.terminate()
+    told = {f"{option} has no effect here.\n" for option in [*without_effect, *flags[:2]]}
+    assert set(said[:-1]) == told  # and no log line
+    assert "Tacit is ready" in said[-1]
+
+
+def test_what_is_no_http_request_is_told_in_a_line(tmp_path: Path) -> None:
+    command = [BIN / "tacit", "dev", "--port", "0", "--output", "json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        try:
+            told = json.loads(server.stdout.readline())
+            host, _, http_port = told["http_address"].rpartition(":")
+            for sent in (
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                b"GET / HTTP/1.1\r\nhost: localhost\r\nno header\r\n\r\n",
+                b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n",
+                b"GET / HTTP/9.9\r\n\r\n",
+                b"\x16\x03\x01\x02\x00 a client that speaks TLS\r\n\r\n",
+            ):
+                with socket.create_connection((host, int(http_port)), timeout=COMMAND_SECONDS_MAX) as client:
+                    client.sendall(sent)
+                    answer = client.recv(65_536)
+                assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400")), answer
+        finally:
+            server.terminate()
+            said = server.stderr.read()
+    port = told["address"].rpartition(":")[2]
+    assert said.count(f"a gRPC client called the HTTP port; gRPC is on port {port}") == 1
+    assert "Traceback" not in said
+    assert "Error handling request" not in said

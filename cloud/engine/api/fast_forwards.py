@@ -12,7 +12,6 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from cloud.engine.api import checks
-from cloud.engine.api.histories import Histories
 from cloud.engine.core import run_clock
 from cloud.engine.core.clock import timestamp
 from cloud.engine.core.state import Execution
@@ -64,7 +63,7 @@ class FastForwards:
             if outcome is not None:
                 return outcome
             target = execution.clock.fast_forward_target if execution.clock is not None else 0
-            if not await Histories.wait(hot.watchers, ends_at):
+            if not await runtime.waits.among(hot.watchers, ends_at):
                 return PollWorkflowExecutionTimeSkippingResponse(
                     fast_forward_polling_result=_TIMEOUT, fast_forward_info=_info(execution)
                 )

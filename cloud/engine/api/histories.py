@@ -85,7 +85,7 @@ class Histories:
         first = token.next_event_id if token else 1
         if request.wait_new_event:
             ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
-            while _all_seen(hot, first) and await self.wait(hot.watchers, ends_at):
+            while _all_seen(hot, first) and await self._runtime.waits.among(hot.watchers, ends_at):
                 hot = await self._refreshed(namespace, hot)
         last = hot.execution.next_event_id - 1
         if token and token.last_event_id and not token.waiting:
@@ -116,7 +116,7 @@ class Histories:
             ends_at = asyncio.get_running_loop().time() + long_poll_timeout_s(context, HISTORY_POLL_S)
             namespace = hot.namespace
             while hot.execution.running:
-                if not await self.wait(hot.end_watchers, ends_at):
+                if not await self._runtime.waits.among(hot.end_watchers, ends_at):
                     break
                 hot = await self._refreshed(namespace, hot)
         if hot.execution.running:
@@ -170,24 +170,6 @@ class Histories:
 
     async def _refreshed(self, namespace: Namespace, hot: HotRun) -> HotRun:
         return await self._runtime.find(namespace, hot.execution.key.workflow_id, hot.run_id)
-
-    @staticmethod
-    async def wait(watchers: set[asyncio.Future[bool]], ends_at: float) -> bool:
-        """Wait among `watchers` of a run to be woken. False if the time is over."""
-        loop = asyncio.get_running_loop()
-        watcher: asyncio.Future[bool] = loop.create_future()
-        watchers.add(watcher)
-        timer = loop.call_at(ends_at, _give_up, watcher)
-        try:
-            return await watcher
-        finally:
-            timer.cancel()
-            watchers.discard(watcher)
-
-
-def _give_up(watcher: asyncio.Future[bool]) -> None:
-    if not watcher.done():
-        watcher.set_result(False)
 
 
 def _told_as_continued(event: HistoryEvent) -> HistoryEvent:

@@ -345,12 +345,17 @@ class WorkflowUpdates:
             future = pending.completed
         elif wanted == _ACCEPTED:
             future = pending.accepted
-        if future is not None and not future.done():
-            pending.waiting += 1
+        if future is not None and not future.done() and not self._runtime.waits.over:
+            cell_leaves: asyncio.Future[bool] = loop.create_future()
+            pending.waiting.add(cell_leaves)
             try:
-                await asyncio.wait([future], timeout=max(ends_at - loop.time(), 0))
+                await asyncio.wait(
+                    [future, cell_leaves],
+                    timeout=max(ends_at - loop.time(), 0),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
             finally:
-                pending.waiting -= 1
+                pending.waiting.discard(cell_leaves)
         if pending.completed.done():
             return Reached(hot.run_id, _COMPLETED, pending.completed.result())
         if pending.accepted.done():

@@ -13,6 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from cloud.engine.core.state import Execution
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.updates import Updates
+from cloud.engine.runtime.waits import give_up
 
 if TYPE_CHECKING:
     from cloud.engine.runtime.commits import Batch
@@ -116,6 +117,12 @@ class HotRun:
         _wake(self.watchers)
         if self.dropped or not self.execution.running:
             _wake(self.end_watchers)
+
+    def end_waits(self) -> None:
+        """The cell leaves: who waits for something of the run gets what there is."""
+        for watcher in (*self.watchers, *self.end_watchers):
+            give_up(watcher)
+        self.updates.end_waits()
 
     @property
     def pinned(self) -> bool:

@@ -84,6 +84,11 @@ class HotRuns:
     def __len__(self) -> int:
         return len(self._open) + len(self._closed)
 
+    def end_waits(self) -> None:
+        """Who waits for something of a run gets what there is."""
+        for hot in (*self._open.values(), *self._closed.values()):
+            hot.end_waits()
+
     def forget(self) -> None:
         """Drop everything (a flush failed: memory is ahead of the store)."""
         self.generation += 1

@@ -234,7 +234,7 @@ class Matching:
         began_at = loop.time()
         ends_at = began_at + timeout_s
         while True:
-            if queues.has_stopped(namespace.namespace_id, worker):
+            if queues.closed or queues.has_stopped(namespace.namespace_id, worker):
                 return None
             if lane_of is not None and (now := lane_of()) != lane:
                 lane, poll = now, self._in_lane(poll, now)
@@ -375,7 +375,7 @@ class Matching:
 
     async def _wait(self, poll: _Poll, ends_at: float) -> Given | None:
         queues, queue, common = self._runtime.queues, poll.queue, poll.common
-        if queue.queries:
+        if queues.closed or queue.queries:
             return None  # something came while the store was asked
         if any(lane.has_work_for(poll.version) and not queues.is_held_back(lane) for lane in poll.own):
             return None

@@ -119,7 +119,7 @@ class NexusTasks:
         ends_at = began_at + timeout_s
         queue: TaskQueue | None = None
         while True:
-            if self._queues.has_stopped(key.namespace_id, worker):
+            if self._queues.closed or self._queues.has_stopped(key.namespace_id, worker):
                 return None
             if lane_of is not None:
                 version = lane_of().version

@@ -51,6 +51,7 @@ from cloud.engine.runtime.routes import Routes
 from cloud.engine.runtime.task_queues import TaskQueues
 from cloud.engine.runtime.tokens import Tokens
 from cloud.engine.runtime.visible import visibility_row
+from cloud.engine.runtime.waits import Waits
 from cloud.engine.runtime.wakeups import Wakeups
 from cloud.engine.runtime.worker_registry import WorkerRegistry
 from cloud.engine.runtime.workflow_rules import activity_rules_of
@@ -121,7 +122,10 @@ class Runtime:
         """Checks a Nexus operation of the service itself, as `Surroundings.check_system_operation` does."""
         self._on_ended = on_ended
         self.lease = Lease(database, clock.real, self._end)
-        self.queues = TaskQueues(database, clock.real, lambda key: self.commits.unflushed_tasks(key))
+        self.waits = Waits()
+        self.queues = TaskQueues(
+            database, clock.real, lambda key: self.commits.unflushed_tasks(key), self.waits
+        )
         self.routes = Routes()
         self.nexus_tasks = NexusTasks(self.queues, self.routes)
         self.queries = Queries()
@@ -136,6 +140,7 @@ class Runtime:
             on_ended=self._end,
         )
         self.runs = HotRuns(database, self.namespaces, self.commits, self._after_load)
+        self.waits.ended_by(self.runs.end_waits)
         self.tokens = Tokens(b"")
         self.cell_id = ""
         self._serial = 0

@@ -20,6 +20,7 @@ from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot_standalone import HotStandalone
 from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
+from cloud.engine.runtime.waits import give_up
 from cloud.engine.runtime.wakeups import Wakeups
 from cloud.engine.store.rows import Rows, StandaloneKind, StandaloneRow, UsageRow
 from cloud.engine.store.standalone import STANDALONE
@@ -59,6 +60,7 @@ class StandaloneExecutions(ABC, Generic[H, S]):
         self._generation = 0
         self._shrink_at = 0.0
         runtime.accompany(self)
+        runtime.waits.ended_by(self._end_waits)
 
     # --- what a kind says of itself ---
 
@@ -357,14 +359,12 @@ class StandaloneExecutions(ABC, Generic[H, S]):
 
     async def changed(self, hot: H, timeout_s: float) -> bool:
         """Wait until something of it became durable, or it left memory. False if the time is over."""
-        watcher: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        hot.watchers.add(watcher)
-        timer = asyncio.get_running_loop().call_later(timeout_s, _give_up, watcher)
-        try:
-            return await watcher
-        finally:
-            timer.cancel()
-            hot.watchers.discard(watcher)
+        return await self._runtime.waits.among(hot.watchers, asyncio.get_running_loop().time() + timeout_s)
+
+    def _end_waits(self) -> None:
+        for hot in self._hot.values():
+            for watcher in list(hot.watchers):
+                give_up(watcher)
 
     async def _wake(self, run_id: str) -> None:
         try:
@@ -394,8 +394,3 @@ class StandaloneExecutions(ABC, Generic[H, S]):
     @abstractmethod
     def _next_due(self, hot: H) -> int:
         """When an open one is to be woken next by its own time-outs (ns), 0 for never."""
-
-
-def _give_up(watcher: asyncio.Future[bool]) -> None:
-    if not watcher.done():
-        watcher.set_result(False)

@@ -29,6 +29,7 @@ from cloud.engine.runtime.poller_scaling import AS_IT_IS, IDLE_S, LESS, PollerSc
 from cloud.engine.runtime.queries import PendingQuery
 from cloud.engine.runtime.queue_rates import QueueRates
 from cloud.engine.runtime.queue_settings import AllQueueSettings, Name, QueueSettings
+from cloud.engine.runtime.waits import Waits
 from cloud.engine.store.database import Database
 from cloud.engine.store.reading import read_last_passes, read_tasks
 from cloud.engine.store.rows import TaskRow, level_of, order_key
@@ -151,8 +152,10 @@ class TaskQueues:
     """All queues of a cell."""
 
     def __init__(
-        self, database: Database, clock: Clock, unflushed: Callable[[QueueKey], list[TaskRow]]
+        self, database: Database, clock: Clock, unflushed: Callable[[QueueKey], list[TaskRow]], waits: Waits
     ) -> None:
+        self._waits = waits
+        waits.ended_by(self._end_all_polls)
         self._database = database
         self._clock = clock
         self._unflushed = unflushed
@@ -213,6 +216,16 @@ class TaskQueues:
                 for poller in lane.pollers:
                     if poller.worker == worker and not poller.matched.done():
                         poller.matched.set_result(None)
+
+    def _end_all_polls(self) -> None:
+        for queue in self._queues.values():
+            while (poller := queue.next_poller()) is not None:
+                poller.matched.set_result(None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the cell leaves: nobody gets a task any more."""
+        return self._waits.over
 
     def has_stopped(self, namespace_id: str, worker: str) -> bool:
         """Whether a worker said lately that it stops."""

@@ -17,6 +17,7 @@ from temporalio.api.update.v1 import Outcome, Request
 
 from cloud.engine.core import update
 from cloud.engine.core.update import Answer, Attachment
+from cloud.engine.runtime.waits import give_up
 
 if TYPE_CHECKING:
     from cloud.engine.runtime.hot import HotRun
@@ -46,7 +47,7 @@ class PendingUpdate:
     is_accepted: bool = False
     rejection: Failure | None = None
     outcome: Outcome | None = None
-    waiting: int = 0  # callers that wait for it
+    waiting: set[asyncio.Future[bool]] = field(default_factory=set)  # callers that wait for it
     attachments: list[Attachment] = field(
         default_factory=list
     )  # of later requests for it, until it is accepted
@@ -198,6 +199,12 @@ class Updates:
                     pending.accept()
                 continue
             del self._pending[pending.update_id]
+
+    def end_waits(self) -> None:
+        """The cell leaves: who waits is told how far it is."""
+        for pending in self._pending.values():
+            for waiting in pending.waiting:
+                give_up(waiting)
 
     def lose(self) -> None:
         """The run leaves memory."""

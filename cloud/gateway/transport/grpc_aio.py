@@ -115,12 +115,18 @@ class GrpcServer:
                 await self._health.enter_graceful_shutdown()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
-        self._ending = True
-        for task in self._running:
-            task.cancel()
+        self.hurry()
         if self._running:
             await asyncio.wait(self._running, timeout=FLUSH_S_MAX)
         await server.stop(FLUSH_S_MAX)
+
+    def hurry(self) -> None:
+        """While it stops: its grace is over."""
+        if not self._draining:
+            return
+        self._ending = True
+        for task in self._running:
+            task.cancel()
 
     def _handler(self, method: Method) -> _MethodHandler:
         call = self._gateway.call

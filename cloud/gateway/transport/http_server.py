@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,14 +43,24 @@ IDLE_S_MAX = 75.0
 CONNECTIONS_MAX = 1_000
 """Connections of one port. Those beyond are closed at once."""
 
+_HTTP2_OPENING = "PRI/Upgrade"
+"""In what aiohttp's parser says of the first bytes of HTTP/2."""
+
 _REFUSED_HOST = b'{"code":7,"message":"Host not allowed"}'
 _REFUSED_ORIGIN = b'{"code":7,"message":"Origin not allowed"}'
 _JSON = {"content-type": "application/json"}
 _ALWAYS = {"server": "tacit", "x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
+HURRIED_S = 0.01
+"""What is left to calls whose grace is over; none at all would be for ever to aiohttp."""
+
+
 class HttpServer:
-    """One listening port. `handlers` is called once, at the first connection; the last one takes what is left."""
+    """One listening port. `handlers` is called once, at the first connection; the last one takes what is left.
+
+    `grpc_port` says where clients are to go that speak gRPC.
+    """
 
     def __init__(
         self,
@@ -57,13 +68,16 @@ class HttpServer:
         kind: ListenerKind,
         *,
         hosts: frozenset[str],
+        grpc_port: Callable[[], int] | None = None,
     ) -> None:
+        self._grpc_port = grpc_port
         self._make_handlers = handlers
         self._handlers: Sequence[HttpHandler] = ()
         self._kind = kind
         self._hosts = hosts
         self._server: asyncio.Server | None = None
         self._web: Server | None = None
+        self._draining: asyncio.Task[None] | None = None
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         """Connections that have not sent a request yet, and when they are given up."""
 
@@ -87,7 +101,15 @@ class HttpServer:
         server.close()
         if web is not None:
             web.pre_shutdown()
-            await web.shutdown(grace_s)
+            self._draining = asyncio.create_task(web.shutdown(grace_s))
+            await asyncio.wait({self._draining})
+            if self._draining.cancelled():
+                await web.shutdown(HURRIED_S)
+
+    def hurry(self) -> None:
+        """While it stops: its grace is over."""
+        if self._draining is not None:
+            self._draining.cancel()
 
     def _protocol(self) -> asyncio.BaseProtocol:
         if self._web is None:
@@ -136,11 +158,32 @@ class HttpServer:
             request_factory=request,
             handler_cancellation=True,
             access_log=None,
+            logger=self._logger(),
             auto_decompress=False,
             keepalive_timeout=IDLE_S_MAX,
             max_line_size=PATH_BYTES_MAX,
             max_field_size=PATH_BYTES_MAX,
         )
+
+    def _logger(self) -> logging.Logger:
+        """aiohttp's, which tells of requests that are none in a line instead of a traceback."""
+        from aiohttp.http_exceptions import HttpProcessingError
+
+        def told(record: logging.LogRecord) -> bool:
+            fault = record.exc_info[1] if record.exc_info else None
+            if not isinstance(fault, HttpProcessingError):
+                return True
+            if _HTTP2_OPENING in fault.message:
+                where = f"; gRPC is on port {self._grpc_port()}" if self._grpc_port is not None else ""
+                _log.info(f"a gRPC client called the HTTP port{where}")
+            else:
+                _log.info("http.malformed_request", status=fault.code)
+            return False
+
+        logger = logging.Logger("aiohttp.server")  # noqa: LOG001 - a global one would keep what this server told it
+        logger.addFilter(told)
+        logger.parent = logging.getLogger()
+        return logger
 
     async def _answer(self, request: BaseRequest) -> Response:
         from aiohttp.web import Response

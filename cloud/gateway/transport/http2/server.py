@@ -37,6 +37,7 @@ class Http2Server:
         self._kind = kind
         self._tls = tls
         self._open: _Open | None = None
+        self._stopping: Running | None = None
 
     async def start(self, address: str) -> int:
         """Listen on `address` (host:port, port 0 for any free one) and return the port.
@@ -64,7 +65,13 @@ class Http2Server:
         """Take no new calls, let those under way end for `grace_s` seconds, then end them."""
         opened, self._open = self._open, None
         if opened is not None:
+            self._stopping = opened.running
             await opened.stop(grace_s)
+
+    def hurry(self) -> None:
+        """While it stops: its grace is over."""
+        if self._stopping is not None:
+            self._stopping.end_all()
 
 
 class _Open:
