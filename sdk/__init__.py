@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from sdk.connection import connect
     from sdk.converter import DataConverterOptions, data_converter
-    from sdk.errors import CertificateError, ProfileError, SdkError
+    from sdk.errors import CertificateError, ConnectFailed, ProfileError, SdkError
     from sdk.profile import (
         Profile,
         default_config_file,
@@ -37,6 +37,7 @@ __all__ = [
     "CertificateError",
     "ClientCertificate",
     "CodecSettings",
+    "ConnectFailed",
     "DataConverterOptions",
     "Encryption",
     "KeyRingError",

@@ -17,8 +17,9 @@ from temporalio.service import GrpcCompression, TLSConfig
 
 from codec import KeyRingError
 from sdk.converter import DataConverterOptions, data_converter, options_of
-from sdk.errors import ProfileError
+from sdk.errors import ConnectFailed, ProfileError
 from sdk.profile import Profile, load_profile, refuse_key_in_the_clear
+from sdk.unconnected import FAILED, why_not
 
 
 async def connect(
@@ -45,7 +46,7 @@ async def connect(
             or an API key readable by mistake.
         KeyRingError: its key ring is missing or not usable.
         codec.OffloadError: its object store is not.
-        RuntimeError: the service cannot be reached, or refuses (raised by the SDK).
+        ConnectFailed: the service cannot be reached, or refuses.
     """
     chosen = profile if isinstance(profile, Profile) else load_profile(profile, config_file=config_file)
     options = converter or options_of(
@@ -90,21 +91,13 @@ async def connect(
             lazy=lazy,
         )
     except RuntimeError as error:
-        if tls is False or not any(words in str(error) for words in _CLOSED_UNANSWERED):
+        fault = str(error)
+        if not fault.startswith(FAILED):
             raise
-        raise RuntimeError(f"{error}. {_what_was_shown(chosen, working_namespace)}") from error
-
-
-_CLOSED_UNANSWERED = (
-    "connection closed",
-    "broken pipe",
-    "close_notify",
-    "CertificateRequired",
-    "UnknownCA",
-    "BadCertificate",
-)
-"""How the SDK's error tells that the other side ended the TLS connection: nothing else says that a certificate was
-refused, as under TLS 1.3 that happens after the client's part of the handshake."""
+        # A new one, for the reason that KeyRingError is above.
+        raise ConnectFailed(
+            why_not(chosen, fault, tls=tls is not False, shown=_what_was_shown(chosen, working_namespace))
+        ) from None
 
 
 def _refuse_outdated(profile: Profile, cert_pem: bytes) -> None:

@@ -1,7 +1,8 @@
-"""What can go wrong before a client is connected.
+"""What can go wrong before a client is connected, or as it connects.
 
 SdkError
 ├── ProfileError          the profile's files or variables are missing, wrong or unsafe (operator)
+├── ConnectFailed         the service cannot be reached, or refuses (operator)
 └── CertificateError      a certificate cannot be made as asked (caller)
 
 KeyRingError, the codec's, is in `sdk` too: the key ring that a profile names is missing or not usable (operator).
@@ -16,6 +17,13 @@ class SdkError(Exception):
 
 class ProfileError(SdkError):
     """A profile cannot be read, written or used; the sentence names the file and the way out."""
+
+
+class ConnectFailed(SdkError, RuntimeError):
+    """A client did not connect; the sentence names the profile, its file, the address and the way out.
+
+    It is a RuntimeError too, as Temporal's own client raises.
+    """
 
 
 class CertificateError(SdkError):

@@ -248,7 +248,9 @@ def _checked(change: Change, settings: NexusEndpointSettings) -> str:
     account_id = change.actor.account_id
     target = store.namespace(change.connection, account_id, settings.target_namespace)
     if target is None or target.state not in OPEN_STATES:
-        problem = "must be an open namespace of this account, by its full name"
+        named = settings.target_namespace[:64]
+        hint = "" if "." in named else "; give its full name"
+        problem = f"the account has no such open namespace: {named!r}{hint}"
         faults.append(Fault(field="spec.target_spec.worker_target_spec.namespace_id", problem=problem))
     refuse_faults(faults)
     assert target is not None

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from temporalio.api.cloud.cloudservice.v1 import request_response_pb2 as pb
 from temporalio.api.cloud.operation.v1 import message_pb2 as operation_pb
 
-from cloud.cli.cloud_client import CLOUD_PROFILE
+from cloud.cli.cloud_client import CLOUD_PROFILE, without_tls
 from cloud.cli.output import fail
 from cloud.cli.usage_client import Connection, UsageUnavailable, connection_from
 from cloud.rpc import Method
@@ -165,6 +165,8 @@ _ADVICE = {
 
 
 def _sentence(error: grpc.RpcError, address: str) -> str:
+    if told := without_tls(error, address):
+        return told
     code = error.code()
     details = (error.details() or "no reason given").rstrip(".")
     if code in _ADVICE:

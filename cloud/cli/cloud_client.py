@@ -92,8 +92,17 @@ def channel(where: Target) -> Iterator[grpc.Channel]:
         opened.close()
 
 
+def without_tls(error: grpc.RpcError, address: str) -> str | None:
+    """The sentence for a call with TLS to a port that has none; None if that is not what went wrong."""
+    if "WRONG_VERSION_NUMBER" not in (error.details() or ""):
+        return None
+    return f"what listens at {address} has no TLS: give the service's address for API keys with --address"
+
+
 def sentence(error: grpc.RpcError, address: str) -> str:
     """What went wrong, to what, and what to do."""
+    if told := without_tls(error, address):
+        return told
     code, details = error.code(), error.details() or "no reason given"
     advice = {
         grpc.StatusCode.UNAVAILABLE: "is the service running, the address right (the API-key port), "

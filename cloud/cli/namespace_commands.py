@@ -37,7 +37,7 @@ from cloud.cli.namespace_setup import (
 )
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note, warn
 from sdk import Profile, load_profile
-from sdk.profile import DEFAULT_PROFILE
+from sdk.profile import DEFAULT_PROFILE, default_config_file
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -355,6 +355,8 @@ def update(
             )
             client.finished(client.call("UpdateNamespaceTags", tags).async_operation)
         emit(_fields(_get(client, namespace.namespace)), output)
+    if guard is Guard.OFF:
+        note("Payloads in clear are accepted from now on.")
 
 
 @app.command(epilog="Example: tacit namespace delete orders --yes")
@@ -376,6 +378,10 @@ def delete(
         )
         client.finished(client.call("DeleteNamespace", request).async_operation)
     emit({"namespace": namespace.namespace, "deleted": True}, output)
+    note(
+        f"What was made for it on this machine is still there: its profile in {default_config_file()}, "
+        "its certificates and its key ring. Without the key ring nobody reads what was exported of it."
+    )
 
 
 def _get(client: AccountClient, full_name: str) -> namespace_pb.Namespace:

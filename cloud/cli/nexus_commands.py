@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from datetime import UTC
 from typing import Annotated
 
@@ -16,12 +18,13 @@ from cloud.cli.account_client import (
     AccountClient,
     AddressOption,
     ApiKeyOption,
+    CallFailed,
     ProfileOption,
     ServerCaOption,
     control_plane,
 )
 from cloud.cli.namespace_setup import confirm
-from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail
+from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note
 
 app = typer.Typer(no_args_is_help=True, help="Nexus: how namespaces call each other.")
 endpoints = typer.Typer(
@@ -69,9 +72,15 @@ def create(
         spec.target_spec.worker_target_spec.task_queue = target_task_queue
         _allow(spec, [_full(each, account) for each in allow_namespace or ()])
         _describe(spec, description)
-        made = client.call("CreateNexusEndpoint", pb.CreateNexusEndpointRequest(spec=spec))
+        with _faults_by_option():
+            made = client.call("CreateNexusEndpoint", pb.CreateNexusEndpointRequest(spec=spec))
         client.finished(made.async_operation)
         emit(_row(_by_id(client, made.endpoint_id)), output)
+    if not allow_namespace:
+        note(
+            "No namespace may call it yet: allow one with "
+            f"`tacit nexus endpoint update {name} --allow-namespace NAMESPACE`."
+        )
 
 
 @endpoints.command("list", epilog="Example: tacit nexus endpoint list --output json")
@@ -148,7 +157,9 @@ def update(
         request = pb.UpdateNexusEndpointRequest(
             endpoint_id=found.id, spec=spec, resource_version=found.resource_version
         )
-        client.finished(client.call("UpdateNexusEndpoint", request).async_operation)
+        with _faults_by_option():
+            changed = client.call("UpdateNexusEndpoint", request)
+        client.finished(changed.async_operation)
         emit(_row(_by_id(client, found.id)), output)
 
 
@@ -169,6 +180,27 @@ def delete(
         request = pb.DeleteNexusEndpointRequest(endpoint_id=found.id, resource_version=found.resource_version)
         client.finished(client.call("DeleteNexusEndpoint", request).async_operation)
     emit({"name": name, "deleted": True}, output)
+
+
+_OPTION_OF = {
+    "spec.target_spec.worker_target_spec.namespace_id": "--target-namespace",
+    "spec.target_spec.worker_target_spec.task_queue": "--target-task-queue",
+    "spec.policy_specs": "--allow-namespace",
+    "spec.description": "--description",
+    "spec.name": "NAME",
+}
+
+
+@contextlib.contextmanager
+def _faults_by_option() -> Iterator[None]:
+    """What the service finds wrong is told of this command's options, not of the request's fields."""
+    try:
+        yield
+    except CallFailed as error:
+        told = str(error)
+        for path, option in _OPTION_OF.items():
+            told = told.replace(f"{path}: ", f"{option}: ")
+        raise CallFailed(told, error.code) from None
 
 
 def _account(client: AccountClient) -> str:

@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 from temporalio.service import TLSConfig
 
 from billing import UsageCount
-from cloud.cli.cloud_client import CLOUD_PROFILE, cloud_profile_name
+from cloud.cli.cloud_client import CLOUD_PROFILE, cloud_profile_name, without_tls
 from cloud.controlplane.usage_by_kind import GET_USAGE_BY_KIND, decode_response, encode_request
 from sdk.errors import ProfileError
 from sdk.profile import load_profile
@@ -132,6 +132,8 @@ def _channel(connection: Connection) -> Iterator[grpc.Channel]:
 
 
 def _sentence(error: grpc.RpcError, address: str) -> str:
+    if told := without_tls(error, address):
+        return told
     code, details = error.code(), error.details() or "no reason given"
     if code is grpc.StatusCode.PERMISSION_DENIED and OTHER_LISTENER in details:
         return (

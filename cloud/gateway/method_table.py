@@ -99,6 +99,10 @@ _DEVELOPMENT = frozenset({ListenerKind.DEVELOPMENT})
 _API_KEY = frozenset({ListenerKind.API_KEY, ListenerKind.DEVELOPMENT})
 _R, _W, _A = Permission.READ, Permission.WRITE, Permission.ADMIN
 _NAMESPACES_INSTEAD = "Namespaces belong to the control plane: use CloudService or `tacit namespace`."
+_ATTRIBUTES_INSTEAD = (
+    "Search attributes belong to the control plane: use CloudService or "
+    "`tacit namespace update NAME --search-attribute Name=type`."
+)
 _ENDPOINTS_INSTEAD = (
     "Nexus endpoints belong to the control plane: use CloudService or `tacit nexus endpoint`."
 )
@@ -206,13 +210,17 @@ def _workflow_rows() -> Iterator[Needs]:
 def _operator_rows() -> Iterator[Needs]:
     methods = methods_of(_service(operator_service.DESCRIPTOR, "OperatorService"))
     yield _row(methods["ListSearchAttributes"], permission=_R, limit_class=LimitClass.P3)
-    for name in ("AddSearchAttributes", "RemoveSearchAttributes", "DeleteNamespace"):
+    for name, where in (
+        ("AddSearchAttributes", _ATTRIBUTES_INSTEAD),
+        ("RemoveSearchAttributes", _ATTRIBUTES_INSTEAD),
+        ("DeleteNamespace", _NAMESPACES_INSTEAD),
+    ):
         yield _row(
             methods[name],
             permission=_A,
             limit_class=LimitClass.P2,
             listeners=_DEVELOPMENT,
-            instead=_NAMESPACES_INSTEAD,
+            instead=where,
         )
     for instead, names in (
         (_CLUSTERS_INSTEAD, "AddOrUpdateRemoteCluster RemoveRemoteCluster ListClusters"),

@@ -300,10 +300,19 @@ async def test_namespaces_by_command(plane: Plane, person: Person, tmp_path: Pat
     ]
     assert changed["certificate_filters"] == []
 
+    opened = await person.run("namespace", "update", "stock", "--guard", "off")
+    assert opened.stderr == "Payloads in clear are accepted from now on.\n"
+    assert (
+        "in clear" not in (await person.run("namespace", "update", "stock", "--retention-days", "6")).stderr
+    )
+
     asked = await person.run("namespace", "delete", "stock")
     assert asked.exit_code == 2
     assert "--yes" in asked.stderr
-    await person.say("namespace", "delete", "stock", "--yes")
+    deleted = await person.run("namespace", "delete", "stock", "--yes")
+    assert deleted.exit_code == 0
+    assert f"still there: its profile in {person.config}, its certificates and its key ring" in deleted.stderr
+    assert load_profile("stock", config_file=person.config, environment={}).codec.key_ring is not None
     gone = await person.run("namespace", "get", "stock")
     assert gone.exit_code == 1
     assert "does not exist" in gone.stderr
@@ -391,6 +400,39 @@ async def test_without_a_good_key(plane: Plane, person: Person) -> None:
     assert wrong.exit_code == 1
     assert "not valid" in wrong.stderr
     assert "not-a-key" not in wrong.stderr
+
+
+async def test_an_address_without_tls_is_told(person: Person) -> None:
+    await person.sign_up()
+    server = grpc.aio.server()
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        result = await person.run("namespace", "list", "--address", address)
+    finally:
+        await server.stop(None)
+    assert result.exit_code == 1
+    assert f"what listens at {address} has no TLS" in result.stderr
+    assert "--address" in result.stderr
+    assert "OPENSSL" not in result.stderr
+
+
+async def test_nexus_endpoints_tell_what_is_missing(plane: Plane, person: Person) -> None:
+    account = (await person.sign_up())["account"]
+    create = ("nexus", "endpoint", "create", "payments", "--target-task-queue", "pay", "--target-namespace")
+    lost = await person.run(*create, "nosuch")
+    assert lost.exit_code == 1
+    assert f"--target-namespace: the account has no such open namespace: 'nosuch.{account}'" in lost.stderr
+    assert "spec." not in lost.stderr
+    made = await person.run(*create, "orders")
+    assert made.exit_code == 0
+    assert "No namespace may call it yet" in made.stderr
+    assert "`tacit nexus endpoint update payments --allow-namespace NAMESPACE`" in made.stderr
+    lost = await person.run("nexus", "endpoint", "update", "payments", "--target-namespace", "nosuch")
+    assert "--target-namespace: the account has no such open namespace" in lost.stderr
+    assert (
+        await person.run("nexus", "endpoint", "update", "payments", "--allow-namespace", "orders")
+    ).stderr == ""
 
 
 async def test_a_foreign_server_gets_no_key(person: Person, tmp_path: Path) -> None:

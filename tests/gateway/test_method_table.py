@@ -89,6 +89,12 @@ def test_what_the_control_plane_owns_is_not_served_to_tenants(path: str) -> None
     assert row.instead
 
 
+@pytest.mark.parametrize("name", ["AddSearchAttributes", "RemoveSearchAttributes"])
+def test_who_would_change_search_attributes_is_told_the_command(name: str) -> None:
+    row = METHOD_TABLE[f"/temporal.api.operatorservice.v1.OperatorService/{name}"]
+    assert "`tacit namespace update NAME --search-attribute Name=type`" in row.instead
+
+
 def test_certificates_do_not_reach_the_control_plane() -> None:
     for row in METHOD_TABLE.values():
         if row.scope is Scope.ACCOUNT:

@@ -7,6 +7,7 @@ import dataclasses
 import ipaddress
 import json
 import shlex
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +65,8 @@ async def serve(folder: Path, client_ca: bytes | None) -> tuple[grpc.aio.Server,
         names = context.auth_context().get("x509_common_name", [b""])
         metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
         service.seen.append((names[0].decode(), metadata))
+        if metadata.get("authorization") == "Bearer wrong":
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, 'The key is "wrong".')
         return GetSystemInfoResponse()
 
     handler = grpc.unary_unary_rpc_method_handler(
@@ -230,9 +233,67 @@ async def test_server_of_an_unknown_ca_is_not_trusted(tls: Service, tmp_path: Pa
     config = tmp_path / "temporal.toml"
     address = f"127.0.0.1:{tls.port}"
     sdk.write_profile(config, "default", address=address, namespace="n", api_key="the-key", codec=OFF)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(sdk.ConnectFailed, match=f"signed by no CA that is known here.*{config}"):
         await sdk.connect(config_file=config)
     assert tls.seen == []
+
+
+def profile_without_tls(config: Path, port: int) -> None:
+    sdk.write_profile(config, "default", address=f"127.0.0.1:{port}", namespace="n", tls=False, codec=OFF)
+
+
+async def test_where_nothing_listens_the_profile_and_the_way_out_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        profile_without_tls(config, port)
+        with pytest.raises(sdk.ConnectFailed) as failed:
+            await sdk.connect(config_file=config)
+    told = str(failed.value)
+    assert told.startswith(f"Profile 'default' can't connect: 127.0.0.1:{port} can't be reached: ")
+    assert "Start the service" in told
+    assert f"[profile.default] of {config}" in told
+    assert failed.value.__cause__ is None
+    assert failed.value.__suppress_context__
+
+
+async def test_a_service_with_tls_is_told_to_a_client_without(tls: Service, tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    profile_without_tls(config, tls.port)
+    with pytest.raises(sdk.ConnectFailed, match=f"speaks TLS only.*{config}.*TEMPORAL_TLS=true"):
+        await sdk.connect(config_file=config)
+    assert tls.seen == []
+
+
+async def test_a_service_without_tls_is_told_to_a_client_with(tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    address = f"127.0.0.1:{port}"
+    sdk.write_profile(config, "default", address=address, namespace="n", api_key="the-key", codec=OFF)
+    try:
+        with pytest.raises(sdk.ConnectFailed, match=f"what listens at {address} has no TLS.*{config}"):
+            await sdk.connect(config_file=config)
+    finally:
+        await server.stop(None)
+
+
+async def test_a_refusal_is_told_in_the_services_own_words(tls: Service, tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    sdk.write_profile(
+        config,
+        "default",
+        address=f"127.0.0.1:{tls.port}",
+        namespace="n",
+        server_ca_pem_path=tls.ca_file,
+        api_key="wrong",
+        codec=OFF,
+    )
+    with pytest.raises(sdk.ConnectFailed, match=f'refuses: The key is "wrong". .*{config}') as failed:
+        await sdk.connect(config_file=config)
+    assert "metadata" not in str(failed.value).lower()
 
 
 async def test_api_key_is_not_sent_in_the_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
