@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from tests.conformance.coverage import COVERAGE_FOLDER, Recorder
+from tests.processes import free_port
 
 from .raw import Scenario
 from .rendering import IDENTITY
@@ -89,10 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(address=address, namespace="default", real=not ours, http_address=http_address)
         return
     folder = tmp_path_factory.mktemp("tacit-dev")
-    with socket.socket() as probe, socket.socket() as http_probe:
-        probe.bind(("127.0.0.1", 0))
-        http_probe.bind(("127.0.0.1", 0))
-        port, http_port = probe.getsockname()[1], http_probe.getsockname()[1]
+    port, http_port = free_port(), free_port()
     log = folder / "server.log"
     with log.open("wb") as output, contextlib.ExitStack() as stack:
         process = subprocess.Popen(

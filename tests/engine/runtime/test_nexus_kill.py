@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from tests.processes import free_port
 
 KILLS = 3
 CALLERS = 30
@@ -90,9 +91,7 @@ async def kill_again_and_again(
 
 @pytest.mark.slow
 async def test_each_operation_ends_once_however_often_the_process_is_killed(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = start(port, tmp_path)
     try:
         client = await connected(port)

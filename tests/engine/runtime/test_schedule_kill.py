@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,8 @@ from temporalio.client import (
     ScheduleSpec,
 )
 from temporalio.service import RPCError
+
+from tests.processes import free_port
 
 KILLS = 4
 BACKFILLED = 61
@@ -67,9 +68,7 @@ async def count(handle: ScheduleHandle, above: int) -> int:
 
 @pytest.mark.slow
 async def test_every_time_is_acted_on_once_however_often_the_process_is_killed(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = start(port, tmp_path)
     try:
         client = await connected(port)
