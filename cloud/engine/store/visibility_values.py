@@ -135,8 +135,8 @@ def words(text: str) -> str:
     Words are runs of letters and digits; case and accents don't count. A phrase occurs in a text exactly when
     the words of the phrase are a substring of the words of the text.
     """
-    plain = "".join(
-        char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char)
-    )
+    # Once more, as what was a sign of its own may decompose into capitals: Unicode's compatibility caseless match.
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text.casefold()).casefold())
+    plain = "".join(char for char in folded if not unicodedata.combining(char))
     found = "".join(char if char.isalnum() else " " for char in plain).split()
     return f" {' '.join(found)} " if found else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cloud.engine.store.visibility_values import (
@@ -116,6 +116,7 @@ def test_statuses() -> None:
 
 
 @given(st.text(max_size=30), st.text(max_size=10))
+@example("\N{PARENTHESIZED LATIN CAPITAL LETTER A}", "")
 def test_a_texts_own_words_occur_in_it_and_folding_changes_nothing(text: str, more: str) -> None:
     folded = words(text)
     assert words(folded) == folded
