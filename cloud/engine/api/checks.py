@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Priority, WorkflowExecution
 from temporalio.api.enums.v1 import NamespaceState, TaskQueueKind
 from temporalio.api.errordetails.v1 import NamespaceInvalidStateFailure
+from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import (
@@ -22,12 +23,14 @@ from cloud.engine.core.command_checks import RESERVED_QUEUE_PREFIX
 from cloud.engine.core.errors import Invalid
 from cloud.engine.core.limits import Limits
 from cloud.engine.runtime.dynamic_config import WORKFLOW_TIME_SKIPPING
-from cloud.engine.runtime.namespaces import DELETED, Namespace, NoSuchNamespace
+from cloud.engine.runtime.namespaces import DELETED, DEPRECATED, Namespace, NoSuchNamespace
 from cloud.engine.runtime.polling import MIN_TASK_POLL_S
 from cloud.engine.runtime.runtime import Runtime
 from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
 
 FAST_FORWARD_ID_LENGTH_MAX = 1_000
+SUMMARY_BYTES_MAX = 400
+DETAILS_BYTES_MAX = 20_000
 SESSION_SKIPS_DEFAULT = 200
 """How often a workflow may skip time until its configuration is given anew (the real server's figure)."""
 
@@ -235,3 +238,36 @@ def check_fast_forward_id(fast_forward_id: str) -> None:
         raise InvalidArgument("Time skipping config invalid: fast_forward_id must be set")
     if len(fast_forward_id.encode()) > FAST_FORWARD_ID_LENGTH_MAX:
         raise InvalidArgument(f"fast_forward_id is longer than {FAST_FORWARD_ID_LENGTH_MAX} bytes")
+
+
+def require_registered(namespace: Namespace) -> None:
+    """Check that something may be started in a namespace.
+
+    Raises:
+        FailedPrecondition: it is deprecated.
+    """
+    if namespace.state == DEPRECATED:
+        raise FailedPrecondition(
+            "Namespace has invalid state: Deprecated. Must be Registered.",
+            NamespaceInvalidStateFailure(
+                namespace=namespace.name,
+                state=NamespaceState.NAMESPACE_STATE_DEPRECATED,
+                allowed_states=[NamespaceState.NAMESPACE_STATE_REGISTERED],
+            ),
+        )
+
+
+def check_user_metadata(metadata: UserMetadata) -> None:
+    """Check what people may say of a standalone execution.
+
+    Raises:
+        InvalidArgument: summary or details are too large.
+    """
+    for what, payload, most in (
+        ("summary", metadata.summary, SUMMARY_BYTES_MAX),
+        ("details", metadata.details, DETAILS_BYTES_MAX),
+    ):
+        if payload.ByteSize() > most:
+            raise InvalidArgument(
+                f"user_metadata.{what} exceeds size limit. Length={payload.ByteSize()} Limit={most}"
+            )

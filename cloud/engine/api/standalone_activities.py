@@ -9,10 +9,6 @@ from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
     ActivityIdConflictPolicy,
     ActivityIdReusePolicy,
-    NamespaceState,
-)
-from temporalio.api.errordetails.v1 import (
-    NamespaceInvalidStateFailure,
 )
 from temporalio.api.workflowservice.v1 import (
     DeleteActivityExecutionRequest,
@@ -47,18 +43,16 @@ from cloud.engine.core.standalone_activity_state import original_options
 from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.runtime.dynamic_config import STANDALONE_ACTIVITIES, STANDALONE_ACTIVITY_CALLBACKS
 from cloud.engine.runtime.hot_activity import HotActivity
-from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
+from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.standalone_activities import StandaloneActivities
 from cloud.engine.runtime.tokens import ACTIVITY_STATE, ActivityStateToken, BadToken
-from cloud.rpc import CallContext, FailedPrecondition, InvalidArgument, Unimplemented
+from cloud.rpc import CallContext, InvalidArgument, Unimplemented
 
 LONG_POLL_S = 20.0
 """The longest wait for an outcome or a change (the real server's history.longPollExpirationInterval)."""
 
-SUMMARY_BYTES_MAX = 400
-DETAILS_BYTES_MAX = 20_000
 DISABLED = "Standalone activity is disabled"
 
 _Reuse = ActivityIdReusePolicy
@@ -103,15 +97,7 @@ class StandaloneActivityMethods:
             InvalidArgument, FailedPrecondition: with the real server's sentence.
         """
         limits = self._runtime.limits
-        if namespace.state == DEPRECATED:
-            raise FailedPrecondition(
-                "Namespace has invalid state: Deprecated. Must be Registered.",
-                NamespaceInvalidStateFailure(
-                    namespace=namespace.name,
-                    state=NamespaceState.NAMESPACE_STATE_DEPRECATED,
-                    allowed_states=[NamespaceState.NAMESPACE_STATE_REGISTERED],
-                ),
-            )
+        checks.require_registered(namespace)
         request = StartActivityExecutionRequest()
         request.CopyFrom(given)
         request.request_id = request.request_id or self._runtime.ids.request_id()
@@ -152,14 +138,7 @@ class StandaloneActivityMethods:
         request.id_conflict_policy = request.id_conflict_policy or _Conflict.ACTIVITY_ID_CONFLICT_POLICY_FAIL
         if request.input.ByteSize() > limits.blob_size_error:
             raise InvalidArgument("input exceeds length limit")
-        for what, payload, size_max in (
-            ("summary", request.user_metadata.summary, SUMMARY_BYTES_MAX),
-            ("details", request.user_metadata.details, DETAILS_BYTES_MAX),
-        ):
-            if payload.ByteSize() > size_max:
-                raise InvalidArgument(
-                    f"user_metadata.{what} exceeds size limit. Length={payload.ByteSize()} Limit={size_max}"
-                )
+        checks.check_user_metadata(request.user_metadata)
         if request.header.ByteSize() > limits.blob_size_error:
             raise InvalidArgument("header exceeds length limit")
         check_search_attributes(namespace, request.search_attributes)
@@ -191,9 +170,7 @@ class StandaloneActivityMethods:
         if links:
             check_room_for_links(activity, len(links))
         with self._activities.step(hot) as step:
-            state.links.extend(link.SerializeToString() for link in links)
-            standalone_activity_callbacks.attach(step, callbacks, request.request_id)
-            state.attached_request_ids.append(request.request_id)
+            standalone_activity_callbacks.attach(step, callbacks, links, request.request_id)
 
     # --- looks ---
 

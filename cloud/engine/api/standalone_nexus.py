@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from temporalio.api.enums.v1 import (
-    NamespaceState,
     NexusOperationExecutionStatus,
     NexusOperationIdConflictPolicy,
     NexusOperationIdReusePolicy,
     NexusOperationWaitStage,
 )
 from temporalio.api.errordetails.v1 import (
-    NamespaceInvalidStateFailure,
     NexusOperationExecutionAlreadyStartedFailure,
     NotFoundFailure,
 )
@@ -42,7 +40,7 @@ from cloud.engine.core.standalone_asked import Asked
 from cloud.engine.core.standalone_nexus_state import OperationPhase
 from cloud.engine.runtime.dynamic_config import STANDALONE_NEXUS_OPERATIONS
 from cloud.engine.runtime.hot_operation import HotOperation
-from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
+from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.polling import long_poll_timeout_s
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.standalone_nexus import StandaloneNexusOperations
@@ -50,7 +48,6 @@ from cloud.engine.runtime.tokens import OPERATION_STATE, BadToken, OperationStat
 from cloud.rpc import (
     AlreadyExists,
     CallContext,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Unimplemented,
@@ -59,8 +56,6 @@ from cloud.rpc import (
 LONG_POLL_S = 20.0
 """The longest wait for an outcome or a change (the real server's nexusoperation.longPollTimeout)."""
 
-SUMMARY_BYTES_MAX = 400
-DETAILS_BYTES_MAX = 20_000
 REASON_LENGTH_MAX = 1_000
 
 DISABLED = "Standalone Nexus operation is disabled"
@@ -102,15 +97,7 @@ class StandaloneNexusMethods:
             InvalidArgument, FailedPrecondition: with the real server's sentence.
         """
         limits = self._runtime.limits
-        if namespace.state == DEPRECATED:
-            raise FailedPrecondition(
-                "Namespace has invalid state: Deprecated. Must be Registered.",
-                NamespaceInvalidStateFailure(
-                    namespace=namespace.name,
-                    state=NamespaceState.NAMESPACE_STATE_DEPRECATED,
-                    allowed_states=[NamespaceState.NAMESPACE_STATE_REGISTERED],
-                ),
-            )
+        checks.require_registered(namespace)
         request = StartNexusOperationExecutionRequest()
         request.CopyFrom(given)
         for unused in ("links", "completion_callbacks", "on_conflict_options"):
@@ -132,14 +119,7 @@ class StandaloneNexusMethods:
             raise InvalidArgument(
                 f"input exceeds size limit. Length={request.input.ByteSize()} Limit={size_max}"
             )
-        for what, payload, most in (
-            ("summary", request.user_metadata.summary, SUMMARY_BYTES_MAX),
-            ("details", request.user_metadata.details, DETAILS_BYTES_MAX),
-        ):
-            if payload.ByteSize() > most:
-                raise InvalidArgument(
-                    f"user_metadata.{what} exceeds size limit. Length={payload.ByteSize()} Limit={most}"
-                )
+        checks.check_user_metadata(request.user_metadata)
         _settle_header(request, limits.nexus_header_size)
         check_search_attributes(namespace, request.search_attributes)
         return request

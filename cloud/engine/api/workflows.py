@@ -9,13 +9,11 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import (
     EventType,
-    NamespaceState,
     WorkflowExecutionStatus,
     WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy,
 )
 from temporalio.api.errordetails.v1 import (
-    NamespaceInvalidStateFailure,
     WorkflowExecutionAlreadyStartedFailure,
 )
 from temporalio.api.history.v1 import (
@@ -50,7 +48,7 @@ from cloud.engine.core.turn import Turn
 from cloud.engine.runtime import cron
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
-from cloud.engine.runtime.namespaces import DEPRECATED, Namespace
+from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
 from cloud.engine.runtime.starting import (
     Conflict,
@@ -60,7 +58,7 @@ from cloud.engine.runtime.starting import (
     started_attributes,
 )
 from cloud.engine.store.rows import CurrentRun
-from cloud.rpc import AlreadyExists, CallContext, FailedPrecondition, InvalidArgument
+from cloud.rpc import AlreadyExists, CallContext, InvalidArgument
 
 _Reuse = WorkflowIdReusePolicy
 _Conflict = WorkflowIdConflictPolicy
@@ -99,7 +97,7 @@ class Workflows:
         runtime = self._runtime
         request_id = request.request_id or runtime.ids.request_id()
         run_id = runtime.ids.run_id()
-        async with runtime.id_lock(namespace.namespace_id, request.workflow_id):
+        async with runtime.id_locks.held(namespace.namespace_id, request.workflow_id):
             current = await runtime.runs.current(namespace.namespace_id, request.workflow_id)
             if current is not None:
                 if current.request_id == request_id:
@@ -261,15 +259,7 @@ class Workflows:
             InvalidArgument, FailedPrecondition: with the real server's sentence.
         """
         limits = self._runtime.limits
-        if namespace.state == DEPRECATED:
-            raise FailedPrecondition(
-                "Namespace has invalid state: Deprecated. Must be Registered.",
-                NamespaceInvalidStateFailure(
-                    namespace=namespace.name,
-                    state=NamespaceState.NAMESPACE_STATE_DEPRECATED,
-                    allowed_states=[NamespaceState.NAMESPACE_STATE_REGISTERED],
-                ),
-            )
+        checks.require_registered(namespace)
         checks.require(request.workflow_id, "WorkflowId")
         checks.check_id_length(request.workflow_id, "WorkflowId", limits)
         if not request.workflow_type.name:
@@ -319,7 +309,7 @@ class Workflows:
         request_id = request.request_id or runtime.ids.request_id()
         run_id = runtime.ids.run_id()
         started = False
-        async with runtime.id_lock(namespace.namespace_id, request.workflow_id):
+        async with runtime.id_locks.held(namespace.namespace_id, request.workflow_id):
             current = await runtime.runs.current(namespace.namespace_id, request.workflow_id)
             hot: HotRun | None = None
             if current is not None:

@@ -101,21 +101,7 @@ def complete(
 
     heartbeat_since = task.original_scheduled_time
     identity = request.identity
-    completed = WorkflowTaskCompletedEventAttributes(
-        identity=identity,
-        binary_checksum=request.binary_checksum,
-    )
-    if (
-        not request.HasField("deployment_options")
-        or request.deployment_options.worker_versioning_mode == VERSIONED
-    ):
-        completed.versioning_behavior = request.versioning_behavior
-    for name in ("sdk_metadata", "metering_metadata", "worker_version_stamp"):
-        if request.HasField(name):
-            target = "worker_version" if name == "worker_version_stamp" else name
-            getattr(completed, target).CopyFrom(getattr(request, name))
-    if request.HasField("deployment_options"):
-        completed.worker_deployment_name = request.deployment_options.deployment_name
+    completed = _completed(request)
     version = version_of_worker(request.deployment_options)
     if version:
         completed.deployment_version.CopyFrom(message_of(version))  # type: ignore[arg-type]
@@ -151,6 +137,26 @@ def complete(
     return Completed(
         outcome.eager_activities, None, execution.has_pending_workflow_task, updates=answers.by_update
     )
+
+
+def _completed(request: RespondWorkflowTaskCompletedRequest) -> WorkflowTaskCompletedEventAttributes:
+    """What the completed event tells of the worker, but for its version."""
+    completed = WorkflowTaskCompletedEventAttributes(
+        identity=request.identity,
+        binary_checksum=request.binary_checksum,
+    )
+    if (
+        not request.HasField("deployment_options")
+        or request.deployment_options.worker_versioning_mode == VERSIONED
+    ):
+        completed.versioning_behavior = request.versioning_behavior
+    for name in ("sdk_metadata", "metering_metadata", "worker_version_stamp"):
+        if request.HasField(name):
+            target = "worker_version" if name == "worker_version_stamp" else name
+            getattr(completed, target).CopyFrom(getattr(request, name))
+    if request.HasField("deployment_options"):
+        completed.worker_deployment_name = request.deployment_options.deployment_name
+    return completed
 
 
 def _leaves_no_trace(

@@ -1,10 +1,10 @@
-"""Completion callbacks of a standalone activity: attached at its start or later → called when it has closed → done, or given up."""
+"""Completion callbacks of a standalone activity: from its start, or attached later with links → called when it has closed → done, or not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from temporalio.api.common.v1 import Callback
+from temporalio.api.common.v1 import Callback, Link
 
 from cloud.engine.core import callback_calls
 from cloud.engine.core.errors import NotNow
@@ -36,11 +36,13 @@ def check_room(activity: StandaloneActivity, count: int, most: int) -> None:
         )
 
 
-def attach(step: Step, callbacks: Sequence[Callback], request_id: str) -> None:
-    """A later start attaches callbacks, which were checked."""
+def attach(step: Step, callbacks: Sequence[Callback], links: Sequence[Link], request_id: str) -> None:
+    """A later start attaches callbacks and links, which were checked."""
     step.state.callbacks.extend(
         ActivityCallback(callback.SerializeToString(), step.now, request_id) for callback in callbacks
     )
+    step.state.links.extend(link.SerializeToString() for link in links)
+    step.state.attached_request_ids.append(request_id)
     step.dirty = True
 
 

@@ -101,7 +101,9 @@ class Builds(BuildPlaces):
             StoreUnavailable: it could not be stored.
         """
         key = (namespace.namespace_id, queue)
-        async with self._runtime.id_lock(namespace.namespace_id, "\0build-ids"):  # one by one: bounds hold
+        async with self._runtime.id_locks.held(
+            namespace.namespace_id, "\0build-ids"
+        ):  # one by one: bounds hold
             data = deepcopy(self._queues.get(key, _EMPTY))
             yield data
             self._check_room(key, data)

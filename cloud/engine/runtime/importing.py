@@ -40,7 +40,10 @@ class Importing:
         """
         runtime, execution = self._runtime, imported.execution
         key = execution.key
-        async with runtime.id_lock("", _RUN + key.run_id), runtime.id_lock(key.namespace_id, key.workflow_id):
+        async with (
+            runtime.id_locks.held("", _RUN + key.run_id),
+            runtime.id_locks.held(key.namespace_id, key.workflow_id),
+        ):
             try:
                 await runtime.runs.get(key.run_id)
             except NoSuchRun:

@@ -119,7 +119,7 @@ class Resetting:
 
     async def _reset_once(self, namespace: Namespace, workflow_id: str, run_id: str, wanted: Reset) -> HotRun:
         self._runtime.runs.require_room(namespace.namespace_id)
-        async with self._runtime.id_lock(namespace.namespace_id, workflow_id):
+        async with self._runtime.id_locks.held(namespace.namespace_id, workflow_id):
             base = await self._runtime.find(namespace, workflow_id, run_id)
             known = await self._made_before(base, wanted.request_id)
             if known is None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -41,6 +40,7 @@ from cloud.engine.runtime.dynamic_config import DynamicConfig
 from cloud.engine.runtime.errors import NoSuchRun
 from cloud.engine.runtime.hot import HotRun
 from cloud.engine.runtime.hot_runs import HotRuns
+from cloud.engine.runtime.id_locks import IdLocks
 from cloud.engine.runtime.lease import Lease
 from cloud.engine.runtime.namespaces import Namespace, Namespaces
 from cloud.engine.runtime.nexus_breakers import Breakers
@@ -85,14 +85,6 @@ class Companion(Protocol):
 
     def forget(self) -> None:
         """A flush failed: what is in memory may never become durable."""
-
-
-@dataclass(slots=True)
-class _IdLock:
-    """A lock, and how many hold it or wait for it: the last one takes it out of the table."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
 
 
 class Runtime:
@@ -146,7 +138,7 @@ class Runtime:
         self._serial = 0
         self._ended = False
         self._around: dict[str, Surroundings] = {}
-        self._id_locks: dict[tuple[str, str], _IdLock] = {}
+        self.id_locks = IdLocks()
         self._held_up: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._at_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -282,22 +274,6 @@ class Runtime:
         """A number above all earlier ones of this cell, across restarts."""
         self._serial += 1
         return self._serial
-
-    @asynccontextmanager
-    async def id_lock(self, namespace_id: str, workflow_id: str) -> AsyncIterator[None]:
-        """Held while it is decided what becomes of a workflow id, so that two starts do not both find it free."""
-        key = (namespace_id, workflow_id)
-        found = self._id_locks.get(key)
-        if found is None:
-            found = self._id_locks[key] = _IdLock()
-        found.users += 1
-        try:
-            async with found.lock:
-                yield
-        finally:
-            found.users -= 1
-            if not found.users:
-                del self._id_locks[key]
 
     async def find(self, namespace: Namespace, workflow_id: str, run_id: str = "") -> HotRun:
         """A run by its ids; the newest of its workflow id if no run is named.

@@ -349,7 +349,7 @@ class Schedules:
     # --- one schedule ---
 
     def _lock(self, namespace: Namespace, schedule_id: str) -> AbstractAsyncContextManager[None]:
-        return self._runtime.id_lock(namespace.namespace_id, _LOCK + schedule_id)
+        return self._runtime.id_locks.held(namespace.namespace_id, _LOCK + schedule_id)
 
     @asynccontextmanager
     async def _working(
@@ -436,7 +436,7 @@ class Schedules:
             if manual
             else _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
         )
-        async with runtime.id_lock(namespace.namespace_id, workflow_id):
+        async with runtime.id_locks.held(namespace.namespace_id, workflow_id):
             current = await runtime.runs.current(namespace.namespace_id, workflow_id)
             work.check()
             if current is not None and (current.status == RUNNING or conflict_with_closed(current, reuse)):

@@ -168,7 +168,7 @@ class StandaloneExecutions(ABC, Generic[H, S]):
 
     def lock(self, namespace: Namespace, id_: str) -> AbstractAsyncContextManager[None]:
         """Held while it is decided what becomes of an id. Before it stands what no workflow id has: a NUL."""
-        return self._runtime.id_lock(namespace.namespace_id, f"\0{self.KIND.value}:{id_}")
+        return self._runtime.id_locks.held(namespace.namespace_id, f"\0{self.KIND.value}:{id_}")
 
     async def get(self, run_id: str) -> H:
         """The execution of this run id.

@@ -114,7 +114,7 @@ class Transfers:
             self._done(parent)
             return
         namespace_id, workflow_id = parent.execution.key.namespace_id, pending.initiated.workflow_id
-        async with self._runtime.id_lock(namespace_id, workflow_id):
+        async with self._runtime.id_locks.held(namespace_id, workflow_id):
             current = await self._runtime.runs.current(namespace_id, workflow_id)
             reconnected = await self._child_from_before(parent, pending, current)
             if parent.dropped:

@@ -306,7 +306,7 @@ async def test_nothing_starts_in_a_namespace_while_it_is_deleted(
 async def test_a_start_that_was_let_in_before_the_mark_comes_too_late(database: Database) -> None:
     async with started(database) as api:
         namespace_id = await register(api, "gone")
-        async with api.runtime.id_lock(namespace_id, "wf"):
+        async with api.runtime.id_locks.held(namespace_id, "wf"):
             late = asyncio.create_task(start(api, "wf", namespace="gone"))
             await asyncio.sleep(0)
             await delete(api, "gone")

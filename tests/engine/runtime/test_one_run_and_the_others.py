@@ -255,7 +255,7 @@ async def test_an_id_lock_admits_one(database: Database) -> None:
 
         async def enter(hold_s: float) -> None:
             nonlocal inside, most
-            async with found.runtime.id_lock("ns-id", "wf"):
+            async with found.runtime.id_locks.held("ns-id", "wf"):
                 inside += 1
                 most = max(most, inside)
                 await asyncio.sleep(hold_s)
@@ -268,7 +268,7 @@ async def test_an_id_lock_admits_one(database: Database) -> None:
         # The first has let go, and the second was not run yet: a third must find the same lock.
         await asyncio.gather(second, enter(0.05))
         assert most == 1
-        assert not found.runtime._id_locks
+        assert not found.runtime.id_locks._locks
 
 
 # --- the newest events of a run ---------------------------------------------------------------------------------
