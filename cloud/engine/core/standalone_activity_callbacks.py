@@ -1,4 +1,4 @@
-"""Completion callbacks of a standalone activity: from its start, or attached later with links → called when it has closed → done, or not."""
+"""Completion callbacks of a standalone activity: from its start, or attached later → called when it has closed → done, or given up."""
 
 from __future__ import annotations
 
