@@ -39,7 +39,7 @@ from cloud.engine.api.refusals import REFUSALS, as_rpc_error
 from cloud.engine.api.resets import WorkflowResets
 from cloud.engine.api.schedules import ScheduleMethods
 from cloud.engine.api.standalone_activities import StandaloneActivityMethods
-from cloud.engine.api.standalone_activity_lists import StandaloneLists
+from cloud.engine.api.standalone_activity_lists import StandaloneActivityLists
 from cloud.engine.api.standalone_activity_operations import StandaloneOperations
 from cloud.engine.api.standalone_activity_tasks import StandaloneTasks
 from cloud.engine.api.standalone_nexus import StandaloneNexusMethods
@@ -133,7 +133,7 @@ class EngineService:
                 runtime, activity_operations, StandaloneOperations(runtime, standalone)
             ),
             StandaloneActivityMethods(runtime, standalone),
-            StandaloneLists(runtime),
+            StandaloneActivityLists(runtime),
             StandaloneNexusMethods(runtime, operations),
             StandaloneNexusLists(runtime),
             WorkflowOptions(runtime),

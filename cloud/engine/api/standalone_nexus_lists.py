@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from temporalio.api.common.v1 import SearchAttributes
 from temporalio.api.enums.v1 import NexusOperationExecutionStatus
 from temporalio.api.nexus.v1 import NexusOperationExecutionListInfo
@@ -14,39 +12,29 @@ from temporalio.api.workflowservice.v1 import (
     ListNexusOperationExecutionsResponse,
 )
 
-from cloud.engine.api import checks
-from cloud.engine.api.lists import keyword_payload, page_of
+from cloud.engine.api.lists import keyword_payload
+from cloud.engine.api.standalone_lists import StandaloneRows
 from cloud.engine.api.standalone_nexus import require_enabled
 from cloud.engine.core.clock import duration, timestamp
 from cloud.engine.runtime.hot_operation import HotOperation
-from cloud.engine.runtime.namespaces import Namespace
 from cloud.engine.runtime.runtime import Runtime
-from cloud.engine.store.schema import visibility
 from cloud.engine.store.visibility import VisibilityRow
-from cloud.engine.store.visibility_attributes import AttributeTypes
-from cloud.engine.store.visibility_filter import FilterError, ListFilter, parse_operation_filter
-from cloud.rpc import CallContext, InvalidArgument
+from cloud.engine.store.visibility_filter import parse_operation_filter
+from cloud.rpc import CallContext
 
 
 class StandaloneNexusLists:
     """See the module's head."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+        self._rows = StandaloneRows(runtime, HotOperation.LISTED_AS, parse_operation_filter, require_enabled)
 
     async def list_nexus_operation_executions(
         self, request: ListNexusOperationExecutionsRequest, context: CallContext
     ) -> ListNexusOperationExecutionsResponse:
         """A page of the operations that a filter finds."""
-        namespace, list_filter = self._parsed(request.namespace, request.query, may_order=True)
-        rows, token = await page_of(
-            self._runtime,
-            namespace.namespace_id,
-            HotOperation.LISTED_AS + namespace.namespace_id,
-            list_filter,
-            request.query,
-            request.page_size,
-            request.next_page_token,
+        rows, token = await self._rows.page(
+            request.namespace, request.query, request.page_size, request.next_page_token
         )
         return ListNexusOperationExecutionsResponse(
             operations=[_list_info(row) for row in rows], next_page_token=token
@@ -56,24 +44,11 @@ class StandaloneNexusLists:
         self, request: CountNexusOperationExecutionsRequest, context: CallContext
     ) -> CountNexusOperationExecutionsResponse:
         """How many operations a filter finds, in groups if it says GROUP BY."""
-        namespace, list_filter = self._parsed(request.namespace, request.query)
-        counted = await self._runtime.database.list(
-            namespace.namespace_id,
-            lambda c: visibility.count(c, HotOperation.LISTED_AS + namespace.namespace_id, list_filter),
-        )
+        counted = await self._rows.count(request.namespace, request.query)
         response = CountNexusOperationExecutionsResponse(count=counted.total)
         for group in counted.groups:
             response.groups.add(count=group.count, group_values=[keyword_payload(group.value)])
         return response
-
-    def _parsed(self, name: str, query: str, *, may_order: bool = False) -> tuple[Namespace, ListFilter]:
-        namespace = checks.namespace_of(self._runtime, name)
-        require_enabled(self._runtime)
-        try:
-            types = cast("AttributeTypes", namespace.search_attributes)
-            return namespace, parse_operation_filter(query, types, may_order=may_order)
-        except FilterError as error:
-            raise InvalidArgument(str(error)) from None
 
 
 def _list_info(row: VisibilityRow) -> NexusOperationExecutionListInfo:
