@@ -18,7 +18,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from codec.chain import ChainCodec
     from codec.compression import CompressionCodec
-    from codec.encryption import EncryptionCodec, FixedKeys, Keys, WriteFormat, is_encrypted
+    from codec.encryption.codec import EncryptionCodec, WriteFormat, is_encrypted
     from codec.errors import (
         CodecError,
         DisabledKey,
@@ -29,18 +29,22 @@ with workflow.unsafe.imports_passed_through():
         ObjectMissing,
         OffloadError,
         PlaintextRefused,
+        WrappedKey,
     )
-    from codec.files import SecretFileError, read_secret_file, sole_writer, write_secret_file
-    from codec.keyring import Key, KeyMaterial, KeyRing, KeyState, export_keys, import_keys
-    from codec.keyring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
-    from codec.offload import THRESHOLD_BYTES as OFFLOAD_THRESHOLD_BYTES
-    from codec.offload import ObjectStoreDriver
+    from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys, Scope
+    from codec.keys.ring import Key, KeyMaterial, KeyRing, KeyState, export_keys, import_keys
+    from codec.keys.ring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
+    from codec.secret_files import SecretFileError, read_secret_file, sole_writer, write_secret_file
+    from codec.storage.driver import THRESHOLD_BYTES as OFFLOAD_THRESHOLD_BYTES
+    from codec.storage.driver import ObjectStoreDriver
 
 __all__ = [
+    "ANYONE",
     "OFFLOAD_THRESHOLD_BYTES",
     "ChainCodec",
     "CodecError",
     "CompressionCodec",
+    "DataKey",
     "DisabledKey",
     "EncryptionCodec",
     "FixedKeys",
@@ -58,7 +62,9 @@ __all__ = [
     "ObjectStoreDriver",
     "OffloadError",
     "PlaintextRefused",
+    "Scope",
     "SecretFileError",
+    "WrappedKey",
     "WriteFormat",
     "create_key_ring",
     "export_keys",

@@ -4,9 +4,10 @@ CodecError
 ├── KeyRingError          the key ring file: missing, open to others, cut, not ours (operator)
 ├── MissingKey            a payload names a key that the ring lacks (operator: import it)
 ├── DisabledKey           a payload names a key that was disabled on purpose (operator)
-├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, or an
-attacker) ├── PlaintextRefused      an unencrypted payload where only encrypted ones are accepted (sender) └──
-OffloadError          the object store could not be written or read (store)
+├── WrappedKey            a payload's key is wrapped by another, and no key service is configured (operator)
+├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, attacker)
+├── PlaintextRefused      an unencrypted payload where only encrypted ones are accepted (sender)
+└── OffloadError          the object store could not be written or read (store)
     ├── ObjectMissing     the object that a reference names is not there
     └── ObjectCorrupt     the object is there and is not what was stored
 
@@ -43,6 +44,17 @@ class DisabledKey(CodecError):
         super().__init__(
             f"The payload is encrypted with key {key_id!r}, which is disabled in {ring}. "
             f"If it may be read again, run `tacit keys enable {key_id}`."
+        )
+        self.key_id = key_id
+
+
+class WrappedKey(CodecError):
+    """A payload carries its key, wrapped by another key that nothing here can use."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"The payload's own key is wrapped by key {key_id!r} of a key service (encryption-dek), as envelope "
+            "encryption writes it; configure that key service to read it."
         )
         self.key_id = key_id
 

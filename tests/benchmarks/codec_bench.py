@@ -18,7 +18,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from codec import ChainCodec, CompressionCodec, EncryptionCodec, KeyRing
-from codec.xaes256gcm import XAES256GCM, fresh_nonce
+from codec.encryption.xaes256gcm import XAES256GCM, fresh_nonce
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.run import Run
 

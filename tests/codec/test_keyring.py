@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec import (
+    ANYONE,
     DisabledKey,
     Key,
     KeyRing,
@@ -294,10 +295,12 @@ class TestKeyRingFile:
         watched = KeyRingFile(path, refresh_seconds=3600)
         update_key_ring(path, lambda ring: ring.rotated(key_id="k2"))
         assert watched.current().active.id == "k1"
-        assert watched.decrypting("k2").id == "k2"
+        found = watched.opening("k2", None, ANYONE)
+        assert found is not None
+        assert found.id == "k2"
         assert watched.current().active.id == "k2"
         with pytest.raises(MissingKey):
-            watched.decrypting("k3")
+            watched.opening("k3", None, ANYONE)
 
     def test_keeps_the_last_good_ring_and_says_so(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         create_key_ring(path, KeyRing.create("a", key_id="k1"))

@@ -20,7 +20,7 @@ from temporalio.converter import (
 )
 
 from codec import ObjectCorrupt, ObjectMissing, ObjectStoreDriver, OffloadError
-from codec.offload import DRIVER_NAME
+from codec.storage.driver import DRIVER_NAME
 
 PAYLOAD = Payload(metadata={"encoding": b"binary/tacit-encrypted"}, data=b"ciphertext" * 100)
 
@@ -211,7 +211,7 @@ async def test_store_that_refuses_is_named_in_one_line(tmp_path: Path) -> None:
 async def test_too_large_a_payload_is_refused_before_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codec.offload.OBJECT_MAX_BYTES", 100)
+    monkeypatch.setattr("codec.storage.driver.OBJECT_MAX_BYTES", 100)
     with pytest.raises(OffloadError, match="larger than an object may be"):
         await store(driver_at(tmp_path), PAYLOAD)
     assert objects(tmp_path) == []

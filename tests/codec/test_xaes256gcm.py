@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.xaes256gcm import XAES256GCM, fresh_nonce
+from codec.encryption.xaes256gcm import XAES256GCM, fresh_nonce
 
 NONCE = b"ABCDEFGHIJKLMNOPQRSTUVWX"
 

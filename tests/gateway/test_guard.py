@@ -24,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
-import codec.encryption
+import codec.encryption.codec
 from cloud.gateway.guard import PlaintextGuard, PlaintextRefused
 from cloud.gateway.method_table import METHOD_TABLE, Scope
 from cloud.gateway.opaque import SAMPLES_ENCRYPTED, TACIT_ENCRYPTED, payload_problem
@@ -278,8 +278,8 @@ def test_what_counts_as_encrypted(payload: Payload, accepted: bool) -> None:
 
 
 def test_the_wire_constant_is_the_codecs() -> None:
-    assert codec.encryption.ENCODING == TACIT_ENCRYPTED
-    assert codec.encryption.SAMPLES_ENCODING == SAMPLES_ENCRYPTED
+    assert codec.encryption.codec.ENCODING == TACIT_ENCRYPTED
+    assert codec.encryption.codec.SAMPLES_ENCODING == SAMPLES_ENCRYPTED
 
 
 def test_enforce_names_the_field_and_the_way_out(guard: PlaintextGuard) -> None:

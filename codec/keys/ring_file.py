@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codec.errors import KeyRingError
-from codec.files import SecretFileError, read_secret_file, sole_writer, write_secret_file
-from codec.keyring import Key, KeyRing
+from codec.keys.provider import RingBacked
+from codec.keys.ring import KeyRing
+from codec.secret_files import SecretFileError, read_secret_file, sole_writer, write_secret_file
 
 REFRESH_SECONDS = 5.0
 """How soon a running worker encrypts with a key that was made active elsewhere on its machine."""
@@ -69,7 +70,7 @@ def update_key_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing
         raise KeyRingError(str(error)) from None
 
 
-class KeyRingFile:
+class KeyRingFile(RingBacked):
     """A key ring that follows its file, so that rotating needs no restart of the workers.
 
     The file is looked at every few seconds, and at once when a payload names a key that is not known. While
@@ -99,17 +100,10 @@ class KeyRingFile:
             self._look()
         return self._ring
 
-    def decrypting(self, key_id: str) -> Key:
-        """The key to decrypt with; a key that is not known makes the file be read again first.
-
-        Raises:
-            MissingKey: the ring has no key of that id.
-            DisabledKey: it has, and it was disabled.
-        """
+    def find_in(self, key_id: str) -> KeyRing:
+        """The ring; if it lacks the key, its file is read again first."""
         ring = self.current()
-        if ring.find(key_id) is None and self._look():
-            ring = self._ring
-        return ring.decrypting(key_id)
+        return self._ring if ring.find(key_id) is None and self._look() else ring
 
     def _look(self) -> bool:
         """Read the file if it changed; true if another ring is in use now."""

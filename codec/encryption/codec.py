@@ -20,12 +20,12 @@ associated data, so it binds a payload to its key only, and one key must not enc
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import enum
 import os
 import struct
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,13 +33,15 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
+from codec.encryption.xaes256gcm import NONCE_BYTES, TAG_BYTES, XAES256GCM, fresh_nonce
 from codec.errors import InvalidPayload, PlaintextRefused
-from codec.keyring import Key, KeyRing
-from codec.xaes256gcm import NONCE_BYTES, TAG_BYTES, XAES256GCM, fresh_nonce
+from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys
+from codec.keys.ring import KeyRing
 
 ENCODING = b"binary/tacit-encrypted"
 SAMPLES_ENCODING = b"binary/encrypted"
 KEY_ID_FIELD = "encryption-key-id"
+WRAPPED_KEY_FIELD = "encryption-dek"
 
 THREAD_THRESHOLD_BYTES = 2 * 1024 * 1024
 """Above it a payload is worked on in a thread (the cipher releases the interpreter's lock): on the event loop it
@@ -59,33 +61,6 @@ class WriteFormat(enum.StrEnum):
 
     TACIT = "tacit"
     SAMPLES = "samples"
-
-
-class Keys(Protocol):
-    """Where a codec finds its keys: a `KeyRingFile` that follows its file, or `FixedKeys`."""
-
-    def current(self) -> KeyRing:
-        """The ring to encrypt with now."""
-        ...
-
-    def decrypting(self, key_id: str) -> Key:
-        """The key of that id, or `MissingKey` or `DisabledKey`."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class FixedKeys:
-    """A key ring that does not change while the process runs."""
-
-    ring: KeyRing
-
-    def current(self) -> KeyRing:
-        """The ring."""
-        return self.ring
-
-    def decrypting(self, key_id: str) -> Key:
-        """The key of that id, or `MissingKey` or `DisabledKey`."""
-        return self.ring.decrypting(key_id)
 
 
 class EncryptionCodec(PayloadCodec):
@@ -109,15 +84,14 @@ class EncryptionCodec(PayloadCodec):
         self._binding = binding
         self._write_format = write_format
         self._refuse_plaintext = refuse_plaintext
-        self._ciphers: dict[str, _BoundCipher] = {}
-        self._sealing: tuple[KeyRing, _BoundCipher] | None = None
+        # The scope of payloads is given with the SDK's serialization context; a codec without one serves all.
+        self._scope = ANYONE
+        self._ciphers: weakref.WeakKeyDictionary[DataKey, _BoundCipher] = weakref.WeakKeyDictionary()
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload encrypted, in the same order."""
-        ring = self._keys.current()
-        if self._write_format is WriteFormat.SAMPLES:
-            return [await _seal_as_samples(ring.active, payload) for payload in payloads]
-        return [await self._seal(ring, payload) for payload in payloads]
+        seal = self._seal_as_samples if self._write_format is WriteFormat.SAMPLES else self._seal
+        return [await seal(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload decrypted, in the same order; what is not encrypted as it came.
@@ -133,14 +107,9 @@ class EncryptionCodec(PayloadCodec):
     async def _decode(self, payload: Payload) -> Payload:
         encoding = payload.metadata.get("encoding", b"")
         if encoding == ENCODING:
-            return await self._open(self._keys.decrypting(_key_id(payload)), payload)
+            return await self._open(payload)
         if encoding == SAMPLES_ENCODING:
-            if "encryption-dek" in payload.metadata:
-                raise InvalidPayload(
-                    "The payload is envelope-encrypted with a data key of its own (encryption-dek), as "
-                    "temporal-proxy writes it; its key service is needed to read it."
-                )
-            return await _open_samples(self._keys.decrypting(_key_id(payload)), payload)
+            return await self._open_samples(payload)
         if self._refuse_plaintext:
             raise PlaintextRefused(
                 f"A payload with the encoding {_shown(encoding)} is not encrypted, but refuse-plaintext is "
@@ -148,18 +117,15 @@ class EncryptionCodec(PayloadCodec):
             )
         return payload
 
-    async def _seal(self, ring: KeyRing, payload: Payload) -> Payload:
-        sealing = self._sealing
-        if sealing is None or sealing[0] is not ring:
-            sealing = self._sealing = (ring, self._cipher(ring.active, ring))
-        cipher = sealing[1]
+    async def _seal(self, payload: Payload) -> Payload:
+        plain = payload.SerializeToString()
+        cipher = self._cipher(await self._sealing_key(len(plain)))
         nonce = fresh_nonce()
-        sealed = await _run(cipher.aead.encrypt, nonce, payload.SerializeToString(), cipher.associated)
+        sealed = await _run(cipher.aead.encrypt, nonce, plain, cipher.associated)
         return Payload(metadata=cipher.metadata, data=b"".join((_VERSION, nonce, sealed)))
 
-    async def _open(self, key: Key, payload: Payload) -> Payload:
-        # The binding is the ring's of now: rings of one file share it, whichever key is meant.
-        cipher = self._cipher(key, self._keys.current())
+    async def _open(self, payload: Payload) -> Payload:
+        cipher = self._cipher(await self._opening_key(payload))
         data = payload.data
         if data[:1] not in (b"", _VERSION):
             raise InvalidPayload(
@@ -167,57 +133,66 @@ class EncryptionCodec(PayloadCodec):
                 "it was altered, or written by a newer Tacit."
             )
         if len(data) < 1 + NONCE_BYTES + TAG_BYTES:
-            raise InvalidPayload(_REFUSED.format(key_id=key.id))
+            raise InvalidPayload(_REFUSED.format(key_id=cipher.key_id))
         nonce, sealed = data[1 : 1 + NONCE_BYTES], memoryview(data)[1 + NONCE_BYTES :]
         try:
             return _parse(await _run(cipher.aead.decrypt, nonce, sealed, cipher.associated))
         except InvalidTag:
+            raise InvalidPayload(_REFUSED.format(key_id=cipher.key_id)) from None
+
+    async def _seal_as_samples(self, payload: Payload) -> Payload:
+        plain = payload.SerializeToString()
+        key = await self._sealing_key(len(plain))
+        nonce = os.urandom(_SAMPLES_NONCE_BYTES)
+        sealed = await _run(AESGCM(key.material.reveal()).encrypt, nonce, plain, b"")
+        metadata = {"encoding": SAMPLES_ENCODING, KEY_ID_FIELD: key.id.encode()}
+        return Payload(metadata=metadata, data=nonce + sealed)
+
+    async def _open_samples(self, payload: Payload) -> Payload:
+        key = await self._opening_key(payload)
+        data = payload.data
+        if len(data) < _SAMPLES_NONCE_BYTES + TAG_BYTES:
+            raise InvalidPayload(_REFUSED.format(key_id=key.id))
+        nonce, sealed = data[:_SAMPLES_NONCE_BYTES], memoryview(data)[_SAMPLES_NONCE_BYTES:]
+        try:
+            return _parse(await _run(AESGCM(key.material.reveal()).decrypt, nonce, sealed, b""))
+        except InvalidTag:
             raise InvalidPayload(_REFUSED.format(key_id=key.id)) from None
 
-    def _cipher(self, key: Key, ring: KeyRing) -> _BoundCipher:
-        """The key's cipher, worked out once for each key and binding."""
-        binding = self._binding or ring.binding
-        known = self._ciphers.get(key.id)
-        if known is None or known.key is not key or known.binding != binding:
-            known = self._ciphers[key.id] = _BoundCipher(key, binding)
+    async def _sealing_key(self, size: int) -> DataKey:
+        key = self._keys.sealing(self._scope, size)
+        return key if key is not None else await self._keys.fetch_sealing(self._scope, size)
+
+    async def _opening_key(self, payload: Payload) -> DataKey:
+        key_id, wrapped = _key_id(payload), payload.metadata.get(WRAPPED_KEY_FIELD)
+        key = self._keys.opening(key_id, wrapped, self._scope)
+        return key if key is not None else await self._keys.fetch_opening(key_id, wrapped, self._scope)
+
+    def _cipher(self, key: DataKey) -> _BoundCipher:
+        """The key's cipher, worked out once."""
+        known = self._ciphers.get(key)
+        if known is None:
+            known = self._ciphers[key] = _BoundCipher(key, self._binding or key.binding)
         return known
 
 
 class _BoundCipher:
     """All that one key and one binding have in common for every payload."""
 
-    __slots__ = ("aead", "associated", "binding", "key", "metadata")
+    __slots__ = ("aead", "associated", "key_id", "metadata")
 
-    def __init__(self, key: Key, binding: str) -> None:
-        self.key = key
-        self.binding = binding
+    def __init__(self, key: DataKey, binding: str) -> None:
+        self.key_id = key.id
         self.aead = XAES256GCM(key.material.reveal())
         self.associated = _associated(key.id, binding)
         self.metadata = {"encoding": ENCODING, KEY_ID_FIELD: key.id.encode()}
+        if key.wrapped is not None:
+            self.metadata[WRAPPED_KEY_FIELD] = key.wrapped
 
 
 def is_encrypted(payload: Payload) -> bool:
     """Whether a payload claims one of the two encrypted encodings; says nothing of whether it decrypts."""
     return payload.metadata.get("encoding", b"") in (ENCODING, SAMPLES_ENCODING)
-
-
-async def _seal_as_samples(key: Key, payload: Payload) -> Payload:
-    nonce = os.urandom(_SAMPLES_NONCE_BYTES)
-    sealed = await _run(AESGCM(key.material.reveal()).encrypt, nonce, payload.SerializeToString(), b"")
-    return Payload(
-        metadata={"encoding": SAMPLES_ENCODING, KEY_ID_FIELD: key.id.encode()}, data=nonce + sealed
-    )
-
-
-async def _open_samples(key: Key, payload: Payload) -> Payload:
-    data = payload.data
-    if len(data) < _SAMPLES_NONCE_BYTES + TAG_BYTES:
-        raise InvalidPayload(_REFUSED.format(key_id=key.id))
-    nonce, sealed = data[:_SAMPLES_NONCE_BYTES], memoryview(data)[_SAMPLES_NONCE_BYTES:]
-    try:
-        return _parse(await _run(AESGCM(key.material.reveal()).decrypt, nonce, sealed, b""))
-    except InvalidTag:
-        raise InvalidPayload(_REFUSED.format(key_id=key.id)) from None
 
 
 def _associated(key_id: str, binding: str) -> bytes:

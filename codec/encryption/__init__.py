@@ -1,0 +1,1 @@
+"""Encryption of payloads: the codec, its formats, and the cipher beneath."""

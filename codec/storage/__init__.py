@@ -1,0 +1,1 @@
+"""Large payloads in the customer's own object store."""
