@@ -29,6 +29,8 @@ with workflow.unsafe.imports_passed_through():
         ObjectMissing,
         OffloadError,
         PlaintextRefused,
+        StoreFull,
+        StoreRefused,
         WrappedKey,
     )
     from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys, Scope
@@ -64,6 +66,8 @@ __all__ = [
     "PlaintextRefused",
     "Scope",
     "SecretFileError",
+    "StoreFull",
+    "StoreRefused",
     "WrappedKey",
     "WriteFormat",
     "create_key_ring",

@@ -9,7 +9,9 @@ CodecError
 ├── PlaintextRefused      an unencrypted payload where only encrypted ones are accepted (sender)
 └── OffloadError          the object store could not be written or read (store)
     ├── ObjectMissing     the object that a reference names is not there
-    └── ObjectCorrupt     the object is there and is not what was stored
+    ├── ObjectCorrupt     the object is there and is not what was stored
+    ├── StoreRefused      the store does not let this client do so (operator: rights)
+    └── StoreFull         the store has no room (operator)
 
 No message of these holds key material or any part of a payload's content.
 """
@@ -81,3 +83,11 @@ class ObjectMissing(OffloadError):
 
 class ObjectCorrupt(OffloadError):
     """The object that a payload's reference names is not what was stored there."""
+
+
+class StoreRefused(OffloadError):
+    """The object store does not permit what was asked: no rights, or no valid credentials."""
+
+
+class StoreFull(OffloadError):
+    """The object store has no room for another object."""

@@ -19,18 +19,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit, urlunsplit
+from typing import TypeVar
 
 import obstore
 from google.protobuf.message import DecodeError
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     StorageDriver,
@@ -40,6 +35,7 @@ from temporalio.converter import (
 )
 
 from codec.errors import ObjectCorrupt, ObjectMissing, OffloadError
+from codec.storage.object_store import STORE_ERRORS, OpenStore, is_namespace, namespace_prefix, open_store
 
 DRIVER_NAME = "tacit.objectstore"
 """Written into every reference and looked up on every read: never to be changed."""
@@ -54,8 +50,6 @@ CONCURRENCY_MAX = 16
 """Transfers at one time, per driver: a fan-out of thousands must not open thousands of connections."""
 
 _CLAIM_VERSION = "1"
-_REMOTE_SCHEMES = frozenset({"s3", "gs", "az"})
-_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"[0-9]{1,12}")
 _A = TypeVar("_A")
@@ -72,7 +66,7 @@ class ObjectStoreDriver(StorageDriver):
 
     def __init__(
         self,
-        url: str,
+        store: str | OpenStore,
         *,
         namespace: str,
         readable_namespaces: Sequence[str] = (),
@@ -80,23 +74,14 @@ class ObjectStoreDriver(StorageDriver):
         name: str = DRIVER_NAME,
         concurrency_max: int = CONCURRENCY_MAX,
     ) -> None:
-        """Open a store by URL: `file:///directory` (made if missing), `s3://bucket/prefix`, `gs://`, `az://`.
-
-        `options` go to the store (for S3: region, endpoint, access_key_id …); what they lack comes from the
-        provider's usual environment variables and instance credentials.
+        """Open a store by URL, with options as `codec.storage.object_store.open_store` has them, or take one.
 
         Raises:
             OffloadError: no such kind of store, an unknown option, or a namespace that has no safe path.
         """
         for one in (namespace, *readable_namespaces):
-            if not _NAMESPACE.fullmatch(one):
-                raise OffloadError(
-                    f"{one[:80]!r} cannot name a prefix in the object store: use letters, digits, '.', '_' "
-                    "and '-', "
-                    "beginning with a letter or digit."
-                )
-        self._store = _open(url, options or {})
-        self._place = _without_secrets(url)
+            namespace_prefix(one)
+        self._store = store if isinstance(store, OpenStore) else open_store(store, options)
         self._namespace = namespace
         self._readable = frozenset((namespace, *readable_namespaces))
         self._name = name
@@ -107,7 +92,7 @@ class ObjectStoreDriver(StorageDriver):
         )
 
     def __repr__(self) -> str:
-        return f"ObjectStoreDriver({self._place!r}, namespace={self._namespace!r})"
+        return f"ObjectStoreDriver({self._store.place!r}, namespace={self._namespace!r})"
 
     def name(self) -> str:
         """The name that references carry."""
@@ -167,13 +152,10 @@ class ObjectStoreDriver(StorageDriver):
         try:
             # Writing again what is there is harmless (the name is the content's hash) and heals a damaged
             # object.
-            await obstore.put_async(self._store, path, content)
-            if isinstance(self._store, LocalStore) and self._store.prefix is not None:
-                await asyncio.to_thread(_make_durable, Path(self._store.prefix), path)
-        except (BaseError, OSError, ValueError) as error:
-            raise OffloadError(
-                f"Object {path} could not be written to {self._place}: {_brief(error)}"
-            ) from error
+            await obstore.put_async(self._store.raw, path, content)
+            await self._store.settle(path)
+        except STORE_ERRORS as error:
+            raise self._store.failure(path, "written to", error) from error
         return StorageDriverClaim(
             claim_data={
                 "version": _CLAIM_VERSION,
@@ -187,32 +169,30 @@ class ObjectStoreDriver(StorageDriver):
         namespace, digest, size = self._checked(claim.claim_data)
         path = _path(namespace, digest)
         try:
-            found = await obstore.get_async(self._store, path)
+            found = await obstore.get_async(self._store.raw, path)
             if found.meta["size"] != size:
                 raise ObjectCorrupt(
-                    f"Object {path} in {self._place} has {found.meta['size']} bytes, and {size} were stored. "
+                    f"Object {path} in {self._store.place} has {found.meta['size']} bytes, and {size} were stored. "
                     "Put it back from a copy of the store."
                 )
             content = bytes(await found.bytes_async())
         except FileNotFoundError:
             raise ObjectMissing(
-                f"Object {path} is not in {self._place}. It was deleted while its payload was still "
+                f"Object {path} is not in {self._store.place}. It was deleted while its payload was still "
                 "referred to, or "
                 "this is another store than the one it was written to."
             ) from None
-        except (BaseError, OSError, ValueError) as error:
-            raise OffloadError(
-                f"Object {path} could not be read from {self._place}: {_brief(error)}"
-            ) from error
+        except STORE_ERRORS as error:
+            raise self._store.failure(path, "read from", error) from error
         if (await asyncio.to_thread(hashlib.sha256, content)).hexdigest() != digest:
             raise ObjectCorrupt(
-                f"Object {path} in {self._place} is damaged: its content has another SHA-256 than its name. "
+                f"Object {path} in {self._store.place} is damaged: its content has another SHA-256 than its name. "
                 "Put it back from a copy of the store."
             )
         try:
             return Payload.FromString(content)
         except DecodeError:
-            raise ObjectCorrupt(f"Object {path} in {self._place} is no Temporal payload.") from None
+            raise ObjectCorrupt(f"Object {path} in {self._store.place} is no Temporal payload.") from None
 
     def _checked(self, claim: Mapping[str, str]) -> tuple[str, str, int]:
         """Namespace, hash and size of a claim, every part of which may come from an attacker."""
@@ -223,7 +203,7 @@ class ObjectStoreDriver(StorageDriver):
                 f"{_CLAIM_VERSION}: another program's, or a newer Tacit's."
             )
         namespace, digest, size = (claim.get(field, "") for field in ("namespace", "sha256", "size"))
-        if not (_NAMESPACE.fullmatch(namespace) and _SHA256.fullmatch(digest) and _SIZE.fullmatch(size)):
+        if not (is_namespace(namespace) and _SHA256.fullmatch(digest) and _SIZE.fullmatch(size)):
             raise OffloadError("A payload's reference is malformed: altered, or another program's.")
         if namespace not in self._readable:
             raise OffloadError(
@@ -239,51 +219,4 @@ class ObjectStoreDriver(StorageDriver):
 
 
 def _path(namespace: str, digest: str) -> str:
-    return f"v1/ns/{namespace}/sha256/{digest[:2]}/{digest}"
-
-
-def _open(url: str, options: Mapping[str, str]) -> ObjectStore:
-    scheme = urlsplit(url).scheme
-    try:
-        if scheme == "file" and not options:
-            return from_url(url, mkdir=True)
-        if scheme in _REMOTE_SCHEMES:
-            # An S3-compatible server on a trusted network may speak plain HTTP; what travels is ciphertext.
-            plain = any(
-                key.endswith("endpoint") and value.startswith("http:") for key, value in options.items()
-            )
-            # The options' names differ by store and are checked by it.
-            return from_url(url, config=cast("Any", dict(options)), client_options={"allow_http": plain})
-    except (BaseError, OSError, ValueError, TypeError) as error:
-        raise OffloadError(
-            f"The object store {_without_secrets(url)} cannot be opened: {_brief(error)}"
-        ) from None
-    raise OffloadError(
-        f"{_without_secrets(url)!r} is no object store. Use file:///directory (without options), "
-        "s3://bucket/prefix, "
-        "gs://bucket/prefix or az://container/prefix."
-    )
-
-
-def _make_durable(root: Path, path: str) -> None:
-    """See the object and the directories above it onto the disk, before its reference is promised."""
-    place = root / path
-    for one in (place, *place.parents):
-        descriptor = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if one == root:
-            break
-
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _brief(error: BaseException) -> str:
-    """The first line of a store's error; the rest is a dump of its internals."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") + "." if lines else type(error).__name__ + "."
+    return f"{namespace_prefix(namespace)}/sha256/{digest[:2]}/{digest}"

@@ -21,6 +21,7 @@ from temporalio.converter import (
 
 from codec import ObjectCorrupt, ObjectMissing, ObjectStoreDriver, OffloadError
 from codec.storage.driver import DRIVER_NAME
+from codec.storage.object_store import OpenStore
 
 PAYLOAD = Payload(metadata={"encoding": b"binary/tacit-encrypted"}, data=b"ciphertext" * 100)
 
@@ -252,8 +253,7 @@ async def test_one_failure_among_many_is_the_one_that_is_told(tmp_path: Path) ->
 
 
 async def test_any_object_store_will_do(tmp_path: Path) -> None:
-    driver = driver_at(tmp_path)
-    driver._store = MemoryStore()
+    driver = ObjectStoreDriver(OpenStore(MemoryStore(), "memory"), namespace="orders.acme")
     claims = await store(driver, PAYLOAD)
     assert await retrieve(driver, *claims) == [PAYLOAD]
     assert objects(tmp_path) == []

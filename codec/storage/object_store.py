@@ -1,0 +1,198 @@
+"""Opening the customer's object store, and what all who work with it have in common.
+
+A store is named by a URL: `file:///directory`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`. Its
+requests retry by themselves (`obstore`'s own retries, on connection errors and 5xx) within bounds that are set here; what
+then still fails is told in one sentence. Nothing here makes URLs that would let others read: whoever reads has rights of
+their own.
+
+A local directory acknowledges a write when the operating system has it, not the disk: `OpenStore.settle` sees to the disk
+before a reference is promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit, urlunsplit
+
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from codec.errors import OffloadError, StoreFull, StoreRefused
+
+CONNECT_TIMEOUT = timedelta(seconds=5)
+STALL_TIMEOUT = timedelta(seconds=30)
+"""How long a request may go without an answer, or its answer without a byte."""
+
+REQUEST_TIMEOUT = timedelta(minutes=5)
+"""How long one request may take in all, so that a store that answers a byte at a time holds nobody for ever."""
+
+RETRIES_MAX = 5
+RETRY_TIMEOUT = timedelta(seconds=20)
+"""After it a request that failed is not tried again. A worker's task is: that is the better place for patience."""
+
+BACKOFF_MAX = timedelta(seconds=4)
+
+STORE_ERRORS = (BaseError, OSError, ValueError)
+"""What `obstore` raises of a store that does not do as asked (`FileNotFoundError`, an OSError, of a missing object)."""
+
+_REMOTE_SCHEMES = frozenset({"s3", "gs", "az"})
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+# What the stores call it: S3-compatible servers, Azure, GCS, and the operating system by way of `obstore`.
+_FULL = re.compile(
+    r"os error 28\b|No space left|Disk quota|StorageFull|QuotaExceeded|XMinioStorageFull|InsufficientStorage|"
+    r"NotEnoughSpace|EntityTooLarge|\b507\b",
+    re.IGNORECASE,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenStore:
+    """An object store that is open; safe to share between event loops and threads.
+
+    `raw` is `obstore`'s own, for calls that need more than is here. `place` is the URL without secrets, for people.
+    """
+
+    raw: ObjectStore = dataclasses.field(repr=False)
+    place: str
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory of a local store; None of any other."""
+        return (
+            Path(self.raw.prefix)
+            if isinstance(self.raw, LocalStore) and self.raw.prefix is not None
+            else None
+        )
+
+    async def settle(self, path: str) -> None:
+        """See an object that was just written onto the disk, if the store is a directory; others have it already.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if (root := self.directory) is not None:
+            await asyncio.to_thread(_make_durable, root, path)
+
+    def failure(self, path: str, what: str, error: BaseException) -> OffloadError:
+        """The error to raise when `what` ("written to", "read from") could not be done with the object at `path`.
+
+        It says what to do where the store's own words tell the kind of fault.
+        """
+        said = f"Object {path} could not be {what} {self.place}: {brief(error)}"
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+            return StoreRefused(
+                f"{said} Give this client's credentials the right to do so (object-store-options, or the provider's usual "
+                "variables), or name the right store."
+            )
+        if is_full(error):
+            return StoreFull(f"{said} The store is full: make room (`tacit codec gc`), or raise its quota.")
+        if isinstance(error, TimeoutError):
+            return OffloadError(f"{said} It is too slow or not reachable from here.")
+        return OffloadError(said)
+
+
+def open_store(url: str, options: Mapping[str, str] | None = None) -> OpenStore:
+    """Open a store by URL: `file:///directory` (made if missing), `s3://bucket/prefix`, `gs://`, `az://`.
+
+    `options` go to the store (for S3: region, endpoint, access_key_id …); what they lack comes from the provider's usual
+    environment variables and instance credentials. Nothing is sent yet.
+
+    Raises:
+        OffloadError: no such kind of store, or an unknown option.
+    """
+    options = options or {}
+    place = without_secrets(url)
+    scheme = urlsplit(url).scheme
+    try:
+        if scheme == "file" and not options:
+            return OpenStore(from_url(url, mkdir=True), place)
+        if scheme in _REMOTE_SCHEMES:
+            # An S3-compatible server on a trusted network may speak plain HTTP; what travels is ciphertext.
+            plain = any(
+                key.endswith("endpoint") and value.startswith("http:") for key, value in options.items()
+            )
+            store = from_url(
+                url,
+                # The options' names differ by store and are checked by it.
+                config=cast("Any", dict(options)),
+                client_options={
+                    "allow_http": plain,
+                    "connect_timeout": CONNECT_TIMEOUT,
+                    "read_timeout": STALL_TIMEOUT,
+                    "timeout": REQUEST_TIMEOUT,
+                },
+                retry_config={
+                    "max_retries": RETRIES_MAX,
+                    "retry_timeout": RETRY_TIMEOUT,
+                    "backoff": {
+                        "init_backoff": timedelta(milliseconds=100),
+                        "max_backoff": BACKOFF_MAX,
+                        "base": 2,
+                    },
+                },
+            )
+            return OpenStore(store, place)
+    except (*STORE_ERRORS, TypeError) as error:
+        raise OffloadError(f"The object store {place} cannot be opened: {brief(error)}") from None
+    raise OffloadError(
+        f"{place!r} is no object store. Use file:///directory (without options), s3://bucket/prefix, "
+        "gs://bucket/prefix or az://container/prefix."
+    )
+
+
+def namespace_prefix(namespace: str) -> str:
+    """Below which all objects of a namespace are, whatever their kind; ends without a slash.
+
+    Raises:
+        OffloadError: the namespace has no safe path.
+    """
+    if not is_namespace(namespace):
+        raise OffloadError(
+            f"{namespace[:80]!r} cannot name a prefix in the object store: use letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit."
+        )
+    return f"v1/ns/{namespace}"
+
+
+def is_namespace(text: str) -> bool:
+    """Whether `text` can be a namespace's part of a path."""
+    return _NAMESPACE.fullmatch(text) is not None
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a store's error says that there is no room."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return _FULL.search(str(error)) is not None
+
+
+def without_secrets(url: str) -> str:
+    """A store's URL without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def brief(error: BaseException) -> str:
+    """The first line of a store's error; the rest is a dump of its internals."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") + "." if lines else type(error).__name__ + "."
+
+
+def _make_durable(root: Path, path: str) -> None:
+    place = root / path
+    for one in (place, *place.parents):
+        descriptor = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if one == root:
+            break
