@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from codec.encryption.codec import EncryptionCodec, WriteFormat, is_encrypted
     from codec.errors import (
         CodecError,
+        DestroyedKey,
         DisabledKey,
         InvalidPayload,
         KeyRingError,
@@ -34,7 +35,8 @@ with workflow.unsafe.imports_passed_through():
         WrappedKey,
     )
     from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys, Scope
-    from codec.keys.ring import Key, KeyMaterial, KeyRing, KeyState, export_keys, import_keys
+    from codec.keys.ring import Key, KeyMaterial, KeyRing, KeyState, Tombstone
+    from codec.keys.ring_document import export_keys, import_keys, ring_from_json, ring_to_json
     from codec.keys.ring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
     from codec.secret_files import SecretFileError, read_secret_file, sole_writer, write_secret_file
     from codec.storage.driver import THRESHOLD_BYTES as OFFLOAD_THRESHOLD_BYTES
@@ -47,6 +49,7 @@ __all__ = [
     "CodecError",
     "CompressionCodec",
     "DataKey",
+    "DestroyedKey",
     "DisabledKey",
     "EncryptionCodec",
     "FixedKeys",
@@ -68,6 +71,7 @@ __all__ = [
     "SecretFileError",
     "StoreFull",
     "StoreRefused",
+    "Tombstone",
     "WrappedKey",
     "WriteFormat",
     "create_key_ring",
@@ -76,6 +80,8 @@ __all__ = [
     "is_encrypted",
     "load_key_ring",
     "read_secret_file",
+    "ring_from_json",
+    "ring_to_json",
     "sole_writer",
     "update_key_ring",
     "write_secret_file",

@@ -50,6 +50,17 @@ class DisabledKey(CodecError):
         self.key_id = key_id
 
 
+class DestroyedKey(CodecError):
+    """A payload names a key that was destroyed: it is unreadable for ever."""
+
+    def __init__(self, key_id: str, *, ring: str, when: str) -> None:
+        super().__init__(
+            f"The payload is encrypted with key {key_id!r}, which was destroyed in {ring} on {when}: "
+            "its data is unreadable for ever. Terminate or reset the workflows that still need it."
+        )
+        self.key_id = key_id
+
+
 class WrappedKey(CodecError):
     """A payload carries its key, wrapped by another key that nothing here can use."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import secrets
 import stat
@@ -59,17 +60,24 @@ def read_secret_file(path: Path, *, what: str) -> bytes:
     return content
 
 
-def write_secret_file(path: Path, content: bytes, *, replace: bool = True) -> None:
+def write_secret_file(path: Path, content: bytes, *, replace: bool = True, erase_old: bool = False) -> None:
     """Put `content` at `path`, readable by the owner only, whole or not at all, even if power fails.
 
     A symbolic link at `path` is followed, so that the file it points to is replaced and not the link.
+
+    With `erase_old` the bytes of the file that was there, and of what a crash left of earlier writes, are overwritten
+    once the new file is safe on the disk. Give it only within `sole_writer`. It does what a program can: a file system
+    that copies on write, a flash drive or a backup may keep older bytes.
 
     Raises:
         SecretFileError: `replace` is false and the file exists, or the file cannot be written.
     """
     path = path.resolve()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    old: int | None = None
     try:
+        if erase_old and path.exists():
+            old = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, SECRET_FILE_MODE), "wb") as file:
@@ -84,12 +92,36 @@ def write_secret_file(path: Path, content: bytes, *, replace: bool = True) -> No
             # A hard link, unlike a rename, never replaces.
             path.hardlink_to(temporary)
         _sync_directory(path.parent)
+        if old is not None:
+            _erase(old, names_left=0)
+            _erase_leftovers(path)
     except FileExistsError:
         raise SecretFileError(f"{path} exists already and is not overwritten.") from None
     except OSError as error:
         raise SecretFileError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
+        if old is not None:
+            os.close(old)
         temporary.unlink(missing_ok=True)
+
+
+def _erase_leftovers(path: Path) -> None:
+    """Overwrite and remove what a crash left of writes to `path`."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        descriptor = os.open(leftover, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _erase(descriptor, names_left=1)
+        finally:
+            os.close(descriptor)
+        leftover.unlink(missing_ok=True)
+
+
+def _erase(descriptor: int, *, names_left: int) -> None:
+    """Overwrite a file's bytes, unless it has more names than expected: under them it may be somebody's backup."""
+    status = os.fstat(descriptor)
+    if status.st_nlink <= names_left:
+        os.pwrite(descriptor, bytes(status.st_size), 0)
+        os.fsync(descriptor)
 
 
 @contextlib.contextmanager

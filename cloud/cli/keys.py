@@ -24,6 +24,7 @@ from codec import (
     KeyRingError,
     KeyState,
     SecretFileError,
+    Tombstone,
     create_key_ring,
     export_keys,
     import_keys,
@@ -120,7 +121,7 @@ def list_keys(
 ) -> None:
     """List the keys: ids, states and ages, never the keys themselves."""
     ring = _do(lambda: load_key_ring(_path(key_ring, profile)))
-    emit([_row(key, ring) for key in ring.keys], output)
+    emit([_row(key, ring) for key in ring.records], output)
 
 
 @app.command(epilog="Example: tacit keys rotate --prepare")
@@ -192,6 +193,24 @@ def enable(
     """Let a disabled key decrypt again."""
     ring = _change(key_ring, profile, lambda ring: ring.enabled(key_id))
     emit(_row_of(ring, key_id), output)
+
+
+@app.command(epilog="Example: tacit keys destroy 2025-01-07-11aa22bb")
+def destroy(
+    key_id: KeyIdArgument,
+    key_ring: KeyRingOption = None,
+    profile: ProfileOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the id once more.")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Destroy a key: all that it encrypted is unreadable for ever. Its id and dates stay in the list."""
+    path = _path(key_ring, profile)
+    _do(lambda: load_key_ring(path).destroyed(key_id))
+    if not yes:
+        _confirm(key_id, f"Nothing will ever read again what key {key_id} encrypted")
+    ring = _do(lambda: update_key_ring(path, lambda ring: ring.destroyed(key_id), erase_old=True))
+    emit(_row_of(ring, key_id), output)
+    note("Copies of this key ring on other machines and in backups still hold it: destroy it there too.")
 
 
 @app.command("export", epilog="Example: tacit keys export --to for-worker-2.json")
@@ -293,6 +312,14 @@ def import_command(
     emit([_row(key, ring) for key in imported], output)
 
 
+def _confirm(name: str, consequence: str) -> None:
+    """End the command unless `name` is typed once more."""
+    if not sys.stdin.isatty():
+        fail(f"{consequence}; give --yes where nobody can be asked.", EXIT_MISUSED)
+    if typer.prompt(f"{consequence}. Type {name} to go on", err=True, default="", show_default=False) != name:
+        fail(f"{name} was not typed: nothing is changed.")
+
+
 def _refuse_second_ring(profile: Profile, binding: str) -> None:
     """End the command if payloads of this binding have a key ring already, in another profile."""
     others = _do(lambda: profiles_with_ring_for(profile.config_file, {binding}, besides=profile.name))
@@ -325,18 +352,19 @@ def _do(work: Callable[[], _T]) -> _T:
         fail(str(error))
 
 
-def _row(key: Key, ring: KeyRing) -> dict[str, object]:
+def _row(key: Key | Tombstone, ring: KeyRing) -> dict[str, object]:
     return {
         "key_id": key.id,
         "state": key.state,
         "created": key.created,
         "age_days": (datetime.now(UTC) - key.created).days,
+        "destroyed": key.destroyed if isinstance(key, Tombstone) else None,
         "binding": ring.binding,
     }
 
 
 def _row_of(ring: KeyRing, key_id: str) -> dict[str, object]:
-    return next(_row(key, ring) for key in ring.keys if key.id == key_id)
+    return next(_row(key, ring) for key in ring.records if key.id == key_id)
 
 
 def _read(file: str) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from codec.errors import KeyRingError
 from codec.keys.provider import RingBacked
 from codec.keys.ring import KeyRing
+from codec.keys.ring_document import ring_from_json, ring_to_json
 from codec.secret_files import SecretFileError, read_secret_file, sole_writer, write_secret_file
 
 REFRESH_SECONDS = 5.0
@@ -38,7 +39,7 @@ def load_key_ring(path: Path) -> KeyRing:
             f"there never was one, make it with `tacit keys init --key-ring {path}`."
         )
         raise KeyRingError(f"{error}{hint}") from None
-    return KeyRing.from_json(content, source=f"the key ring {path}")
+    return ring_from_json(content, source=f"the key ring {path}")
 
 
 def create_key_ring(path: Path, ring: KeyRing) -> None:
@@ -48,13 +49,15 @@ def create_key_ring(path: Path, ring: KeyRing) -> None:
         KeyRingError: there is a file already, or it cannot be written.
     """
     try:
-        write_secret_file(path, ring.to_json(), replace=False)
+        write_secret_file(path, ring_to_json(ring), replace=False)
     except SecretFileError as error:
         raise KeyRingError(str(error)) from None
 
 
-def update_key_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
+def update_key_ring(path: Path, change: Callable[[KeyRing], KeyRing], *, erase_old: bool = False) -> KeyRing:
     """Read the ring, change it and write it back, while no other writer does: no key is lost to a race.
+
+    With `erase_old` what the file held before is overwritten on the disk, once the new one is safe there.
 
     Raises:
         KeyRingError: the ring cannot be read or written, or `change` refuses.
@@ -64,7 +67,7 @@ def update_key_ring(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing
     try:
         with sole_writer(path):
             ring = change(load_key_ring(path))
-            write_secret_file(path, ring.to_json())
+            write_secret_file(path, ring_to_json(ring), erase_old=erase_old)
             return ring
     except SecretFileError as error:
         raise KeyRingError(str(error)) from None

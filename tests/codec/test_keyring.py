@@ -30,6 +30,8 @@ from codec import (
     export_keys,
     import_keys,
     load_key_ring,
+    ring_from_json,
+    ring_to_json,
     update_key_ring,
 )
 
@@ -133,11 +135,11 @@ def test_existing_file_is_never_overwritten(path: Path) -> None:
 
 
 def test_a_file_cut_anywhere_is_refused_without_showing_it() -> None:
-    content = KeyRing.create("a").rotated().to_json()
+    content = ring_to_json(KeyRing.create("a").rotated())
     material = json.loads(content)["keys"][0]["material"]
     for length in range(len(content) - 2):
         with pytest.raises(KeyRingError, match="cut or damaged") as caught:
-            KeyRing.from_json(content[:length], source="the ring")
+            ring_from_json(content[:length], source="the ring")
         text = "".join(traceback.format_exception(caught.value))
         assert material not in text
         assert caught.value.__cause__ is None
@@ -146,11 +148,14 @@ def test_a_file_cut_anywhere_is_refused_without_showing_it() -> None:
 @given(st.binary(max_size=200))
 def test_garbage_is_refused(content: bytes) -> None:
     with pytest.raises(KeyRingError):
-        KeyRing.from_json(content, source="the ring")
+        ring_from_json(content, source="the ring")
+
+
+GONE = {"id": "k0", "created": "2026-01-01T00:00:00Z", "destroyed": "2026-02-01T00:00:00Z"}
 
 
 def edited(change: Callable[[dict[str, object]], object]) -> bytes:
-    document = json.loads(KeyRing.create("a", key_id="k1").rotated(key_id="k2").to_json())
+    document = json.loads(ring_to_json(KeyRing.create("a", key_id="k1").rotated(key_id="k2")))
     change(document)
     return json.dumps(document).encode()
 
@@ -159,7 +164,14 @@ def edited(change: Callable[[dict[str, object]], object]) -> bytes:
     ("change", "message"),
     [
         (lambda d: d.update(format="other"), "does not hold keys"),
-        (lambda d: d.update(version=2), "format version '2'.*newer Tacit"),
+        (lambda d: d.update(version=3), "format version '3'.*newer Tacit"),
+        (lambda d: d.update(version=2), "no 'destroyed'"),
+        (lambda d: d.update(destroyed=[]), "'destroyed', which this Tacit does not know"),
+        (lambda d: d["keys"][0].update(state="destroyed"), "'k1' is destroyed and still has its bytes"),
+        (lambda d: d.update(version=2, destroyed=[{"id": "k0"}]), "a destroyed key has no 'created'"),
+        (lambda d: d.update(version=2, destroyed=[GONE | {"id": "k1"}]), "several keys with the id 'k1'"),
+        (lambda d: d.update(version=2, destroyed=[GONE | {"destroyed": "x"}]), "'k0' has a wrong time"),
+        (lambda d: d.update(version=2, destroyed=[GONE | {"material": ""}]), "a field 'material'"),
         (lambda d: d.update(version=True), "format version|right type"),
         (lambda d: d.update(extra=1), "'extra', which this Tacit does not know"),
         (lambda d: d.pop("binding"), "no 'binding'"),
@@ -185,7 +197,7 @@ def edited(change: Callable[[dict[str, object]], object]) -> bytes:
 )
 def test_altered_ring_is_refused(change: Callable[[dict[str, object]], object], message: str) -> None:
     with pytest.raises(KeyRingError, match=f"(?s)the ring is not usable: .*({message})"):
-        KeyRing.from_json(edited(change), source="the ring")
+        ring_from_json(edited(change), source="the ring")
 
 
 @pytest.mark.parametrize("key_id", ["", " ", "a b", "-a", "ä", "a" * 129, "a\n", "../x y"])
@@ -230,7 +242,7 @@ def test_export_and_import() -> None:
     assert states(target) == {"k3": "active", "k1": "decrypt-only"}
     assert target.with_key(keys[0]) is target
     assert states(target.with_key(keys[0], activate=True)) == {"k3": "decrypt-only", "k1": "active"}
-    assert [key.id for key in import_keys(source.to_json(), source="a ring")[1]] == ["k1", "k2"]
+    assert [key.id for key in import_keys(ring_to_json(source), source="a ring")[1]] == ["k1", "k2"]
     with pytest.raises(KeyRingError, match="no key 'k9'"):
         export_keys(source, ["k9"])
     with pytest.raises(KeyRingError, match="holds no keys"):

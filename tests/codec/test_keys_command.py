@@ -70,6 +70,48 @@ def test_a_key_from_its_making_to_its_end(keys: Command) -> None:
         assert key.material.reveal().hex() not in text + json.dumps(listed)
 
 
+def test_a_key_is_destroyed_only_when_meant(keys: Command) -> None:
+    keys.run("init", "--binding", "a", "--key-id", "k1")
+    keys.run("rotate", "--key-id", "k2")
+    assert "give --yes" in keys.run("destroy", "k1", code=2).stderr
+    assert "tacit keys rotate" in keys.run("destroy", "k2", "--yes", code=1).stderr
+    assert keys.states() == {"k1": "decrypt-only", "k2": "active"}
+    done = keys.json("destroy", "k1", "--yes")
+    assert isinstance(done, dict)
+    assert (done["key_id"], done["state"]) == ("k1", "destroyed")
+    listed = keys.json("list")
+    assert isinstance(listed, list)
+    assert [(row["key_id"], row["state"], row["destroyed"] is not None) for row in listed] == [
+        ("k2", "active", False),
+        ("k1", "destroyed", True),
+    ]
+    assert "nothing to export" in keys.run("export", "k1", code=1).stderr
+
+
+@pytest.mark.parametrize(("typed", "code"), [(b"k1\n", 0), (b"k2\n", 1), (b"\n", 1)])
+def test_destroying_asks_for_the_id(keys: Command, typed: bytes, code: int) -> None:
+    keys.run("init", "--binding", "a", "--key-id", "k1")
+    keys.run("rotate", "--key-id", "k2")
+    master, slave = os.openpty()
+    try:
+        os.write(master, typed)
+        command = [BIN / "tacit", "keys", "destroy", "k1", "--key-ring", keys.ring]
+        done = subprocess.run(
+            command,
+            stdin=slave,
+            capture_output=True,
+            check=False,
+            env={**os.environ, **keys.environment},
+            timeout=60,
+        )
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert done.returncode == code, done.stderr
+    assert b"Type k1 to go on" in done.stderr
+    assert ("k1" in keys.states()) == (code != 0)
+
+
 def test_binding_is_the_profiles_namespace_by_default(keys: Command) -> None:
     keys.run("init", env={"TEMPORAL_NAMESPACE": "billing.acme"})
     assert load_key_ring(keys.ring).binding == "billing.acme"
@@ -176,7 +218,7 @@ def test_the_installed_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["init", "list", "rotate", "activate", "disable", "enable", "export", "import"]
+    "command", ["init", "list", "rotate", "activate", "disable", "enable", "destroy", "export", "import"]
 )
 def test_help_has_an_example(keys: Command, command: str) -> None:
     assert f"tacit keys {command}" in keys.run(command, "--help").stdout
