@@ -27,9 +27,9 @@ from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
 from cloud.engine.runtime import dynamic_config as dynamic_configs
 from cloud.engine.store.database import StoreUnavailable
 from cloud.gateway.listeners import HTTP_OPTIONS, ListenFailed, refuse_taken_port
-from cloud.gateway.method_table import ListenerKind
 from cloud.gateway.server_certificate import CertificateUnusable
 from cloud.settings import SettingsError, Transport, load
+from cloud.transport.calls import ListenerKind
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 

@@ -1,14 +1,8 @@
 """The stateless front door: listeners, identity, authorisation, limits, plaintext guard, routing."""
 
-from cloud.gateway.calls import (
-    ACCOUNT_HEADER,
-    CREDENTIAL_HEADER,
-    PRINCIPAL_KIND_HEADER,
-    CallParts,
-)
 from cloud.gateway.development import DevelopmentDirectory
 from cloud.gateway.gateway import Gateway
-from cloud.gateway.http_calls import HttpCall, HttpHandler, HttpReply
+from cloud.gateway.http.calls import HttpCall, HttpHandler, HttpReply
 from cloud.gateway.identity import Directory, Identities
 from cloud.gateway.limits import Limits
 from cloud.gateway.listeners import (
@@ -21,13 +15,20 @@ from cloud.gateway.listeners import (
     mtls_listener,
     refuse_taken_port,
 )
-from cloud.gateway.method_table import METHOD_TABLE, LimitClass, ListenerKind, Needs, Poll, Scope
+from cloud.gateway.method_table import METHOD_TABLE, LimitClass, Needs, Poll, Scope
 from cloud.gateway.server_certificate import (
     CertificateFiles,
     CertificateSource,
     CertificateUnusable,
     OwnCertificate,
     ServerCertificate,
+)
+from cloud.transport.calls import (
+    ACCOUNT_HEADER,
+    CREDENTIAL_HEADER,
+    PRINCIPAL_KIND_HEADER,
+    CallParts,
+    ListenerKind,
 )
 
 __all__ = [

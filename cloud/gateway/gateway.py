@@ -17,13 +17,6 @@ from google.protobuf.message import Message
 from temporalio.api.errordetails.v1 import PermissionDeniedFailure
 
 from cloud.cells.base import Cell
-from cloud.gateway.calls import (
-    ACCOUNT_HEADER,
-    CREDENTIAL_HEADER,
-    NAMESPACE_HEADER,
-    PRINCIPAL_KIND_HEADER,
-    CallParts,
-)
 from cloud.gateway.guard import PlaintextGuard, PlaintextRefused
 from cloud.gateway.identity import (
     DEVELOPMENT_CALLER,
@@ -33,7 +26,7 @@ from cloud.gateway.identity import (
     unauthorised,
 )
 from cloud.gateway.limits import Limits, Place
-from cloud.gateway.method_table import METHOD_TABLE, LimitClass, ListenerKind, Needs, Scope
+from cloud.gateway.method_table import METHOD_TABLE, LimitClass, Needs, Scope
 from cloud.gateway.namespace_of import NamespaceOf, namespace_accessor
 from cloud.rpc import (
     CallContext,
@@ -47,6 +40,15 @@ from cloud.rpc import (
     RpcError,
     Unavailable,
     Unimplemented,
+)
+from cloud.transport.calls import (
+    ACCOUNT_HEADER,
+    CREDENTIAL_HEADER,
+    NAMESPACE_HEADER,
+    PRINCIPAL_KIND_HEADER,
+    CallParts,
+    ListenerKind,
+    MessageAnswers,
 )
 from tenancy.access import NamespaceAccess, NotAllowed, Permission, Principal
 
@@ -72,7 +74,7 @@ class _Route:
     place: Place | None
 
 
-class Gateway:
+class Gateway(MessageAnswers):
     """Answers every call of every listener of this process.
 
     `cells` finds a cell by the name in a placement and raises KeyError for a name it does not know.

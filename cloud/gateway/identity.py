@@ -14,9 +14,8 @@ from typing import Protocol
 
 from temporalio.api.errordetails.v1 import PermissionDeniedFailure
 
-from cloud.gateway.calls import CallParts
-from cloud.gateway.method_table import ListenerKind
 from cloud.rpc import Caller, CallerKind, PermissionDenied, Unauthenticated
+from cloud.transport.calls import CallParts, ListenerKind
 from tenancy.access import AccessDirectory, NotAllowed, NotAuthenticated, Principal, PrincipalKind
 
 REMEMBERED_S = 1.0

@@ -1,4 +1,4 @@
-"""How much a namespace may ask for: requests per second by class, concurrent polls, size of a message.
+"""How much a namespace may ask for: requests per second by class, concurrent polls.
 
 One token bucket per namespace holds the budget of all classes but visibility. A class may take the last
 tokens only if it is P0: each later class leaves a share of the bucket to those before it, so that under load
@@ -17,14 +17,9 @@ from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 
 from cloud.gateway.method_table import LimitClass, Poll
 from cloud.rpc import ResourceExhausted
-
-MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-"""gRPC's own default, which all SDKs expect."""
+from cloud.transport.bounds import POLLS_MAX
 
 VISIBILITY_PER_SECOND_MAX = 30.0
-POLLS_MAX = 20_000
-"""Waiting polls per namespace and kind."""
-
 ACCOUNT_PER_SECOND_MAX = 160.0
 PRINCIPAL_PER_SECOND_MAX = 40.0
 """Control-plane calls of one account, and of one user or service account in it."""
@@ -173,24 +168,6 @@ class Limits:
         if bucket is None or bucket.rate != rate:
             bucket = self._buckets[key] = _Bucket(rate, now)
         return bucket.take(now, reserved_share)
-
-
-def message_too_large(size_bytes: int) -> ResourceExhausted:
-    """The refusal of a message above MESSAGE_BYTES_MAX, beginning with the words by which SDKs know it."""
-    return _exhausted(
-        f"grpc: received message larger than max ({size_bytes} vs. {MESSAGE_BYTES_MAX}): "
-        "split the work into smaller parts, or offload large payloads to an object store.",
-        ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_UNSPECIFIED,
-    )
-
-
-def unpacked_message_too_large() -> ResourceExhausted:
-    """The same for a message that is too large once unpacked: how large is not known, as it is not unpacked to its end."""
-    return _exhausted(
-        f"grpc: received message larger than max (more than {MESSAGE_BYTES_MAX} bytes once it is unpacked): "
-        "split the work into smaller parts, or offload large payloads to an object store.",
-        ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_UNSPECIFIED,
-    )
 
 
 def _exhausted(

@@ -16,14 +16,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from cloud.gateway.calls import GatewayLike, TlsMaterial
-from cloud.gateway.http_calls import HttpHandler
-from cloud.gateway.method_table import ListenerKind
+from cloud.gateway.http.calls import GatewayLike, HttpHandler
+from cloud.gateway.http.server import HttpServer
 from cloud.gateway.server_certificate import CertificateSource, nobody_ca_pem
-from cloud.gateway.transport.grpc_status import PortUnavailable
-from cloud.gateway.transport.http2.server import Http2Server
-from cloud.gateway.transport.http_server import HttpServer
 from cloud.settings import Transport
+from cloud.transport.calls import Answers, ListenerKind, TlsMaterial
+from cloud.transport.grpc_status import PortUnavailable
+from cloud.transport.http2.server import Http2Server
 
 
 class RootsDirectory(Protocol):
@@ -55,7 +54,7 @@ class Listener:
 
     def __init__(
         self,
-        gateway: GatewayLike,
+        gateway: Answers,
         kind: ListenerKind,
         *,
         host: str,
@@ -113,9 +112,9 @@ class _Server(Protocol):
 
 def _server(
     transport: Transport,
-) -> Callable[[GatewayLike, ListenerKind, Callable[[], TlsMaterial] | None], _Server]:
+) -> Callable[[Answers, ListenerKind, Callable[[], TlsMaterial] | None], _Server]:
     if transport is Transport.GRPC:
-        from cloud.gateway.transport.grpc_aio import GrpcServer  # 10 MB that are else not needed
+        from cloud.transport.grpc_aio import GrpcServer  # 10 MB that are else not needed
 
         return GrpcServer
     return Http2Server
@@ -157,7 +156,7 @@ class HttpListener:
 
 
 def development_listener(
-    gateway: GatewayLike,
+    gateway: Answers,
     *,
     host: str = "127.0.0.1",
     port: int,
@@ -191,7 +190,7 @@ def development_http_listener(
     _loopback_only(host, port)
 
     def all_handlers() -> Sequence[HttpHandler]:
-        from cloud.gateway.transport.http_json import JsonApi  # with the first connection
+        from cloud.gateway.http.json_api import JsonApi  # with the first connection
 
         return (*handlers(), JsonApi(gateway))
 
@@ -202,7 +201,7 @@ def development_http_listener(
 
 
 def mtls_listener(
-    gateway: GatewayLike,
+    gateway: Answers,
     directory: RootsDirectory,
     certificate: CertificateSource,
     *,
@@ -240,7 +239,7 @@ def mtls_listener(
 
 
 def api_key_listener(
-    gateway: GatewayLike,
+    gateway: Answers,
     certificate: CertificateSource,
     *,
     host: str,

@@ -27,11 +27,8 @@ from temporalio.api.testservice.v1 import service_pb2 as test_service
 from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from cloud.rpc import Method, methods_of
+from cloud.transport.calls import HEALTH, REFLECTIONS, ListenerKind
 from tenancy.access import Permission
-
-HEALTH = "grpc.health.v1.Health"
-REFLECTIONS = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-"""Services that the transports themselves serve. The messages of both reflections are the same on the wire."""
 
 
 class Scope(enum.Enum):
@@ -42,14 +39,6 @@ class Scope(enum.Enum):
     CLUSTER = "cluster"  # any authenticated caller; answered by a cell, about itself
     PUBLIC = "public"  # no identity asked; answered by the control plane, which may ask for a token
     OPEN = "open"  # no identity asked; answered by the transport
-
-
-class ListenerKind(enum.Enum):
-    """How callers of a listener prove who they are."""
-
-    DEVELOPMENT = "development"  # not at all: plaintext on loopback
-    MTLS = "mtls"
-    API_KEY = "api-key"
 
 
 class LimitClass(enum.IntEnum):

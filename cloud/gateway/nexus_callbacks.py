@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from cloud.gateway.http_calls import HttpCall, HttpReply
+from cloud.gateway.http.calls import HttpCall, HttpReply
 
 ANY_NAMESPACE = ("nexus", "callback")
 OF_NAMESPACE = "/namespaces/{namespace}/nexus/callback"
@@ -47,7 +47,7 @@ class NexusCallbacks:
         self._cell = cell
 
     def accepts(self, method: str, segments: tuple[str, ...]) -> bool:
-        """See :class:`cloud.gateway.http_calls.HttpHandler`."""
+        """See :class:`cloud.gateway.http.calls.HttpHandler`."""
         return method == "POST" and (segments == ANY_NAMESPACE or _namespace_of(segments) is not None)
 
     async def answer(self, call: HttpCall) -> HttpReply:

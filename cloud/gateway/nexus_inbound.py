@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from cloud.gateway.http_calls import HttpCall, HttpReply
+from cloud.gateway.http.calls import HttpCall, HttpReply
 from cloud.gateway.nexus_callbacks import CompletionReply
 
 
@@ -36,7 +36,7 @@ class NexusInbound:
         self._cell = cell
 
     def accepts(self, method: str, segments: tuple[str, ...]) -> bool:
-        """See :class:`cloud.gateway.http_calls.HttpHandler`."""
+        """See :class:`cloud.gateway.http.calls.HttpHandler`."""
         return method == "POST" and _target(segments) is not None
 
     async def answer(self, call: HttpCall) -> HttpReply:

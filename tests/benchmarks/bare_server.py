@@ -10,14 +10,14 @@ from collections.abc import Mapping
 import uvloop
 from google.protobuf.message import Message
 
-from cloud.gateway.calls import CallParts
 from cloud.gateway.listeners import Listener
-from cloud.gateway.method_table import METHOD_TABLE, ListenerKind
+from cloud.gateway.method_table import METHOD_TABLE
 from cloud.rpc import Method
 from cloud.settings import Transport
+from cloud.transport.calls import CallParts, ListenerKind, MessageAnswers
 
 
-class _Waiting:
+class _Waiting(MessageAnswers):
     """A gateway that answers nothing."""
 
     @property

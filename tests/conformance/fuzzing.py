@@ -32,11 +32,10 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from cloud.cells.native import NativeCell
-from cloud.gateway.calls import CallParts
 from cloud.gateway.development import DevelopmentDirectory
 from cloud.gateway.gateway import Gateway
-from cloud.gateway.method_table import ListenerKind
 from cloud.rpc import Method, RpcError
+from cloud.transport.calls import CallParts, ListenerKind
 from tests.conformance.requests import MINUTE, NAMESPACE_CHANGES, QUEUE, SECOND, About, methods, sound
 
 NAMESPACE = "fuzzed"

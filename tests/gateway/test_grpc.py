@@ -39,9 +39,9 @@ from cloud.gateway import (
     development_listener,
     refuse_taken_port,
 )
-from cloud.gateway.limits import MESSAGE_BYTES_MAX
 from cloud.rpc import CallContext, CallerKind, Method, NotFound
 from cloud.settings import Transport
+from cloud.transport.bounds import MESSAGE_BYTES_MAX
 from tests.gateway.conftest import Start
 from tests.gateway.doubles import EchoCell
 

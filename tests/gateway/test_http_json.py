@@ -35,10 +35,10 @@ from cloud.gateway import (
     ListenFailed,
     development_http_listener,
 )
-from cloud.gateway.http_calls import HttpCall, HttpHandler, HttpReply
+from cloud.gateway.http import server as http_server
+from cloud.gateway.http.calls import HttpCall, HttpHandler, HttpReply
+from cloud.gateway.http.json_api import HTTP_STATUS, JsonApi
 from cloud.gateway.listeners import HttpListener
-from cloud.gateway.transport import http_server
-from cloud.gateway.transport.http_json import HTTP_STATUS, JsonApi
 from cloud.rpc import CallContext, CallerKind, Code, Method, NotFound, RpcError
 from tests.gateway.doubles import EchoCell
 

@@ -22,9 +22,9 @@ from temporalio.api.workflowservice.v1 import (
 
 from cloud.engine.api.history_imports import IMPORT_HISTORY
 from cloud.gateway import METHOD_TABLE
-from cloud.gateway.transport.http_fields import set_query
-from cloud.gateway.transport.http_routes import Routes, routes_of
-from cloud.gateway.transport.json_messages import NotThisMessage, parse, render
+from cloud.gateway.http.fields import set_query
+from cloud.gateway.http.json_messages import NotThisMessage, parse, render
+from cloud.gateway.http.routes import Routes, routes_of
 from cloud.rpc import InvalidArgument, Method
 
 METHODS = [needs.method for needs in METHOD_TABLE.values() if needs.method is not None]
@@ -182,7 +182,7 @@ def test_every_path_of_the_protos_finds_its_method() -> None:
 
 
 def test_an_unknown_form_of_path_is_refused() -> None:
-    from cloud.gateway.transport.http_routes import _route
+    from cloud.gateway.http.routes import _route
 
     method: Method = METHODS[0]
     for path in ("/a/{b=**}", "/a/{b}:c", "/a//b", "/a/*"):

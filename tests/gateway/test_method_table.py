@@ -12,8 +12,8 @@ from temporalio.api.workflowservice.v1 import service_pb2 as workflow_service
 
 from cloud.gateway import METHOD_TABLE, CallParts, Gateway, LimitClass, ListenerKind, Poll, Scope
 from cloud.gateway.namespace_of import namespace_accessor
-from cloud.gateway.transport.http2.services import Services
 from cloud.rpc import Method, Unimplemented
+from cloud.transport.http2.services import Services
 from tenancy.access import Permission
 
 FILES: list[Any] = [

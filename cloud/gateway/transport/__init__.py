@@ -1,1 +1,0 @@
-"""Transports: what turns bytes on a socket into calls of the gateway. One file each, exchangeable."""
