@@ -2,7 +2,8 @@
 
     client = await sdk.connect()
 
-gives a `temporalio.client.Client` whose payloads are encrypted, compressed and offloaded on this side.
+gives a `temporalio.client.Client` whose payloads are encrypted, compressed and offloaded on this side. A program that
+connects by itself adds one line: ``Client.connect(…, plugins=[sdk.TacitPlugin()])``.
 """
 
 from temporalio import workflow
@@ -22,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from sdk.connection import connect
     from sdk.converter import DataConverterOptions, data_converter
     from sdk.errors import CertificateError, ConnectFailed, ProfileError, SdkError
+    from sdk.plugin import TacitPlugin
     from sdk.profile import (
         Profile,
         default_config_file,
@@ -44,6 +46,7 @@ __all__ = [
     "Profile",
     "ProfileError",
     "SdkError",
+    "TacitPlugin",
     "connect",
     "create_ca",
     "data_converter",

@@ -10,14 +10,14 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from temporalio.client import Client, Interceptor, Plugin
-from temporalio.common import HeaderCodecBehavior
-from temporalio.converter import DefaultPayloadConverter, PayloadConverter
+from temporalio.converter import DataConverter, DefaultPayloadConverter, PayloadConverter
 from temporalio.runtime import Runtime
-from temporalio.service import GrpcCompression, TLSConfig
+from temporalio.service import TLSConfig
 
 from codec import KeyRingError
-from sdk.converter import DataConverterOptions, data_converter, options_of
+from sdk.converter import DataConverterOptions, options_of
 from sdk.errors import ConnectFailed, ProfileError
+from sdk.plugin import TacitPlugin
 from sdk.profile import Profile, load_profile, refuse_key_in_the_clear
 from sdk.unconnected import FAILED, why_not
 
@@ -66,13 +66,11 @@ async def connect(
     if isinstance(tls, TLSConfig) and tls.client_cert is not None:
         _refuse_outdated(chosen, tls.client_cert)
     try:
-        converted = data_converter(options)
+        # Last, so that it completes what the program's own plugins have set.
+        all_plugins = (*plugins, TacitPlugin(chosen, converter=options))
     except KeyRingError as error:
-        sentence = str(error)
-        # Raised anew, so that a script's traceback ends at its call of this, with one sentence and none of the way.
-        raise KeyRingError(
-            f"Profile {chosen.name!r} can't be used. {sentence[:1].upper()}{sentence[1:]}"
-        ) from None
+        # So that a script's traceback ends at its call of this, with one sentence and none of the way.
+        raise error.with_traceback(None) from None
     working_namespace = namespace or chosen.namespace
     try:
         return await Client.connect(
@@ -81,11 +79,9 @@ async def connect(
             api_key=api_key,
             tls=tls,
             rpc_metadata=connection.get("rpc_metadata", {}),
-            data_converter=converted,
-            header_codec_behavior=HeaderCodecBehavior.CODEC,
-            grpc_compression=GrpcCompression.NONE if options.key_ring is not None else GrpcCompression.GZIP,
+            data_converter=DataConverter(payload_converter_class=options.payload_converter_class),
             interceptors=interceptors,
-            plugins=plugins,
+            plugins=all_plugins,
             identity=identity,
             runtime=runtime,
             lazy=lazy,
@@ -94,7 +90,7 @@ async def connect(
         fault = str(error)
         if not fault.startswith(FAILED):
             raise
-        # A new one, for the reason that KeyRingError is above.
+        # A new one, for the reason that is above.
         raise ConnectFailed(
             why_not(chosen, fault, tls=tls is not False, shown=_what_was_shown(chosen, working_namespace))
         ) from None
