@@ -7,6 +7,10 @@ CodecError
 ├── WrappedKey            a payload's key is wrapped by another, and no key service is configured (operator)
 ├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, attacker)
 ├── PlaintextRefused      an unencrypted payload where only encrypted ones are accepted (sender)
+├── FileError             a file cannot be put or opened as asked (caller)
+│   ├── InvalidFile       a handle or manifest that is malformed, altered, or does not authenticate (attacker)
+│   ├── SourceChanged     what is put changed while it was read (caller: put it again)
+│   └── LocalFileFailed   a local file cannot be read or written (caller: disk, rights)
 └── OffloadError          the object store could not be written or read (store)
     ├── ObjectMissing     the object that a reference names is not there
     ├── ObjectCorrupt     the object is there and is not what was stored
@@ -82,6 +86,22 @@ class InvalidPayload(CodecError):
 
 class PlaintextRefused(CodecError):
     """An unencrypted payload arrived where the settings accept only encrypted ones."""
+
+
+class FileError(CodecError):
+    """A file cannot be put or opened as asked; not raised itself, except where the caller asks for the impossible."""
+
+
+class InvalidFile(FileError):
+    """A file's handle or manifest that cannot be trusted or understood, or content that is not what its handle says."""
+
+
+class SourceChanged(FileError):
+    """What is put changed while it was read, so that its content is neither the old nor the new."""
+
+
+class LocalFileFailed(FileError):
+    """A local file, the source or the target of a transfer, cannot be read or written."""
 
 
 class OffloadError(CodecError):

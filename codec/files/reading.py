@@ -1,0 +1,108 @@
+"""The way down: parts are fetched, authenticated and handed out in order, some ahead of who reads them.
+
+At most `AHEAD_MAX` segments are held that were not asked for yet: who reads slowly stops the fetching.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import AsyncGenerator
+from functools import partial
+
+from codec.errors import InvalidFile, ObjectCorrupt
+from codec.files.buffers import Buffers
+from codec.files.chunks import ChunkInvalid, FileCipher
+from codec.files.handle import Claims
+from codec.files.layout import Piece
+from codec.files.manifest import Manifest, segment_path
+from codec.files.objects import Objects, in_thread
+
+AHEAD_MAX = 4
+"""Segments that are fetched and decrypted at one time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenFile:
+    """A file whose manifest was read and proved."""
+
+    objects: Objects
+    claims: Claims
+    manifest: Manifest
+    cipher: FileCipher
+
+    async def blocks(self, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
+        """The content from `start` to `stop`, a segment's part at a time, each good only until the next is asked for.
+
+        If that is the whole file, its SHA-256 is compared before the last block is handed out.
+
+        Raises:
+            ObjectMissing: a part is gone.
+            ObjectCorrupt: a part is not what was stored.
+            InvalidFile: the whole is not what the handle says.
+            OffloadError: the store refuses.
+        """
+        whole = (start, stop) == (0, self.claims.size)
+        if start == stop and not whole:
+            return
+        hasher = hashlib.sha256()
+        shape = self.manifest.layout.shape
+        # What is read is held by one chunk more on either side.
+        buffers = Buffers(AHEAD_MAX, min(shape.segment_bytes, stop - start + 2 * shape.chunk_bytes))
+        pieces = self.manifest.layout.pieces(start, stop)
+        ahead: collections.deque[asyncio.Task[tuple[bytearray, memoryview]]] = collections.deque()
+        try:
+            while True:
+                while len(ahead) < AHEAD_MAX and (piece := next(pieces, None)) is not None:
+                    ahead.append(asyncio.create_task(self._fetch(piece, start, stop, buffers)))
+                if not ahead:
+                    return
+                buffer, block = await ahead[0]
+                ahead.popleft()
+                if whole:
+                    await in_thread(hasher.update, block)
+                    if not ahead and hasher.hexdigest() != self.claims.sha256:
+                        raise InvalidFile(
+                            f"The content of {self.claims.address.uri} has another SHA-256 than its handle says: "
+                            "the handle or the file was altered."
+                        )
+                yield block
+                buffers.give(buffer)
+        finally:
+            for task in ahead:
+                task.cancel()
+            for task in ahead:
+                # Their faults are later ones than what ends this, or nobody asked for them.
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    async def _fetch(
+        self, piece: Piece, start: int, stop: int, buffers: Buffers
+    ) -> tuple[bytearray, memoryview]:
+        """A buffer, and what of it is the content from `start` to `stop`."""
+        layout, salt = self.manifest.layout, self.manifest.salts[piece.segment]
+        path = segment_path(self.claims.address, piece.segment, salt)
+        size = layout.stored_bytes(piece.segment)
+        buffer = await buffers.take()
+        if (piece.stored_start, piece.stored_end) == (0, size):
+            stored = await self.objects.get(path, least=size, most=size)
+        else:
+            stored = await self.objects.get_range(path, piece.stored_start, piece.stored_end)
+        final = layout.chunks - 1 if piece.segment == layout.segments - 1 else None
+        into = memoryview(buffer)
+        opening = partial(
+            self.cipher.open, piece.segment, salt, piece.first_chunk, stored, into, final_chunk=final
+        )
+        try:
+            count = await in_thread(opening)
+        except ChunkInvalid as damage:
+            at = damage.chunk * layout.shape.chunk_bytes
+            raise ObjectCorrupt(
+                f"Object {path} in {self.objects.store.place} is damaged: the chunk that begins at byte {at} of the file "
+                "does not authenticate. Put the object back from a copy of the store."
+            ) from None
+        at = piece.first_chunk * layout.shape.chunk_bytes
+        return buffer, into[max(0, start - at) : min(count, stop - at)]
