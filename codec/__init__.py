@@ -43,11 +43,14 @@ with workflow.unsafe.imports_passed_through():
     from codec.keys.ring_document import export_keys, import_keys, ring_from_json, ring_to_json
     from codec.keys.ring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
     from codec.secret_files import SecretFileError, read_secret_file, sole_writer, write_secret_file
+    from codec.storage.cache import CACHE_BYTES as OBJECT_CACHE_BYTES
+    from codec.storage.cache import ObjectCache
     from codec.storage.driver import THRESHOLD_BYTES as OFFLOAD_THRESHOLD_BYTES
     from codec.storage.driver import ObjectStoreDriver
 
 __all__ = [
     "ANYONE",
+    "OBJECT_CACHE_BYTES",
     "OFFLOAD_THRESHOLD_BYTES",
     "ChainCodec",
     "CodecError",
@@ -69,6 +72,7 @@ __all__ = [
     "Keys",
     "LocalFileFailed",
     "MissingKey",
+    "ObjectCache",
     "ObjectCorrupt",
     "ObjectMissing",
     "ObjectStoreDriver",

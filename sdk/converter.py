@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
@@ -13,9 +15,12 @@ from temporalio.converter import (
     ExternalStorage,
     PayloadCodec,
     PayloadConverter,
+    StorageDriver,
+    StorageDriverSelectContext,
 )
 
 from codec import (
+    OBJECT_CACHE_BYTES,
     OFFLOAD_THRESHOLD_BYTES,
     ChainCodec,
     CompressionCodec,
@@ -23,12 +28,16 @@ from codec import (
     KeyRing,
     KeyRingFile,
     Keys,
+    ObjectCache,
     ObjectStoreDriver,
     WriteFormat,
 )
 from sdk.errors import ProfileError
 from sdk.profile import Profile, profiles_with_ring_for, settings_file
 from sdk.settings import Encryption
+
+OffloadSelector = Callable[[StorageDriverSelectContext, Payload], bool]
+"""Whether a payload that is large enough goes to the object store: called with whose it is and the payload as encoded."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,9 @@ class DataConverterOptions:
     `namespace` is the one the client connects to: its prefix in the object store. `key_ring` may be the
     ring's file, followed while the program runs, or a ring in memory; None leaves payloads readable by the
     service.
+
+    Payloads of `offload_threshold_bytes` and more go to the object store if `offload_types` (workflow and activity types, with
+    `*` and `?` as in file names; empty: all) have whose payload it is, and `offload_selector` does not say no.
     """
 
     namespace: str
@@ -50,6 +62,10 @@ class DataConverterOptions:
     object_store_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     offload_threshold_bytes: int = OFFLOAD_THRESHOLD_BYTES
     readable_namespaces: tuple[str, ...] = ()
+    offload_types: tuple[str, ...] = ()
+    offload_selector: OffloadSelector | None = None
+    object_store_cache: Path | None = None
+    object_store_cache_bytes: int = OBJECT_CACHE_BYTES
     payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
 
 
@@ -75,13 +91,21 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
         )
     storage = None
     if options.object_store is not None:
+        cache = None
+        if options.object_store_cache is not None:
+            cache = ObjectCache(options.object_store_cache, bytes_max=options.object_store_cache_bytes)
         driver = ObjectStoreDriver(
             options.object_store,
             namespace=options.namespace,
             readable_namespaces=options.readable_namespaces,
             options=options.object_store_options,
+            cache=cache,
         )
-        storage = ExternalStorage(drivers=[driver], payload_size_threshold=options.offload_threshold_bytes)
+        storage = ExternalStorage(
+            drivers=[driver],
+            driver_selector=_selector(driver, options.offload_types, options.offload_selector),
+            payload_size_threshold=options.offload_threshold_bytes,
+        )
     return DataConverter(
         payload_converter_class=options.payload_converter_class,
         payload_codec=ChainCodec(*codecs) if codecs else None,
@@ -115,8 +139,27 @@ def options_of(
         object_store_options=settings.object_store_options,
         offload_threshold_bytes=settings.offload_threshold_bytes,
         readable_namespaces=settings.readable_namespaces,
+        offload_types=settings.offload_types,
+        object_store_cache=settings.object_store_cache,
+        object_store_cache_bytes=settings.object_store_cache_bytes,
         payload_converter_class=payload_converter_class,
     )
+
+
+def _selector(
+    driver: ObjectStoreDriver, types: Sequence[str], chosen: OffloadSelector | None
+) -> Callable[[StorageDriverSelectContext, Payload], StorageDriver | None] | None:
+    """Which payloads `driver` gets, None for all."""
+    if not types and chosen is None:
+        return None
+
+    def select(context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
+        name = (context.target.type if context.target is not None else None) or ""
+        if types and not any(fnmatch.fnmatchcase(name, pattern) for pattern in types):
+            return None
+        return driver if chosen is None or chosen(context, payload) else None
+
+    return select
 
 
 def _no_key_ring(profile: Profile, namespace: str) -> str:

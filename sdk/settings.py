@@ -16,6 +16,9 @@ its file. Format, version 1, one table per profile of the same name (all fields 
     offload-threshold-bytes = 262144
     readable-namespaces = ["billing.acme"] # whose offloaded payloads may be read too
     object-store-options = { region = "eu-central-1" }
+    offload-types = ["Import*", "resize"]  # only of these workflows and activities; absent: of all
+    object-store-cache = "cache"           # a directory of this machine's own for objects read and written; absent: none
+    object-store-cache-bytes = 1073741824
 
 `TACIT_CODEC_<FIELD>` (as in TACIT_CODEC_KEY_RING) replaces a field's value, as TEMPORAL_* does for the
 connection. A field that is not known is an error: a misspelt security setting must not be ignored.
@@ -30,7 +33,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from codec import OFFLOAD_THRESHOLD_BYTES, WriteFormat
+from codec import OBJECT_CACHE_BYTES, OFFLOAD_THRESHOLD_BYTES, WriteFormat
 from sdk.errors import ProfileError
 
 VERSION = 1
@@ -59,6 +62,9 @@ class CodecSettings:
     readable_namespaces: tuple[str, ...] = ()
     # May hold an access key.
     object_store_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    offload_types: tuple[str, ...] = ()
+    object_store_cache: Path | None = None
+    object_store_cache_bytes: int = OBJECT_CACHE_BYTES
 
     def to_table(self) -> dict[str, Any]:
         """The profile's table of `tacit.toml`; what is as by default is left out."""
@@ -147,9 +153,9 @@ def _from_text(field: str, text: str, *, where: str) -> Any:
     match field:
         case "refuse-plaintext" | "compression":
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
-        case "offload-threshold-bytes":
+        case "offload-threshold-bytes" | "object-store-cache-bytes":
             value = int(text) if text.strip().isdecimal() else None
-        case "readable-namespaces":
+        case "readable-namespaces" | "offload-types":
             value = [part.strip() for part in text.split(",") if part.strip()]
         case "object-store-options":
             value = dict(pair.strip().split("=", 1) for pair in text.split(",") if "=" in pair)
@@ -197,7 +203,7 @@ _KINDS: Mapping[Callable[[Any], object], str] = {
     _path: "a path",
     _flag: "true or false",
     _size: "a number of bytes, 0 or more",
-    _names: "a list of namespaces",
+    _names: "a list of names",
     _texts: "a table of texts",
     _encryption: '"on" or "off"',
     _write_format: '"tacit" or "samples"',
@@ -213,6 +219,9 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "offload-threshold-bytes": _size,
     "readable-namespaces": _names,
     "object-store-options": _texts,
+    "offload-types": _names,
+    "object-store-cache": _path,
+    "object-store-cache-bytes": _size,
 }
 
 

@@ -94,6 +94,10 @@ class OpenStore:
             )
         if is_full(error):
             return StoreFull(f"{said} The store is full: make room (`tacit codec gc`), or raise its quota.")
+        if isinstance(error, FileNotFoundError):
+            return OffloadError(
+                f"{said} The bucket or container is not there: make it, or correct object-store."
+            )
         if isinstance(error, TimeoutError):
             return OffloadError(f"{said} It is too slow or not reachable from here.")
         return OffloadError(said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,18 @@ async def test_round_trip_in_order(tmp_path: Path) -> None:
 
 
 async def test_object_is_the_payload_under_its_hash(tmp_path: Path) -> None:
-    [claim] = await store(driver_at(tmp_path), PAYLOAD)
+    # By UTC, wherever the writer is.
+    clock = datetime(2026, 11, 27, 1, 30, tzinfo=timezone(timedelta(hours=2)))
+    [claim] = await store(driver_at(tmp_path, clock=lambda: clock), PAYLOAD)
     [path] = objects(tmp_path)
     content = PAYLOAD.SerializeToString()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert path.read_bytes() == content
-    assert path == tmp_path / "v1" / "ns" / "orders.acme" / "sha256" / digest[:2] / digest
+    assert path == tmp_path / "v1" / "ns" / "orders.acme" / "sha256" / "2026-11-26" / digest[:2] / digest
     assert dict(claim.claim_data) == {
-        "version": "1",
+        "version": "2",
         "namespace": "orders.acme",
+        "day": "2026-11-26",
         "sha256": digest,
         "size": str(len(content)),
     }
@@ -140,6 +144,11 @@ class TestReferencesFromAnAttacker:
             {"sha256": "a" * 63},
             {"sha256": "a" * 64 + "\n"},
             {"sha256": "a" * 63 + "/"},
+            {"day": "../../x"},
+            {"day": "2026-13-01"},
+            {"day": "2026-1-1"},
+            {"day": "٢٠٢٦-11-26"},
+            {"day": ""},
             {"size": "-1"},
             {"size": "1e3"},
             {"size": "٣"},
@@ -154,11 +163,18 @@ class TestReferencesFromAnAttacker:
             await retrieve(driver, StorageDriverClaim(dict(claim.claim_data) | change))
         assert not isinstance(caught.value, ObjectMissing)
 
-    @given(claim=st.dictionaries(st.sampled_from(["version", "namespace", "sha256", "size", "x"]), st.text()))
-    def test_garbage(self, claim: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    @given(
+        version=st.sampled_from(["1", "2"]),
+        claim=st.dictionaries(
+            st.sampled_from(["version", "namespace", "day", "sha256", "size", "x"]), st.text()
+        ),
+    )
+    def test_garbage(
+        self, version: str, claim: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
         driver = driver_at(tmp_path_factory.getbasetemp() / "garbage")
         with pytest.raises(OffloadError):
-            asyncio.run(retrieve(driver, StorageDriverClaim({"version": "1"} | claim)))
+            asyncio.run(retrieve(driver, StorageDriverClaim({"version": version} | claim)))
 
     async def test_another_namespace_is_refused_unless_allowed(self, tmp_path: Path) -> None:
         [claim] = await store(driver_at(tmp_path, "billing.acme"), PAYLOAD)

@@ -44,6 +44,9 @@ def test_written_and_read_again(config: Path, tmp_path: Path) -> None:
         offload_threshold_bytes=1000,
         readable_namespaces=("a.acme", "b.acme"),
         object_store_options={"region": "x"},
+        offload_types=("Import*",),
+        object_store_cache=tmp_path / "cache",
+        object_store_cache_bytes=5_000_000,
     )
     files = {name: tmp_path / name for name in ("ca.pem", "client.pem", "client.key")}
     for path in files.values():
@@ -105,6 +108,9 @@ def test_environment_replaces_the_files(config: Path, tmp_path: Path) -> None:
         "TACIT_CODEC_READABLE_NAMESPACES": "a, b",
         "TACIT_CODEC_OBJECT_STORE_OPTIONS": "region=x, endpoint=http://h:1/?a=b",
         "TACIT_CODEC_WRITE_FORMAT": "samples",
+        "TACIT_CODEC_OFFLOAD_TYPES": "Import*,resize",
+        "TACIT_CODEC_OBJECT_STORE_CACHE": "/cache",
+        "TACIT_CODEC_OBJECT_STORE_CACHE_BYTES": "2000000",
     }
     profile = load_profile(environment=environment)
     assert (profile.name, profile.address, profile.namespace) == ("prod", "localhost:7233", "x.acme")
@@ -117,6 +123,9 @@ def test_environment_replaces_the_files(config: Path, tmp_path: Path) -> None:
         readable_namespaces=("a", "b"),
         object_store_options={"region": "x", "endpoint": "http://h:1/?a=b"},
         write_format=WriteFormat.SAMPLES,
+        offload_types=("Import*", "resize"),
+        object_store_cache=Path("/cache"),
+        object_store_cache_bytes=2_000_000,
     )
 
 
@@ -163,7 +172,7 @@ def test_relative_key_ring_is_beside_the_file(config: Path) -> None:
         ("version = 1\n[profile.default]\noffload-threshold-bytes = -1", "must be a number of bytes"),
         ("version = 1\n[profile.default]\noffload-threshold-bytes = true", "must be a number of bytes"),
         ("version = 1\n[profile.default]\nbinding = ''", "binding must be a text"),
-        ("version = 1\n[profile.default]\nreadable-namespaces = 'a'", "must be a list of namespaces"),
+        ("version = 1\n[profile.default]\nreadable-namespaces = 'a'", "must be a list of names"),
         ("version = 1\n[profile.default]\nobject-store-options = {a = 1}", "must be a table of texts"),
         ("version = 1\n[profile.default\n", "not valid TOML"),
         ("\xff", "not valid TOML"),
