@@ -38,6 +38,12 @@ with workflow.unsafe.imports_passed_through():
         StoreRefused,
         WrappedKey,
     )
+    from codec.files.file_key import FileKeys
+    from codec.files.handle import FileHandle
+    from codec.files.sources import Content as FileContent
+    from codec.files.store import FileStore
+    from codec.files.stream import FileStream
+    from codec.files.uploading import Progress as FileProgress
     from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys, Scope
     from codec.keys.ring import Key, KeyMaterial, KeyRing, KeyState, Tombstone
     from codec.keys.ring_document import export_keys, import_keys, ring_from_json, ring_to_json
@@ -47,6 +53,7 @@ with workflow.unsafe.imports_passed_through():
     from codec.storage.cache import ObjectCache
     from codec.storage.driver import THRESHOLD_BYTES as OFFLOAD_THRESHOLD_BYTES
     from codec.storage.driver import ObjectStoreDriver
+    from codec.storage.object_store import OpenStore, open_store
 
 __all__ = [
     "ANYONE",
@@ -59,7 +66,13 @@ __all__ = [
     "DestroyedKey",
     "DisabledKey",
     "EncryptionCodec",
+    "FileContent",
     "FileError",
+    "FileHandle",
+    "FileKeys",
+    "FileProgress",
+    "FileStore",
+    "FileStream",
     "FixedKeys",
     "InvalidFile",
     "InvalidPayload",
@@ -77,6 +90,7 @@ __all__ = [
     "ObjectMissing",
     "ObjectStoreDriver",
     "OffloadError",
+    "OpenStore",
     "PlaintextRefused",
     "Scope",
     "SecretFileError",
@@ -91,6 +105,7 @@ __all__ = [
     "import_keys",
     "is_encrypted",
     "load_key_ring",
+    "open_store",
     "read_secret_file",
     "ring_from_json",
     "ring_to_json",

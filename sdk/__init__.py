@@ -12,6 +12,7 @@ from temporalio import workflow
 # keeps workflows and this import in one file gets the modules that are loaded already.
 with workflow.unsafe.imports_passed_through():
     from codec import KeyRingError
+    from sdk import files
     from sdk.certificates import (
         CertificateAuthority,
         ClientCertificate,
@@ -22,7 +23,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from sdk.connection import connect
     from sdk.converter import DataConverterOptions, data_converter
-    from sdk.errors import CertificateError, ConnectFailed, ProfileError, SdkError
+    from sdk.errors import CertificateError, ConnectFailed, FilesUnavailable, ProfileError, SdkError
+    from sdk.files import FileHandle
     from sdk.plugin import TacitPlugin
     from sdk.profile import (
         Profile,
@@ -42,6 +44,8 @@ __all__ = [
     "ConnectFailed",
     "DataConverterOptions",
     "Encryption",
+    "FileHandle",
+    "FilesUnavailable",
     "KeyRingError",
     "Profile",
     "ProfileError",
@@ -51,6 +55,7 @@ __all__ = [
     "create_ca",
     "data_converter",
     "default_config_file",
+    "files",
     "issue_client",
     "load_profile",
     "read_ca",

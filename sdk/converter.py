@@ -25,6 +25,7 @@ from codec import (
     ChainCodec,
     CompressionCodec,
     EncryptionCodec,
+    FixedKeys,
     KeyRing,
     KeyRingFile,
     Keys,
@@ -79,8 +80,8 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
         codec.OffloadError: the object store is not.
     """
     codecs: list[PayloadCodec] = [CompressionCodec()] if options.compression else []
-    if options.key_ring is not None:
-        keys = KeyRingFile(options.key_ring) if isinstance(options.key_ring, Path) else options.key_ring
+    keys = keys_of(options)
+    if keys is not None:
         codecs.append(
             EncryptionCodec(
                 keys,
@@ -112,6 +113,21 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
         external_storage=storage,
     )
+
+
+def keys_of(options: DataConverterOptions) -> Keys | None:
+    """The keys that the options name; None where payloads are not to be encrypted.
+
+    Raises:
+        codec.KeyRingError: the key ring's file is not usable.
+    """
+    match options.key_ring:
+        case Path() as path:
+            return KeyRingFile(path)
+        case KeyRing() as ring:
+            return FixedKeys(ring)
+        case keys:
+            return keys
 
 
 def options_of(

@@ -3,6 +3,7 @@
 SdkError
 ├── ProfileError          the profile's files or variables are missing, wrong or unsafe (operator)
 ├── ConnectFailed         the service cannot be reached, or refuses (operator)
+├── FilesUnavailable      files are asked for where there are none: no object store, or in a workflow (caller)
 └── CertificateError      a certificate cannot be made as asked (caller)
 
 KeyRingError, the codec's, is in `sdk` too: the key ring that a profile names is missing or not usable (operator).
@@ -28,3 +29,7 @@ class ConnectFailed(SdkError, RuntimeError):
 
 class CertificateError(SdkError):
     """A certificate cannot be made as asked, or its files cannot be written."""
+
+
+class FilesUnavailable(SdkError):
+    """There is no file store where one is asked for; the sentence says how to have one."""

@@ -33,6 +33,7 @@ from temporalio.worker import ReplayerConfig, WorkerConfig
 from codec import KeyRingError
 from sdk.converter import DataConverterOptions, data_converter, options_of
 from sdk.errors import ProfileError
+from sdk.files import Files, FilesInterceptor
 from sdk.profile import Profile, load_profile
 
 NAME = "tacit"
@@ -64,6 +65,7 @@ class TacitPlugin(SimplePlugin):
         )
         self._options = converter or options_of(self._profile)
         self._built: dict[str, DataConverter] = {}
+        self._built_files: dict[str, FilesInterceptor] = {}
         # Fails here rather than at the first client, and before anything is connected.
         self._converter(self._options.namespace)
 
@@ -78,6 +80,10 @@ class TacitPlugin(SimplePlugin):
         """
         config["data_converter"] = self._composed(config["data_converter"], config["namespace"])
         config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
+        if self._options.object_store is not None:
+            interceptors = config["interceptors"]
+            if not any(isinstance(one, FilesInterceptor) for one in interceptors):
+                config["interceptors"] = [*interceptors, self._files(config["namespace"])]
         return config
 
     async def connect_service_client(
@@ -137,6 +143,13 @@ class TacitPlugin(SimplePlugin):
                     f"Profile {self._profile.name!r} can't be used. {sentence[:1].upper()}{sentence[1:]}"
                 ) from None
             self._built[namespace] = known
+        return known
+
+    def _files(self, namespace: str) -> FilesInterceptor:
+        known = self._built_files.get(namespace)
+        if known is None:
+            options = dataclasses.replace(self._options, namespace=namespace)
+            known = self._built_files[namespace] = FilesInterceptor(Files(options))
         return known
 
     def _composed(self, theirs: DataConverter, namespace: str) -> DataConverter:

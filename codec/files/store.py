@@ -83,13 +83,15 @@ class FileStore:
         name: str | None = None,
         content_type: str | None = None,
         upload: str | None = None,
+        again: bool = True,
         scope: Scope = ANYONE,
         progress: Progress | None = None,
     ) -> FileHandle:
         """Encrypt and store all of `content`, a path, bytes or a stream, and return what stands for it in payloads.
 
         `upload` names the upload, so that another attempt under the same name goes on where one was cut off: what is
-        stored already of the same content is not sent again. `progress` is told bytes done and, if known, in all.
+        stored already of the same content is not sent again. `again` is false where it is known that this is the first, so
+        that none is looked for. `progress` is told bytes done and, if known, in all.
 
         Raises:
             LocalFileFailed: the source cannot be read.
@@ -105,7 +107,7 @@ class FileStore:
                 content_type or mimetypes.guess_type(name)[0] or DEFAULT_CONTENT_TYPE, what="content type"
             )
             address = FileAddress(self._namespace, _file_id(self._namespace, upload))
-            begun = await self._begun(address, scope) if upload is not None else None
+            begun = await self._begun(address, scope) if upload is not None and again else None
             if begun is None:
                 material, stored = await self._keys.make(address, scope)
                 start, start_path = Start(address, self._shape, stored), fresh_start_path(address)
