@@ -28,11 +28,12 @@ COMMANDS = {
     "nexus": ("tenancy_commands", "create, list, show, change and delete Nexus endpoints"),
     "whoami": ("tenancy_commands", "who the service takes you for"),
     "keys": ("keys", "the key ring that encrypts your payloads"),
+    "codec": ("codec_commands", "payloads on your side: a codec server, encode, decode"),
     "usage": ("billing_commands", "what you used, by kind of action"),
     "invoice": ("billing_commands", "what it would cost"),
     "plan": ("billing_commands", "list, show and check price plans"),
 }
-_NAMED = frozenset({"history", "keys"})
+_NAMED = frozenset({"codec_commands", "history", "keys"})
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
         name, _ = COMMANDS[wanted]
         with without_grpcio() if name == "server_commands" else nullcontext():
             module = importlib.import_module(f"cloud.cli.{name}")
-        root.add_typer(module.app, name=name if name in _NAMED else None)
+        root.add_typer(module.app, name=wanted if name in _NAMED else None)
     else:
         for command, (_, sentence) in COMMANDS.items():
             root.command(command, help=sentence)(_not_reached)

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Protocol
 
-import structlog
 import typer
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +22,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from cloud.app.development import Development, DevelopmentOptions
 from cloud.app.ended import Ended
 from cloud.cli.imports import without_grpcio
+from cloud.cli.logs import configure_logging
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note
 from cloud.engine.runtime import dynamic_config as dynamic_configs
 from cloud.engine.store.database import StoreUnavailable
@@ -85,26 +85,6 @@ class Server(Protocol):
 
     def hurry(self) -> None:
         """While it stops: do not wait for what runs."""
-
-
-def configure_logging(log_format: Output, level: int = logging.INFO) -> None:
-    """Log lines to stderr: for people, or one JSON object a line."""
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if log_format is Output.JSON
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 @app.command(

@@ -1,0 +1,20 @@
+"""`tacit codec`: what is done with payloads on the client's side. Each command has a module of its own beside this one."""
+
+from __future__ import annotations
+
+import typer
+
+from cloud.cli import codec_serve
+
+app = typer.Typer(
+    help="Payloads on your side: they are encoded and decoded here, with your keys; the service has no part in it.",
+    epilog="Example: tacit codec serve --no-auth",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("serve", epilog=codec_serve.EXAMPLE)(codec_serve.serve)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep the commands' names where there is one alone."""
