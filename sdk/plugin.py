@@ -85,9 +85,9 @@ class TacitPlugin(SimplePlugin):
         if not any(isinstance(one, ReadsParentsTexts) for one in interceptors):
             texts = ReadsParentsTexts(config["data_converter"], config["namespace"])
             interceptors = config["interceptors"] = [*interceptors, texts]
-        if self._options.object_store is not None:
-            if not any(isinstance(one, FilesInterceptor) for one in interceptors):
-                config["interceptors"] = [*interceptors, self._files(config["namespace"])]
+        has_files = any(isinstance(one, FilesInterceptor) for one in interceptors)
+        if self._options.object_store is not None and not has_files:
+            config["interceptors"] = [*interceptors, self._files(config["namespace"])]
         return config
 
     async def connect_service_client(

@@ -61,7 +61,6 @@ MOVES: tuple[Move, ...] = (
     _own("update-failure", "failure of an update, message included"),
     _own("workflow-result", "result, back to the client"),
     _own("workflow-failure", "failure with its causes, back to the client"),
-    _own("header", "headers that an interceptor sets, where the client encodes headers"),
     _own("memo", "memo of a start, read by the workflow, by describe and by list"),
     _own("memo-upserted", "memo that the workflow changes"),
     _own("summary", "summary and details of a start, read by describe"),
@@ -85,7 +84,9 @@ MOVES: tuple[Move, ...] = (
     ),
     _own("schedule-memo", "memo of a workflow that a schedule starts", "as schedule-input"),
     _own("schedule-summary", "summary of a workflow that a schedule starts", "as schedule-input"),
-    _own("schedule-result", "last result, read by the schedule's next workflow", "ids differ in the time only"),
+    _own(
+        "schedule-result", "last result, read by the schedule's next workflow", "ids differ in the time only"
+    ),
     _own("activity-input", "input of an activity"),
     _own("activity-result", "result of an activity"),
     _own("activity-failure", "failure of an activity"),
@@ -93,13 +94,19 @@ MOVES: tuple[Move, ...] = (
     _own("activity-timeout-heartbeat", "last heartbeat details, read by the workflow in a timeout"),
     _own("local-activity-input", "input of a local activity"),
     _own("local-activity-result", "result of a local activity, kept in a marker"),
-    _own("replayed-result", "anything that a worker without a cache reads again"),
     Move(
         name="child-summary",
         what="summary and details of a child, read by describe",
         writer="workflow:{parent}",
         reader=_WORKFLOW,
         note="sdk tells the reader who the parent is, as the service says: not protected, for people's eyes only",
+    ),
+    Move(
+        name="header",
+        what="headers of a start, which interceptors set, where the client encodes headers",
+        writer="",
+        reader=_WORKFLOW,
+        note="the SDK's client says nothing of headers",
     ),
     Move(
         name="async-result",
@@ -152,10 +159,15 @@ MOVES: tuple[Move, ...] = (
         note="the SDK says nothing of schedules; it reaches no workflow",
     ),
     Move(
-        name="standalone-input", what="input of an activity without a workflow", writer=_ACTIVITY, reader=_ACTIVITY
+        name="standalone-input",
+        what="input of an activity without a workflow",
+        writer=_ACTIVITY,
+        reader=_ACTIVITY,
     ),
     Move(name="standalone-result", what="its result, back to the client", writer=_ACTIVITY, reader=_ACTIVITY),
-    Move(name="standalone-failure", what="its failure, back to the client", writer=_ACTIVITY, reader=_ACTIVITY),
+    Move(
+        name="standalone-failure", what="its failure, back to the client", writer=_ACTIVITY, reader=_ACTIVITY
+    ),
     Move(
         name="nexus-input",
         what="input of a Nexus operation, read by its handler",
@@ -163,12 +175,8 @@ MOVES: tuple[Move, ...] = (
         reader=_NEXUS,
         note="bound to service and operation; two calls of one operation are one",
     ),
-    Move(
-        name="nexus-sync-result", what="result that a handler gives at once", writer=_NEXUS, reader=_NEXUS
-    ),
-    Move(
-        name="nexus-failure", what="failure that a handler gives at once", writer=_NEXUS, reader=_NEXUS
-    ),
+    Move(name="nexus-sync-result", what="result that a handler gives at once", writer=_NEXUS, reader=_NEXUS),
+    Move(name="nexus-failure", what="failure that a handler gives at once", writer=_NEXUS, reader=_NEXUS),
     Move(
         name="nexus-async-result",
         what="result of the workflow behind an operation, read by the caller",
