@@ -9,7 +9,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Annotated
 
 import typer
@@ -58,7 +58,26 @@ def main() -> None:
     else:
         for command, (_, sentence) in COMMANDS.items():
             root.command(command, help=sentence)(_not_reached)
-    root(prog_name="tacit")
+    try:
+        root(prog_name="tacit")
+    except SystemExit as end:
+        _end_at_once_beside_the_sdk(end.code)
+        raise
+
+
+def _end_at_once_beside_the_sdk(code: str | int | None) -> None:
+    """End the process here if the SDK's native part is loaded.
+
+    Its threads may still be handing over the last answer, and an interpreter that takes itself down meanwhile aborts: a
+    command that has done its work would end with a crash now and then.
+    """
+    if "temporalio.bridge.temporal_sdk_bridge" not in sys.modules:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        # Whoever read them may be gone.
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 def _say_version(asked: bool) -> None:
