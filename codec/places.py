@@ -65,9 +65,10 @@ class Places:
     `sentences`: the string fields beside failures that user code writes, where they are not empty.
     `opaque`: what holds something that can't be read here (an Any of an unknown type), with the reason: nobody can tell
     what is inside.
+    `inner`: the messages that are packed inside others, as they were unpacked.
     """
 
-    __slots__ = ("_packed", "failures", "nexus_failures", "opaque", "payloads", "sentences")
+    __slots__ = ("_packed", "failures", "inner", "nexus_failures", "opaque", "payloads", "sentences")
 
     def __init__(self) -> None:
         self.payloads: list[Place] = []
@@ -75,6 +76,7 @@ class Places:
         self.nexus_failures: list[tuple[Place, Failure | None]] = []
         self.sentences: list[Place] = []
         self.opaque: list[tuple[Place, str]] = []
+        self.inner: list[Any] = []
         self._packed: list[Callable[[], None]] = []
 
     def __bool__(self) -> bool:
@@ -86,6 +88,7 @@ class Places:
             write()
         self._packed.clear()
 
-    def packed(self, write: Callable[[], None]) -> None:
-        """Have `repack` call `write`, after the same of all that is found inside."""
+    def packed(self, write: Callable[[], None], message: Any) -> None:
+        """Have `repack` call `write` for a message that was unpacked, after the same of all that is found inside it."""
         self._packed.append(write)
+        self.inner.append(message)

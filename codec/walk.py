@@ -173,7 +173,7 @@ class Walkers:
         def write() -> None:
             packed.value = inner.SerializeToString()
 
-        found.packed(write)
+        found.packed(write, inner)
         self._compiled(descriptor)(inner, found, (where, f"({descriptor.name})", None))
 
     def _operation_input(self, operation: Any, found: Places, where: Where) -> None:
@@ -189,7 +189,7 @@ class Walkers:
         def write() -> None:
             payload.data = inner.SerializeToString()
 
-        found.packed(write)
+        found.packed(write, inner)
         self._compiled(inner.DESCRIPTOR)(inner, found, here)
 
     def _nexus_failure(self, failure: Any, found: Places, where: Where) -> None:
@@ -203,7 +203,7 @@ class Walkers:
             def write() -> None:
                 failure.details = _json_of_failure(details)
 
-            found.packed(write)
+            found.packed(write, details)
             self._failure_parts(inner, found, (where, "details", None))
         if failure.HasField("cause"):
             self._nexus_failure(failure.cause, found, (where, "cause", None))
@@ -233,7 +233,7 @@ class Walkers:
             def write() -> None:
                 blob.data = inner.SerializeToString()
 
-            found.packed(write)
+            found.packed(write, inner)
             step(inner, found, (where, "data", None))
 
         return walk

@@ -16,6 +16,7 @@ its file. Format, version 1, one table per profile of the same name (all fields 
     offload-threshold-bytes = 262144
     readable-namespaces = ["billing.acme"] # whose offloaded payloads may be read too
     object-store-options = { region = "eu-central-1" }
+    local-namespace = "orders"             # what workers behind `tacit codec proxy` call the namespace
     offload-types = ["Import*", "resize"]  # only of these workflows and activities; absent: of all
     object-store-cache = "cache"           # a directory of this machine's own for objects read and written; absent: none
     object-store-cache-bytes = 1073741824
@@ -60,6 +61,7 @@ class CodecSettings:
     object_store: str | None = None
     offload_threshold_bytes: int = OFFLOAD_THRESHOLD_BYTES
     readable_namespaces: tuple[str, ...] = ()
+    local_namespace: str | None = None
     # May hold an access key.
     object_store_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     offload_types: tuple[str, ...] = ()
@@ -219,6 +221,7 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "offload-threshold-bytes": _size,
     "readable-namespaces": _names,
     "object-store-options": _texts,
+    "local-namespace": _text,
     "offload-types": _names,
     "object-store-cache": _path,
     "object-store-cache-bytes": _size,

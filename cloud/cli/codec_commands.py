@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.cli import codec_serve
+from cloud.cli import codec_proxy, codec_serve
 
 app = typer.Typer(
     help="Payloads on your side: they are encoded and decoded here, with your keys; the service has no part in it.",
@@ -13,6 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve", epilog=codec_serve.EXAMPLE)(codec_serve.serve)
+app.command("proxy", epilog=codec_proxy.EXAMPLE)(codec_proxy.proxy)
 
 
 @app.callback()

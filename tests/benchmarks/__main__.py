@@ -21,6 +21,7 @@ from tests.benchmarks import (
     operations,
     profiling,
     report,
+    sidecar,
 )
 from tests.benchmarks.figures import Figure, not_taken
 from tests.benchmarks.run import NotTakenError, Run
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "idle-scale": ("A million sleeping workflows", idle.scale),
     "long-polls": ("Ten thousand waiting polls", idle.long_polls),
     "codec": ("Payload encryption", codec_bench.figures),
+    "sidecar": ("One-activity workflows through the sidecar, 20 in flight", sidecar.figures),
 }
 
 

@@ -1,0 +1,350 @@
+"""The pass of one call: whose namespace → encode the request → the service → decode the response.
+
+What can hold nothing that users wrote is never taken apart, and goes on as the bytes it came in. A request is read all the same, for
+its namespace decides where it goes. What can't be encoded does not leave; what can't be decoded does not reach the worker (see
+`codec.proxy.tasks` for what becomes of tasks).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import hmac
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from cloud.rpc import (
+    FailedPrecondition,
+    InvalidArgument,
+    Method,
+    PermissionDenied,
+    RpcError,
+    Unauthenticated,
+    Unavailable,
+)
+from cloud.sidecar.audit import AuditLog
+from cloud.sidecar.plans import Plan, Plans, Rename
+from cloud.sidecar.routes import Route, Routes
+from cloud.transport.calls import NAMESPACE_HEADER, CallParts
+from cloud.transport.grpc_status import Ended
+from codec import (
+    CodecError,
+    DisabledKey,
+    InvalidPayload,
+    MissingKey,
+    ObjectCorrupt,
+    ObjectMissing,
+    PlaintextRefused,
+)
+from codec.compression import EXPANSION_MAX_BYTES
+from codec.places import Places
+from codec.proxy import messages
+from codec.proxy.messages import Batch
+from codec.proxy.namespaces import SeveralNamespaces
+from codec.proxy.sentences import withhold
+from codec.proxy.tasks import Task, failed, failed_instead, is_task, outside_tasks
+from codec.proxy.unknown import without_unknown
+
+_log = structlog.get_logger(__name__)
+
+REFUSAL_S_MAX = 10.0
+"""How long telling the service of a task that can't be decoded may take."""
+
+_DROPPED = frozenset({"user-agent", "accept-encoding", NAMESPACE_HEADER})
+"""Headers of the connection, or that are written anew."""
+
+_LASTING = (DisabledKey, InvalidPayload, MissingKey, ObjectCorrupt, ObjectMissing, PlaintextRefused)
+"""What trying again changes nothing of, until somebody acts."""
+
+
+class Unknown(enum.StrEnum):
+    """What becomes of what is not known: a namespace without a profile, a field that is newer than this."""
+
+    REFUSE = "refuse"
+    PASS = "pass"  # noqa: S105 # a word, no password
+
+
+class Sidecar:
+    """Answers the calls of workers and clients. `token`: what they must show as a bearer, if it is set."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        *,
+        audit: AuditLog,
+        unknown_namespaces: Unknown = Unknown.REFUSE,
+        unknown_fields: Unknown = Unknown.REFUSE,
+        token: str | None = None,
+    ) -> None:
+        self._routes = routes
+        self._audit = audit
+        self._unknown_namespaces = unknown_namespaces
+        self._unknown_fields = unknown_fields
+        self._token = None if token is None else f"Bearer {token}".encode()
+        self._plans = Plans()
+        self.counts: Counter[str] = Counter()
+        """Calls, payloads encoded and decoded, tasks failed, calls refused; for the summary."""
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """See :class:`cloud.transport.calls.Answers`."""
+        return {path: plan.method for path, plan in self._plans.by_path.items()}
+
+    async def answer(self, method: Method, message: bytes, parts: CallParts) -> bytes:
+        """See :class:`cloud.transport.calls.Answers`."""
+        self.counts["calls"] += 1
+        try:
+            self._admit(parts)
+            return await self._answer(self._plans.by_path[method.path], message, parts)
+        except CodecError as error:
+            self.counts["refused"] += 1
+            raise _refusal(method.name, error) from None
+        except RpcError:
+            self.counts["refused"] += 1
+            raise
+
+    async def _answer(self, plan: Plan, message: bytes, parts: CallParts) -> bytes:
+        request, unknown = _parsed(plan.method.request_type, message)
+        if unknown is not None and self._unknown_fields is Unknown.REFUSE:
+            raise InvalidArgument(
+                f"{plan.method.name}: {unknown} is not known to this proxy, which therefore can't tell whether it is to "
+                "be encrypted. Use a newer Tacit, or let such fields pass with `--unknown-fields pass`."
+            )
+        chained = self._route(plan, request)
+        route = chained or self._routes.first
+        message = await self._outgoing(plan, request, message, chained)
+        identity = getattr(request, "identity", "")
+        del request  # a long poll would keep it
+        metadata = [(key, value) for key, value in parts.metadata.items() if key not in _DROPPED]
+        if chained is not None:
+            metadata.append((NAMESPACE_HEADER, chained.remote))
+        timeout_s = None
+        if parts.deadline_s is not None:
+            timeout_s = max(0.0, parts.deadline_s - asyncio.get_running_loop().time())
+        try:
+            answering = route.upstream.call(plan.method.path, message, metadata, timeout_s)
+            del message
+            response = await answering
+        except Ended as ended:
+            raise await self._ended(ended, chained) from None
+        return await self._incoming(plan, response, chained, identity, parts.peer)
+
+    def _admit(self, parts: CallParts) -> None:
+        if self._token is not None:
+            shown = (parts.authorization or "").encode()
+            if not hmac.compare_digest(shown, self._token):
+                raise Unauthenticated(
+                    "This proxy asks for a token: send `authorization: Bearer <token>` (TEMPORAL_API_KEY)."
+                )
+        if parts.proved is not None:
+            parts.proved()
+
+    def _route(self, plan: Plan, request: Message) -> Route | None:
+        """Where a request goes, None for the first service without any chain.
+
+        Raises:
+            PermissionDenied: its namespace has no profile here.
+            InvalidArgument: it is about several.
+            PlaintextRefused: it holds payloads, and no namespace says what they are to be encrypted with.
+        """
+        name = ""
+        if plan.namespace_of is not None:
+            try:
+                name = plan.namespace_of(request)
+            except SeveralNamespaces:
+                raise InvalidArgument(
+                    f"{plan.method.name}: all parts of one call are about one namespace."
+                ) from None
+            route = self._routes.get(name)
+            if route is not None:
+                return route
+        if name and self._unknown_namespaces is Unknown.REFUSE:
+            known = ", ".join(route.local for route in self._routes.all)
+            raise PermissionDenied(
+                f"{plan.method.name}: this proxy has no profile for the namespace {name!r} (it has {known}), so it has no "
+                "keys for it. Start it with another --profile, or with `--unknown-namespaces pass`."
+            )
+        if (
+            self._unknown_namespaces is Unknown.REFUSE
+            and plan.walk_request is not None
+            and plan.walk_request(request)
+        ):
+            raise PlaintextRefused(
+                "It holds payloads and is about no namespace, so there are no keys for them. Leave them out, or start "
+                "the proxy with `--unknown-namespaces pass`."
+            )
+        return None
+
+    async def _outgoing(self, plan: Plan, request: Message, message: bytes, route: Route | None) -> bytes:
+        """The request's bytes as the service gets them."""
+        if route is None:
+            return message
+        places = plan.walk_request(request) if plan.walk_request is not None else None
+        renamed = self._renamed(plan.rename_request, request, places, self._routes.to_remote)
+        if places is not None and (places or renamed):
+            try:
+                batch = await messages.encode(places, route.chain)
+            except _LASTING as error:
+                answer = failed_instead(plan.method.name, request, error)
+                if answer is not None:
+                    await self._tell(*answer, route)
+                raise
+            self.counts["payloads encoded"] += batch.payloads
+        elif not renamed:
+            return message
+        return request.SerializeToString()
+
+    async def _incoming(
+        self, plan: Plan, data: bytes, route: Route | None, identity: str, peer: str
+    ) -> bytes:
+        """The response's bytes as the worker gets them."""
+        rename = plan.rename_response if self._routes.to_local else None
+        if (
+            route is None
+            or not data
+            or (plan.walk_response is None and rename is None and not plan.tells_limits)
+        ):
+            return data
+        try:
+            response: Any = plan.method.response_type.FromString(data)
+        except DecodeError:
+            raise Unavailable(f"{plan.method.name}: what the service answered can't be read.") from None
+        places = plan.walk_response(response) if plan.walk_response is not None else None
+        changed = self._renamed(rename, response, places, self._routes.to_local)
+        if places is not None and (places or changed):
+            batch, told = await self._decoded(plan, response, places, route, identity, peer)
+            changed = changed or told or bool(places)
+            self.counts["payloads decoded"] += batch.payloads
+        if plan.tells_limits and route.chain.offloads:
+            changed |= _raise_limits(response)
+        return response.SerializeToString() if changed else data
+
+    async def _decoded(
+        self, plan: Plan, response: Any, places: Places, route: Route, identity: str, peer: str
+    ) -> tuple[Batch, bool]:
+        """Decode a response in place; tasks that can't be decoded are taken out, and the service is told."""
+
+        def audit(batch: Batch) -> None:
+            if batch.payloads:
+                self._audit.decoded(
+                    namespace=route.remote,
+                    method=plan.method.name,
+                    payloads=batch.payloads,
+                    key_ids=batch.key_ids,
+                    identity=identity,
+                    peer=peer,
+                )
+
+        try:
+            batch = await messages.decode(places, route.chain)
+            audit(batch)
+        except CodecError as error:
+            tasks = list(plan.find_tasks(response)) if plan.find_tasks is not None else []
+            if not tasks:
+                raise
+            fault = error
+        else:
+            return batch, False
+        if is_task(response):
+            await self._fail(tasks[0], fault, route, identity)
+            return messages.NOTHING, True
+        # What is no task goes first: if that can't be decoded, the whole call fails, and no task was answered yet.
+        await messages.decode_some(outside_tasks(places), route.chain)
+        messages.finish(places)
+        batch = messages.NOTHING
+        for task in tasks:
+            walk = self._plans.walkers.of(task.message.DESCRIPTOR)
+            try:
+                one = await messages.decode(walk(task.message) if walk is not None else Places(), route.chain)
+                audit(one)
+                batch += one
+            except CodecError as error:
+                await self._fail(task, error, route, identity)
+        return batch, True
+
+    async def _fail(self, task: Task, error: CodecError, route: Route, identity: str) -> None:
+        """Take a task that can't be decoded out of its response, and tell the service."""
+        self.counts["tasks failed"] += 1
+        _log.warning("sidecar.task_undecodable", namespace=route.remote, reason=str(error))
+        await self._tell(*failed(task.message, error, namespace=route.remote, identity=identity), route)
+        task.remove()
+
+    async def _tell(self, name: str, request: Message, route: Route) -> None:
+        """Tell the service of a task that fails here. If that fails too, its time-out tells it."""
+        plan = self._plans.named(name)
+        walk = plan.walk_request
+        assert walk is not None
+        try:
+            await messages.encode(walk(request), route.chain)
+        except CodecError:
+            withhold(walk(request))
+        try:
+            await route.upstream.call(
+                plan.method.path,
+                request.SerializeToString(),
+                [(NAMESPACE_HEADER, route.remote)],
+                REFUSAL_S_MAX,
+            )
+        except Ended as ended:
+            _log.warning("sidecar.refusal_not_told", method=name, code=ended.status.code.name)
+
+    def _renamed(
+        self,
+        rename: Rename | None,
+        message: Message,
+        places: Places | None,
+        names: Mapping[str, str],
+    ) -> bool:
+        """Give namespaces the names that the other side knows; whether any was there."""
+        if not names:
+            return False
+        changed = rename is not None and rename(message, names)
+        for inner in places.inner if places is not None else ():
+            rename_inner = self._plans.renaming.of(inner.DESCRIPTOR)
+            changed |= rename_inner is not None and rename_inner(inner, names)
+        return changed
+
+    async def _ended(self, ended: Ended, route: Route | None) -> Ended:
+        """The service's status, with the failure that a worker wrote into it."""
+        status = ended.status
+        if route is None or not status.details:
+            return ended
+        try:
+            details, sentence = await messages.decode_status(
+                status.details, status.sentence, route.chain, self._plans.walkers
+            )
+        except CodecError as error:
+            _log.warning("sidecar.status_undecodable", namespace=route.remote, reason=str(error))
+            return ended
+        return Ended(dataclasses.replace(status, details=details, sentence=sentence))
+
+
+def _parsed(request_type: type[Message], data: bytes) -> tuple[Message, str | None]:
+    try:
+        return without_unknown(request_type, data)
+    except DecodeError:
+        raise InvalidArgument(
+            f"The request is no {request_type.DESCRIPTOR.full_name}: its bytes can't be read."
+        ) from None
+
+
+def _refusal(method: str, error: CodecError) -> RpcError:
+    """SDKs repeat what is UNAVAILABLE. What only a person can mend is told at once."""
+    sentence = f"{method}: {error}"
+    return FailedPrecondition(sentence) if isinstance(error, _LASTING) else Unavailable(sentence)
+
+
+def _raise_limits(response: Any) -> bool:
+    """Workers hold their payloads to what the service says it takes, and here large ones never reach it."""
+    limits = response.namespace_info.limits
+    changed = False
+    for name in ("blob_size_limit_error", "memo_size_limit_error"):
+        if 0 < getattr(limits, name) < EXPANSION_MAX_BYTES:
+            setattr(limits, name, EXPANSION_MAX_BYTES)
+            changed = True
+    return changed

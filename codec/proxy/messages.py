@@ -1,0 +1,140 @@
+"""One message through one namespace's chain: all that users wrote in it, in one batch, both ways."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+from temporalio.api.errordetails.v1 import QueryFailedFailure
+
+from codec.encryption.codec import KEY_ID_FIELD
+from codec.errors import PlaintextRefused
+from codec.places import Place, Places
+from codec.proxy import sentences
+from codec.proxy.payloads import PayloadChain, is_sealed
+from codec.walk import Walkers
+
+KEY_ID_CHARS_MAX = 160
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one message held: how many payloads, and the ids of the keys that they name."""
+
+    payloads: int
+    key_ids: frozenset[str]
+
+    def __add__(self, other: Batch) -> Batch:
+        return Batch(payloads=self.payloads + other.payloads, key_ids=self.key_ids | other.key_ids)
+
+
+NOTHING = Batch(payloads=0, key_ids=frozenset())
+
+
+async def encode(places: Places, chain: PayloadChain) -> Batch:
+    """Make all of a message fit for the service, in place.
+
+    Raises:
+        PlaintextRefused: something stays readable that nothing here can encrypt; the sentence names it.
+        CodecError: a key or the object store can't be had.
+    """
+    if chain.encrypts:
+        sentences.hide(places)
+    found = places.payloads
+    if found:
+        _put(found, await chain.encode([place.message for place in found]))
+    if chain.encrypts:
+        refuse_readable(places)
+    places.repack()
+    return _batch(found)
+
+
+async def decode(places: Places, chain: PayloadChain) -> Batch:
+    """Make all of a message what the worker wrote, in place; if that fails, nothing of it has changed.
+
+    Raises:
+        CodecError: a payload can't be decoded, or a key or an object can't be had.
+    """
+    batch = _batch(places.payloads)
+    await decode_some(places.payloads, chain)
+    finish(places)
+    return batch
+
+
+async def decode_some(found: Sequence[Place], chain: PayloadChain) -> None:
+    """Decode these payloads in place. Once all are, `finish` is due.
+
+    Raises:
+        CodecError: as `decode`.
+    """
+    if found:
+        _put(found, await chain.decode([place.message for place in found]))
+
+
+def finish(places: Places) -> None:
+    """Put sentences back that the decoded payloads hold, and write packed messages back."""
+    sentences.reveal(places)
+    places.repack()
+
+
+def refuse_readable(places: Places) -> None:
+    """The guard of all that goes to the service, whatever the codecs did.
+
+    Raises:
+        PlaintextRefused: something is readable.
+    """
+    place: Place | None
+    for place in places.payloads:
+        if not is_sealed(place.message):
+            raise PlaintextRefused(
+                f"{place.path} would reach the service unencrypted, and is held back here."
+            )
+    place = sentences.readable(places)
+    if place is not None:
+        raise PlaintextRefused(f"{place.path} would reach the service readable, and is held back here.")
+    for place, reason in places.opaque:
+        raise PlaintextRefused(
+            f"{place.path} {reason}, so what is in it can't be encrypted, and it is held back here. "
+            "A newer Tacit may know it."
+        )
+
+
+async def decode_status(
+    details: bytes, sentence: str, chain: PayloadChain, walkers: Walkers
+) -> tuple[bytes, str]:
+    """An error's details and sentence as the worker wrote them, where they hold a failure that it wrote.
+
+    Raises:
+        CodecError: as `decode`.
+    """
+    walk = walkers.of(Status.DESCRIPTOR)
+    assert walk is not None
+    try:
+        status = Status.FromString(details)
+    except DecodeError:
+        return details, sentence
+    places = walk(status)
+    if not places.payloads:
+        return details, sentence
+    await decode(places, chain)
+    for packed in status.details:
+        failed = QueryFailedFailure()
+        if sentence == sentences.ENCODED and packed.Unpack(failed) and failed.failure.message:
+            sentence = status.message = failed.failure.message
+    return status.SerializeToString(), sentence
+
+
+def _put(found: Sequence[Place], payloads: Sequence[object]) -> None:
+    for place, payload in zip(found, payloads, strict=True):
+        if payload is not place.message:
+            place.message.CopyFrom(payload)
+
+
+def _batch(found: Sequence[Place]) -> Batch:
+    ids = {place.message.metadata.get(KEY_ID_FIELD) for place in found}
+    return Batch(
+        payloads=len(found),
+        key_ids=frozenset(one[:KEY_ID_CHARS_MAX].decode(errors="replace") for one in ids if one),
+    )

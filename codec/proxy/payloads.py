@@ -1,0 +1,85 @@
+"""The chain of one namespace: what its codecs and its object store make of payloads, both ways."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadCodec
+
+from codec.encryption.codec import is_encrypted
+from codec.proxy.offload import Offload, is_reference
+
+SLICE = 64
+"""So many payloads are worked on before others get a turn of the event loop: a millisecond or so."""
+
+CIPHERTEXT_BYTES_MIN = 28
+"""The shortest nonce (12) and tag (16) of any encrypted format, around nothing."""
+
+
+class PayloadChain:
+    """Codecs and, behind them, the object store. `encrypts`: the codecs encrypt, so nothing readable may leave."""
+
+    def __init__(self, codec: PayloadCodec | None, offload: Offload | None, *, encrypts: bool) -> None:
+        self._codec = codec
+        self._offload = offload
+        self.encrypts = encrypts
+
+    @property
+    def offloads(self) -> bool:
+        """Whether large payloads leave the message."""
+        return self._offload is not None
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Each payload as it goes to the service; one that a worker's own codec has encrypted already goes as it is.
+
+        Raises:
+            CodecError: a key or the object store can't be had.
+        """
+        open_ones = [index for index, payload in enumerate(payloads) if not is_sealed(payload)]
+        encoded = list(payloads)
+        if self._codec is not None and open_ones:
+            for index, payload in zip(
+                open_ones, await _sliced(self._codec.encode, [payloads[i] for i in open_ones]), strict=True
+            ):
+                encoded[index] = payload
+        return await self._offload.store(encoded) if self._offload is not None else encoded
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Each payload as the worker wrote it.
+
+        Raises:
+            CodecError: a payload can't be decoded, or a key or an object can't be had.
+        """
+        decoded = list(payloads)
+        if self._offload is not None:
+            decoded = await self._offload.retrieve(decoded)
+        if self._codec is None:
+            return decoded
+        # A reference that another driver is to follow is no payload to decode yet.
+        here = [index for index, payload in enumerate(decoded) if not is_reference(payload)]
+        for index, payload in zip(
+            here, await _sliced(self._codec.decode, [decoded[index] for index in here]), strict=True
+        ):
+            decoded[index] = payload
+        return decoded
+
+
+def is_sealed(payload: Payload) -> bool:
+    """Whether a payload is ciphertext, or a reference to what is stored, by its looks."""
+    if is_reference(payload):
+        return True
+    return is_encrypted(payload) and len(payload.data) >= CIPHERTEXT_BYTES_MIN
+
+
+async def _sliced(
+    work: Callable[[Sequence[Payload]], Awaitable[list[Payload]]], payloads: Sequence[Payload]
+) -> Iterable[Payload]:
+    if len(payloads) <= SLICE:
+        return await work(payloads)
+    done: list[Payload] = []
+    for start in range(0, len(payloads), SLICE):
+        done.extend(await work(payloads[start : start + SLICE]))
+        await asyncio.sleep(0)
+    return done
