@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from codec.chain import ChainCodec
     from codec.compression import CompressionCodec
     from codec.encryption.codec import EncryptionCodec, WriteFormat, is_encrypted
+    from codec.encryption.owner import DescribedWorkflowContext
     from codec.errors import (
         CodecError,
         DestroyedKey,
@@ -29,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
         KeyRingError,
         LocalFileFailed,
         MissingKey,
+        MovedPayload,
         ObjectCorrupt,
         ObjectMissing,
         OffloadError,
@@ -36,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
         SourceChanged,
         StoreFull,
         StoreRefused,
+        UnboundRefused,
         WrappedKey,
     )
     from codec.files.file_key import FileKeys
@@ -63,6 +66,7 @@ __all__ = [
     "CodecError",
     "CompressionCodec",
     "DataKey",
+    "DescribedWorkflowContext",
     "DestroyedKey",
     "DisabledKey",
     "EncryptionCodec",
@@ -85,6 +89,7 @@ __all__ = [
     "Keys",
     "LocalFileFailed",
     "MissingKey",
+    "MovedPayload",
     "ObjectCache",
     "ObjectCorrupt",
     "ObjectMissing",
@@ -98,6 +103,7 @@ __all__ = [
     "StoreFull",
     "StoreRefused",
     "Tombstone",
+    "UnboundRefused",
     "WrappedKey",
     "WriteFormat",
     "create_key_ring",

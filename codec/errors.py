@@ -6,6 +6,8 @@ CodecError
 ├── DisabledKey           a payload names a key that was disabled on purpose (operator)
 ├── WrappedKey            a payload's key is wrapped by another, and no key service is configured (operator)
 ├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, attacker)
+│   └── MovedPayload      a payload that stands in another workflow than the one it was written for (attacker)
+├── UnboundRefused        a payload bound to no workflow where only bound ones are accepted (sender)
 ├── PlaintextRefused      an unencrypted payload where only encrypted ones are accepted (sender)
 ├── FileError             a file cannot be put or opened as asked (caller)
 │   ├── InvalidFile       a handle or manifest that is malformed, altered, or does not authenticate (attacker)
@@ -82,6 +84,20 @@ class InvalidPayload(CodecError):
     One sentence serves every failed authentication (altered bytes, another binding, another key under the
     same id, a cut payload), so that whoever sends payloads learns nothing from the answer.
     """
+
+
+class MovedPayload(InvalidPayload):
+    """A payload that is bound to one workflow (or activity, or Nexus operation) and stands in another."""
+
+    def __init__(self, owner: str, reader: str) -> None:
+        super().__init__(
+            f"The payload says that it was written for {owner}, and stands in {reader}, where Temporal does not "
+            "bring it: whoever keeps it has exchanged it, or it was copied by hand."
+        )
+
+
+class UnboundRefused(CodecError):
+    """A payload that is bound to no workflow arrived where the settings accept only bound ones."""
 
 
 class PlaintextRefused(CodecError):

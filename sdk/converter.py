@@ -58,6 +58,9 @@ class DataConverterOptions:
     binding: str | None = None
     write_format: WriteFormat = WriteFormat.TACIT
     refuse_plaintext: bool = False
+    bind_workflow: bool = False
+    refuse_unbound: bool = False
+    padding: bool = False
     compression: bool = True
     object_store: str | None = None
     object_store_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
@@ -88,6 +91,9 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
                 binding=options.binding,
                 write_format=options.write_format,
                 refuse_plaintext=options.refuse_plaintext,
+                bind_workflow=options.bind_workflow,
+                refuse_unbound=options.refuse_unbound,
+                padding=options.padding,
             )
         )
     storage = None
@@ -139,17 +145,28 @@ def options_of(
     """The options that a profile's settings say.
 
     Raises:
-        ProfileError: encryption is on and there is no key ring: nothing is sent readable by mistake.
+        ProfileError: encryption is on and there is no key ring: nothing is sent readable by mistake; or settings
+            that exclude each other.
     """
     settings = profile.codec
     if settings.encryption is Encryption.ON and settings.key_ring is None:
         raise ProfileError(_no_key_ring(profile, namespace or profile.namespace))
+    if settings.write_format is WriteFormat.SAMPLES:
+        for name in ("bind_workflow", "refuse_unbound", "padding"):
+            if getattr(settings, name):
+                raise ProfileError(
+                    f"Profile {profile.name!r} sets {name.replace('_', '-')}, for which the samples' format has no "
+                    'room. Clear it, or set write-format = "tacit".'
+                )
     return DataConverterOptions(
         namespace=namespace or profile.namespace,
         key_ring=settings.key_ring if settings.encryption is Encryption.ON else None,
         binding=settings.binding,
         write_format=settings.write_format,
         refuse_plaintext=settings.refuse_plaintext,
+        bind_workflow=settings.bind_workflow,
+        refuse_unbound=settings.refuse_unbound,
+        padding=settings.padding,
         compression=settings.compression,
         object_store=settings.object_store,
         object_store_options=settings.object_store_options,

@@ -32,6 +32,7 @@ from temporalio.worker import ReplayerConfig, WorkerConfig
 
 from codec import KeyRingError
 from sdk.converter import DataConverterOptions, data_converter, options_of
+from sdk.describing import ReadsParentsTexts
 from sdk.errors import ProfileError
 from sdk.files import Files, FilesInterceptor
 from sdk.profile import Profile, load_profile
@@ -80,10 +81,13 @@ class TacitPlugin(SimplePlugin):
         """
         config["data_converter"] = self._composed(config["data_converter"], config["namespace"])
         config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
-        if self._options.object_store is not None:
-            interceptors = config["interceptors"]
-            if not any(isinstance(one, FilesInterceptor) for one in interceptors):
-                config["interceptors"] = [*interceptors, self._files(config["namespace"])]
+        interceptors = config["interceptors"]
+        if not any(isinstance(one, ReadsParentsTexts) for one in interceptors):
+            texts = ReadsParentsTexts(config["data_converter"], config["namespace"])
+            interceptors = config["interceptors"] = [*interceptors, texts]
+        has_files = any(isinstance(one, FilesInterceptor) for one in interceptors)
+        if self._options.object_store is not None and not has_files:
+            config["interceptors"] = [*interceptors, self._files(config["namespace"])]
         return config
 
     async def connect_service_client(

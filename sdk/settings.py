@@ -11,6 +11,9 @@ its file. Format, version 1, one table per profile of the same name (all fields 
     binding = "orders.acme"                # only where it differs from the key ring's own
     write-format = "tacit"                 # "samples": the official samples' format
     refuse-plaintext = false               # true: an unencrypted payload from the service is an error
+    bind-workflow = false                  # true: a payload is readable only in the workflow it was written for
+    refuse-unbound = false                 # true: a payload that is bound to no workflow is an error
+    padding = false                        # true: lengths are hidden, for up to 12 % more bytes
     compression = true
     object-store = "s3://bucket/prefix"    # or file:///directory; absent: nothing is offloaded
     offload-threshold-bytes = 262144
@@ -57,6 +60,9 @@ class CodecSettings:
     binding: str | None = None
     write_format: WriteFormat = WriteFormat.TACIT
     refuse_plaintext: bool = False
+    bind_workflow: bool = False
+    refuse_unbound: bool = False
+    padding: bool = False
     compression: bool = True
     object_store: str | None = None
     offload_threshold_bytes: int = OFFLOAD_THRESHOLD_BYTES
@@ -153,7 +159,7 @@ def _from_toml(field: str, value: Any, directory: Path, *, where: str) -> Any:
 def _from_text(field: str, text: str, *, where: str) -> Any:
     value: Any = text
     match field:
-        case "refuse-plaintext" | "compression":
+        case "refuse-plaintext" | "bind-workflow" | "refuse-unbound" | "padding" | "compression":
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
         case "offload-threshold-bytes" | "object-store-cache-bytes":
             value = int(text) if text.strip().isdecimal() else None
@@ -216,6 +222,9 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "binding": _text,
     "write-format": _write_format,
     "refuse-plaintext": _flag,
+    "bind-workflow": _flag,
+    "refuse-unbound": _flag,
+    "padding": _flag,
     "compression": _flag,
     "object-store": _text,
     "offload-threshold-bytes": _size,

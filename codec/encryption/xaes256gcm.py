@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -74,12 +75,41 @@ class XAES256GCM:
             raise InvalidTag
         return self._derive(nonce).decrypt(nonce[_HALF_NONCE_BYTES:], ciphertext, associated)
 
+    def encrypt_into(self, nonce: bytes, parts: Iterable[bytes], associated: bytes, out: memoryview) -> None:
+        """Like `encrypt` of the parts as one, without joining them: `out` has exactly their size and a tag's.
+
+        Raises:
+            ValueError: the nonce has not 24 bytes.
+        """
+        gcm = modes.GCM(nonce[_HALF_NONCE_BYTES:])
+        encryptor = Cipher(algorithms.AES(self._derive_key(nonce)), gcm).encryptor()
+        encryptor.authenticate_additional_data(associated)
+        end = 0
+        for part in parts:
+            end += encryptor.update_into(part, out[end:])
+        encryptor.finalize()
+        out[end:] = encryptor.tag
+
+    def decrypt_into(self, nonce: bytes, ciphertext: memoryview, associated: bytes, out: memoryview) -> None:
+        """Like `decrypt`, into `out`, which has exactly the plaintext's size.
+
+        Raises:
+            ValueError: the nonce has not 24 bytes.
+            cryptography.exceptions.InvalidTag: it does not authenticate, or is shorter than a tag.
+        """
+        if len(ciphertext) < TAG_BYTES:
+            raise InvalidTag
+        self._derive(nonce).decrypt_into(nonce[_HALF_NONCE_BYTES:], ciphertext, associated, out)
+
     def _derive(self, nonce: bytes) -> AESGCM:
+        return AESGCM(self._derive_key(nonce))
+
+    def _derive_key(self, nonce: bytes) -> bytes:
         if len(nonce) != NONCE_BYTES:
             raise ValueError(f"a nonce has {NONCE_BYTES} bytes, not {len(nonce)}")
         half = int.from_bytes(nonce[:_HALF_NONCE_BYTES])
         blocks = self._mask ^ (half << (8 * _BLOCK_BYTES)) ^ half
-        return AESGCM(self._encrypt_blocks(blocks.to_bytes(2 * _BLOCK_BYTES)))
+        return self._encrypt_blocks(blocks.to_bytes(2 * _BLOCK_BYTES))
 
     def _encrypt_blocks(self, blocks: bytes) -> bytes:
         context: CipherContext | None = getattr(self._contexts, "encryptor", None)

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from temporalio.api.errordetails.v1 import QueryFailedFailure
 
-from codec.encryption.codec import KEY_ID_FIELD
+from codec.encryption.tacit_format import KEY_ID_FIELD
 from codec.errors import PlaintextRefused
 from codec.places import Place, Places
 from codec.proxy import sentences

@@ -28,6 +28,7 @@ from codec import (
     is_encrypted,
 )
 from codec.encryption.codec import ENCODING, KEY_ID_FIELD, SAMPLES_ENCODING, THREAD_THRESHOLD_BYTES
+from codec.encryption.tacit_format import associated_data
 from codec.encryption.xaes256gcm import XAES256GCM
 
 T = TypeVar("T")
@@ -140,12 +141,12 @@ class TestTampering:
 
     @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
     def test_key_id_and_binding_cannot_run_into_each_other(self, first: str, second: str) -> None:
-        from codec.encryption.codec import _associated
-
-        joined = first + second
+        joined = (first + second).encode()
         for cut in range(1, len(joined)):
-            if joined[:cut] != first:
-                assert _associated(first, second) != _associated(joined[:cut], joined[cut:])
+            if joined[:cut] != first.encode():
+                assert associated_data(first.encode(), second.encode()) != associated_data(
+                    joined[:cut], joined[cut:]
+                )
 
     async def test_key_id_exchanged_for_another_of_the_ring(self) -> None:
         ring = RING.rotated(key_id="k2")
@@ -224,8 +225,10 @@ class TestKeys:
 
     async def test_newer_version_says_so(self) -> None:
         sealed = await seal()
-        with pytest.raises(InvalidPayload, match="version 2 of the format"):
-            await unseal(Payload(metadata=sealed.metadata, data=b"\x02" + sealed.data[1:]))
+        with pytest.raises(InvalidPayload, match="version 3 of the format"):
+            await unseal(Payload(metadata=sealed.metadata, data=b"\x03" + sealed.data[1:]))
+        with pytest.raises(InvalidPayload, match="flags 0x80 of the format's version 2"):
+            await unseal(Payload(metadata=sealed.metadata, data=b"\x02\x80" + sealed.data[1:]))
 
     async def test_authentic_content_that_is_no_payload(self) -> None:
         key = RING.active

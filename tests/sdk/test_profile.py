@@ -39,6 +39,9 @@ def test_written_and_read_again(config: Path, tmp_path: Path) -> None:
         binding="other",
         write_format=WriteFormat.SAMPLES,
         refuse_plaintext=True,
+        bind_workflow=True,
+        refuse_unbound=True,
+        padding=True,
         compression=False,
         object_store="s3://bucket/p",
         offload_threshold_bytes=1000,
@@ -104,6 +107,9 @@ def test_environment_replaces_the_files(config: Path, tmp_path: Path) -> None:
         "TACIT_CODEC_KEY_RING": "/other.json",
         "TACIT_CODEC_COMPRESSION": "false",
         "TACIT_CODEC_REFUSE_PLAINTEXT": "1",
+        "TACIT_CODEC_BIND_WORKFLOW": "true",
+        "TACIT_CODEC_REFUSE_UNBOUND": "0",
+        "TACIT_CODEC_PADDING": "1",
         "TACIT_CODEC_OFFLOAD_THRESHOLD_BYTES": "5",
         "TACIT_CODEC_READABLE_NAMESPACES": "a, b",
         "TACIT_CODEC_OBJECT_STORE_OPTIONS": "region=x, endpoint=http://h:1/?a=b",
@@ -119,6 +125,8 @@ def test_environment_replaces_the_files(config: Path, tmp_path: Path) -> None:
         key_ring=Path("/other.json"),
         compression=False,
         refuse_plaintext=True,
+        bind_workflow=True,
+        padding=True,
         offload_threshold_bytes=5,
         readable_namespaces=("a", "b"),
         object_store_options={"region": "x", "endpoint": "http://h:1/?a=b"},
@@ -343,3 +351,15 @@ def test_a_ring_is_found_by_the_binding_in_its_file(config: Path, tmp_path: Path
     write(config, "cloud")
     with pytest.raises(ProfileError, match="Profile 'old' has one"):
         options_of(load_profile("cloud", config_file=config, environment={}))
+
+
+@pytest.mark.parametrize("name", ["bind-workflow", "refuse-unbound", "padding"])
+def test_settings_that_the_samples_format_has_no_room_for(config: Path, name: str) -> None:
+    write(config)
+    settings_file(config).write_text(
+        f"version = 1\n[profile.default]\nkey-ring = 'r'\nwrite-format = 'samples'\n{name} = true\n"
+    )
+    settings_file(config).chmod(0o600)
+    profile = load_profile(config_file=config, environment={})
+    with pytest.raises(ProfileError, match=f"sets {name}"):
+        options_of(profile)
