@@ -28,6 +28,9 @@ with workflow.unsafe.imports_passed_through():
         InvalidFile,
         InvalidPayload,
         KeyRingError,
+        KeyServiceDenied,
+        KeyServiceError,
+        KeyServiceUnavailable,
         LocalFileFailed,
         MissingKey,
         MovedPayload,
@@ -47,10 +50,13 @@ with workflow.unsafe.imports_passed_through():
     from codec.files.store import FileStore
     from codec.files.stream import FileStream
     from codec.files.uploading import Progress as FileProgress
+    from codec.keys.envelope import EnvelopeBounds, EnvelopeKeys
     from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys, Scope
     from codec.keys.ring import Key, KeyMaterial, KeyRing, KeyState, Tombstone
     from codec.keys.ring_document import export_keys, import_keys, ring_from_json, ring_to_json
     from codec.keys.ring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
+    from codec.keys.service import KeyService, Patience
+    from codec.keys.services import open_key_service
     from codec.secret_files import SecretFileError, read_secret_file, sole_writer, write_secret_file
     from codec.storage.cache import CACHE_BYTES as OBJECT_CACHE_BYTES
     from codec.storage.cache import ObjectCache
@@ -70,6 +76,8 @@ __all__ = [
     "DestroyedKey",
     "DisabledKey",
     "EncryptionCodec",
+    "EnvelopeBounds",
+    "EnvelopeKeys",
     "FileContent",
     "FileError",
     "FileHandle",
@@ -85,6 +93,10 @@ __all__ = [
     "KeyRing",
     "KeyRingError",
     "KeyRingFile",
+    "KeyService",
+    "KeyServiceDenied",
+    "KeyServiceError",
+    "KeyServiceUnavailable",
     "KeyState",
     "Keys",
     "LocalFileFailed",
@@ -96,6 +108,7 @@ __all__ = [
     "ObjectStoreDriver",
     "OffloadError",
     "OpenStore",
+    "Patience",
     "PlaintextRefused",
     "Scope",
     "SecretFileError",
@@ -111,6 +124,7 @@ __all__ = [
     "import_keys",
     "is_encrypted",
     "load_key_ring",
+    "open_key_service",
     "open_store",
     "read_secret_file",
     "ring_from_json",

@@ -4,6 +4,9 @@ CodecError
 ├── KeyRingError          the key ring file: missing, open to others, cut, not ours (operator)
 ├── MissingKey            a payload names a key that the ring lacks (operator: import it)
 ├── DisabledKey           a payload names a key that was disabled on purpose (operator)
+├── KeyServiceError      a key management service answers what can't be, or is not set up (operator)
+│   ├── KeyServiceUnavailable   it is slow, down or throttles: asking again may help
+│   └── KeyServiceDenied        it refuses, or its key is not there or not enabled (operator)
 ├── WrappedKey            a payload's key is wrapped by another, and no key service is configured (operator)
 ├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, attacker)
 │   └── MovedPayload      a payload that stands in another workflow than the one it was written for (attacker)
@@ -76,6 +79,30 @@ class WrappedKey(CodecError):
             "encryption writes it; configure that key service to read it."
         )
         self.key_id = key_id
+
+
+class KeyServiceError(CodecError):
+    """A key management service is not set up, or answers what can't be."""
+
+
+class KeyServiceUnavailable(KeyServiceError):
+    """A key management service is slow, down or throttles; whoever has keys in memory goes on with them."""
+
+    def __init__(self, key_id: str, fault: str) -> None:
+        super().__init__(
+            f"The key service {key_id} {fault}; it was asked again, and will be with the next payload. "
+            "Check that it is up and can be reached from here."
+        )
+
+
+class KeyServiceDenied(KeyServiceError):
+    """A key management service refuses to use its key for us."""
+
+    def __init__(self, key_id: str, fault: str) -> None:
+        super().__init__(
+            f"The key service {key_id} refuses ({fault}). Check that the key exists and is enabled, and that these "
+            "credentials may make, wrap and unwrap data keys with it."
+        )
 
 
 class InvalidPayload(CodecError):

@@ -185,7 +185,7 @@ def _key_id(payload: Payload) -> str:
     if not raw:
         raise InvalidPayload("The payload says that it is encrypted but names no key (encryption-key-id).")
     # Whatever stands there is only looked up and shown; an id that no key can have ends as a missing key.
-    return raw[:160].decode(errors="replace")
+    return raw[:512].decode(errors="replace")
 
 
 def _shown(encoding: bytes) -> str:

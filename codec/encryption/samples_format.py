@@ -5,6 +5,7 @@
     metadata: encoding = "binary/encrypted"
               encryption-key-id = <key id>
               encryption-cipher = "AES/GCM/NoPadding"     in Java's alone; not looked at
+              encryption-dek = <base64 of the wrapped key>    only with envelope encryption, as temporal-proxy writes it
     data:     nonce (12 bytes) | AES-256-GCM ciphertext and tag (16 bytes) of the whole serialized Payload
 
 It has no associated data, so it binds a payload to its key only: not to a binding, an owner or a version.
@@ -18,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
 
-from codec.encryption.tacit_format import KEY_ID_FIELD, REFUSED
+from codec.encryption.tacit_format import KEY_ID_FIELD, REFUSED, WRAPPED_KEY_FIELD
 from codec.encryption.wire import parse
 from codec.errors import InvalidPayload
 from codec.keys.provider import DataKey
@@ -32,7 +33,10 @@ def seal_as_samples(key: DataKey, payload: Payload) -> Payload:
     """The payload encrypted under `key`."""
     nonce = os.urandom(NONCE_BYTES)
     sealed = AESGCM(key.material.reveal()).encrypt(nonce, payload.SerializeToString(), b"")
-    return Payload(metadata={"encoding": ENCODING, KEY_ID_FIELD: key.id.encode()}, data=nonce + sealed)
+    metadata = {"encoding": ENCODING, KEY_ID_FIELD: key.id.encode()}
+    if key.wrapped is not None:
+        metadata[WRAPPED_KEY_FIELD] = key.wrapped
+    return Payload(metadata=metadata, data=nonce + sealed)
 
 
 def open_samples(key: DataKey, data: bytes) -> Payload:
