@@ -18,7 +18,7 @@ CHUNK_BYTES = 256 * 1024
 """What a read costs at least. Smaller ones make more of the interpreter's lock, larger ones of a small read."""
 
 SEGMENT_BYTES = 8 * 1024 * 1024
-"""A worker holds a handful of them at a time; a store is asked once for each."""
+"""A worker holds nine of them at a time, and a store is asked once for each."""
 
 CHUNK_MIN_BYTES, CHUNK_MAX_BYTES = 64, 4 * 1024 * 1024
 SEGMENT_MAX_BYTES = 32 * 1024 * 1024

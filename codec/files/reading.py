@@ -21,7 +21,7 @@ from codec.files.layout import Piece
 from codec.files.manifest import Manifest, segment_path
 from codec.files.objects import Objects, in_thread
 
-AHEAD_MAX = 4
+AHEAD_MAX = 3
 """Segments that are fetched and decrypted at one time."""
 
 

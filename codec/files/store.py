@@ -29,7 +29,7 @@ from codec.files.manifest import (
     manifest_digest,
     manifest_path,
 )
-from codec.files.objects import Objects
+from codec.files.objects import Objects, in_thread
 from codec.files.reading import OpenFile
 from codec.files.sources import Content, source_of
 from codec.files.stream import FileStream
@@ -180,14 +180,15 @@ class FileStore:
             )
         path = manifest_path(address, claims.manifest)
         content = bytes(await self._objects.get(path, least=1, most=MANIFEST_MAX_BYTES))
-        if manifest_digest(content) != claims.manifest:
+        if await in_thread(manifest_digest, content) != claims.manifest:
             raise InvalidFile(f"The manifest of {address.uri} is damaged: its SHA-256 is not its name.")
-        manifest = Manifest.from_bytes(content, address)
+        # That of a tebibyte has three megabytes.
+        manifest = await in_thread(Manifest.from_bytes, content, address)
         if manifest.layout.size != claims.size:
             raise InvalidFile(f"{address.uri} has another size than its handle says: the handle was altered.")
         material = await self._keys.open(manifest.key, address, scope)
         cipher = FileCipher(material, address, manifest.layout.shape)
-        manifest.verify(content, cipher)
+        await in_thread(manifest.verify, content, cipher)
         return OpenFile(self._objects, claims, manifest, cipher)
 
     async def _begun(self, address: FileAddress, scope: Scope) -> tuple[Start, str, KeyMaterial] | None:

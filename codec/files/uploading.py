@@ -24,8 +24,8 @@ from codec.files.sources import Source
 BUFFERS = 3
 """One being read, one being hashed, one being sealed."""
 
-SENDING_MAX = 4
-"""Segments on their way to the store at one time."""
+SENDING_MAX = 3
+"""Segments on their way to the store at one time: more were no faster, and each takes its bytes of a worker's memory."""
 
 Progress = Callable[[int, int | None], None]
 """Told how many bytes are done, and of how many where that is known."""

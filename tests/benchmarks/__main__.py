@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.benchmarks import (
     codec_bench,
+    files_bench,
     growth,
     idle,
     layers,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "long-polls": ("Ten thousand waiting polls", idle.long_polls),
     "codec": ("Payload encryption", codec_bench.figures),
     "sidecar": ("One-activity workflows through the sidecar, 20 in flight", sidecar.figures),
+    "files": ("Files through activities", files_bench.figures),
 }
 
 
