@@ -28,7 +28,10 @@ COMMANDS = {
     "nexus": ("tenancy_commands", "create, list, show, change and delete Nexus endpoints"),
     "whoami": ("tenancy_commands", "who the service takes you for"),
     "keys": ("keys", "the key ring that encrypts your payloads"),
-    "codec": ("codec_commands", "payloads on your side: a codec server, a proxy for workers in any language, proof"),
+    "codec": (
+        "codec_commands",
+        "payloads on your side: a codec server, a proxy for workers in any language, proof",
+    ),
     "usage": ("billing_commands", "what you used, by kind of action"),
     "invoice": ("billing_commands", "what it would cost"),
     "plan": ("billing_commands", "list, show and check price plans"),

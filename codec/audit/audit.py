@@ -28,8 +28,6 @@ from codec.audit.report import Report
 from codec.audit.unpacking import Budget
 from codec.storage.object_store import STORE_ERRORS, OpenStore, brief, open_store
 
-SQLITE_MAGIC = b"SQLite format 3\0"
-_WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 OBJECT_HELD_BYTES_MAX = 16 * 1024 * 1024
 """Larger objects are looked at from a temporary file."""
 
@@ -124,19 +122,13 @@ class Audit:
         if head[:4] in capture.MAGICS:
             capture.look_at_capture(self._looker, path)
             return
-        is_database = head == SQLITE_MAGIC
         source = str(path)
         budget = self._looker.begin(source)
         # Pages of a database hold copies of rows, and what is left of rows that were deleted.
-        self._looker.look(
-            data,
-            source,
-            "pages" if is_database else "content",
-            budget,
-            copies=is_database or head[:4] in _WAL_MAGICS,
-        )
+        pages = databases.pages_of(bytes(data[:100]))
+        self._looker.look(data, source, "pages" if pages else "content", budget, pages=pages)
         self._looker.advance(source, len(data))
-        if is_database:
+        if head == databases.SQLITE_MAGIC:
             databases.look_at_sqlite(self._looker, path)
 
 

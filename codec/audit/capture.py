@@ -181,7 +181,7 @@ def _look_at_stream(looker: Looker, source: str, name: str, data: memoryview, bu
         for stream, content in _http2(looker, source, name, data[len(_PREFACE) if is_http2 else 0 :]):
             looker.look(content, source, f"{name}, {stream}", budget)
         # The frames themselves: what is between messages, and what is no HTTP/2 after all.
-        looker.look(data, source, f"{name}, as it travelled", budget, copies=True)
+        looker.look(data, source, f"{name}, as it travelled", budget, counted=False)
     else:
         looker.look(data, source, name, budget)
 

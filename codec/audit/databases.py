@@ -14,14 +14,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from codec.audit.looking import Looker
+from codec.audit.looking import Looker, Pages
 from codec.audit.needles import AuditError
 from codec.audit.unpacking import Budget
 
+SQLITE_MAGIC = b"SQLite format 3\0"
+_WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 POSTGRES_SCHEMES = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
 _FIELD_BYTES_MAX = 1024 * 1024 * 1024
 _COPY_HEAD = 19
 _TEXT_TYPES = frozenset({"text", "character varying", "character", "name", "uuid", "json", "jsonb", "citext"})
+
+
+def pages_of(head: bytes) -> Pages | None:
+    """How an SQLite database, or its write-ahead log, is cut, by the file's first 100 bytes; None of another file."""
+    if head.startswith(SQLITE_MAGIC):
+        size = int.from_bytes(head[16:18], "big")
+        return Pages(65536 if size == 1 else max(size, 1))
+    if head.startswith(_WAL_MAGICS):
+        return Pages(max(int.from_bytes(head[8:12], "big"), 1), head=24, lead=32)
+    return None
 
 
 def look_at_sqlite(looker: Looker, path: Path) -> None:

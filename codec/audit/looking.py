@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from codec.audit.needles import Needles
@@ -14,6 +15,23 @@ WINDOW_BYTES = 8 * 1024 * 1024
 
 Progress = Callable[[str, int], None]
 """Told the source and how many bytes more of it were looked at."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pages:
+    """How a file is cut: each page of `size` bytes begins behind `head` bytes of its own, the first behind `lead` bytes.
+
+    What is in pages is counted elsewhere, whole; what lies across two of them can't be judged here.
+    """
+
+    size: int
+    head: int = 0
+    lead: int = 0
+
+    def hold(self, start: int, end: int) -> bool:
+        """Whether all from `start` to `end` is in one page."""
+        unit = self.size + self.head
+        return (start - self.lead) // unit == (max(end, start + 1) - 1 - self.lead) // unit
 
 
 class Looker:
@@ -41,14 +59,25 @@ class Looker:
         self.report.found_readable(what, "(a canary)" if secret else example)
 
     def look(
-        self, data: bytes | memoryview, source: str, place: str, budget: Budget, *, copies: bool = False
+        self,
+        data: bytes | memoryview,
+        source: str,
+        place: str,
+        budget: Budget,
+        *,
+        counted: bool = True,
+        pages: Pages | None = None,
     ) -> None:
-        """Look at all of `data`. `copies`: what is here is counted elsewhere, so payloads are not counted again."""
-        self._look(memoryview(data), source, place, budget, "", 0, copies)
+        """Look at all of `data`. Of what is counted elsewhere (`counted` False, or in `pages`), plaintext alone is told."""
+        view = memoryview(data)
+        counted = counted and pages is None
+        self._search(view, source, place, "")
+        for found in payloads_in(view, damaged=pages is not None):
+            if pages is None or pages.hold(found.offset, found.end):
+                self.report.found_payload(found, "", source, place, counted=counted)
+        self._open(view, source, place, budget, "", 0, counted)
 
-    def _look(
-        self, data: memoryview, source: str, place: str, budget: Budget, trail: str, depth: int, copies: bool
-    ) -> None:
+    def _search(self, data: memoryview, source: str, place: str, trail: str) -> None:
         overlap = max(self._needles.bytes_max - 1, 0)
         for start in range(0, len(data), WINDOW_BYTES):
             window = data[start : start + WINDOW_BYTES + overlap]
@@ -56,11 +85,17 @@ class Looker:
                 if offset < WINDOW_BYTES:
                     name = f"{trail} > {form}" if trail else form
                     self.report.found_canary(number, name, source, place, start + offset)
-        for found in payloads_in(data):
-            self.report.found_payload(found, trail, source, place, counted=not copies)
+
+    def _open(
+        self, data: memoryview, source: str, place: str, budget: Budget, trail: str, depth: int, counted: bool
+    ) -> None:
         if depth >= DEPTH_MAX:
             return
         for packing, content, offset in opened(data, budget):
             inner = f"{trail} > {packing}" if trail else packing
             at = f"{place}, opened at {offset}" if depth == 0 else place
-            self._look(memoryview(content), source, at, budget, inner, depth + 1, copies)
+            view = memoryview(content)
+            self._search(view, source, at, inner)
+            for found in payloads_in(view):
+                self.report.found_payload(found, inner, source, at, counted=counted)
+            self._open(view, source, at, budget, inner, depth + 1, counted)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from temporalio.api.common.v1 import Payload
 
-from codec.encryption.codec import ENCODING, SAMPLES_ENCODING
+from codec.encryption.codec import is_encrypted
 from codec.readable import MARKER_DETAILS, SYSTEM_ANSWERS, SYSTEM_REQUESTS, is_bookkeeping
 
 SAMPLE_BYTES = 4096
@@ -44,6 +44,8 @@ _REFERENCE = b"temporal.api.sdk.v1.ExternalStorageReference"
 _REFERENCE_ENCODING = b"json/external-storage-reference"
 _PLAIN = frozenset({b"json/plain", b"json/protobuf", b"binary/protobuf", b"binary/plain", b"binary/zstd"})
 _SYSTEM = frozenset(name.encode() for name in SYSTEM_REQUESTS) | SYSTEM_ANSWERS
+_BOOKKEEPING = "note of the SDK's core about a local activity or a patch"
+_JSON_KEY = re.compile(rb'"([^"]{1,40})":')
 _PRINTABLE = bytes((*range(0x20, 0x7F), 0x09, 0x0A, 0x0D))
 
 
@@ -59,25 +61,26 @@ class Kind(enum.StrEnum):
 
 
 class Found(NamedTuple):
-    """A payload: where it begins, its encoding, the bytes of its data, and what is to be told of it."""
+    """A payload: where it begins and ends, its encoding, the bytes of its data, and what is to be told of it."""
 
     offset: int
+    end: int
     encoding: str
     size: int
     kind: Kind
     why: str
 
 
-def payloads_in(data: bytes | memoryview) -> Iterator[Found]:
-    """Every payload in `data`."""
+def payloads_in(data: bytes | memoryview, *, damaged: bool = False) -> Iterator[Found]:
+    """Every payload in `data`. `damaged`: parts of them may be written over, as in pages of a database that are free."""
     for match in _ENTRY.finditer(data):
-        metadata, content = _parsed(data, match.start())
+        metadata, content, end = _parsed(data, match.start())
         if metadata is not None and _NAME.fullmatch(metadata["encoding"]):
-            yield _judged(match.start(), metadata, content)
+            yield _judged(match.start(), end, metadata, content, damaged)
     for match in _JSON_ENCODING.finditer(data):
         metadata, content = _parsed_json(data, match)
         if metadata is not None:
-            yield _judged(match.start(), metadata, content)
+            yield _judged(match.start(), match.end() + len(content), metadata, content, damaged)
 
 
 def looks_random(data: bytes | memoryview) -> bool:
@@ -100,7 +103,7 @@ def looks_random(data: bytes | memoryview) -> bool:
 def judge(metadata: Mapping[str, bytes], content: bytes | memoryview) -> tuple[Kind, str]:
     """What a payload of this metadata and data shows, and why that is so."""
     encoding = metadata["encoding"]
-    if encoding in (ENCODING, SAMPLES_ENCODING):
+    if is_encrypted(Payload(metadata={"encoding": encoding})):
         if looks_random(content):
             return Kind.CIPHERTEXT, ""
         return Kind.PLAINTEXT, "says that it is encrypted, and its data is no ciphertext"
@@ -115,19 +118,29 @@ def judge(metadata: Mapping[str, bytes], content: bytes | memoryview) -> tuple[K
     if encoding == b"json/plain":
         payload = Payload(metadata={"encoding": encoding}, data=bytes(content[: 16 * 1024]))
         if any(is_bookkeeping(payload, fields) for fields in MARKER_DETAILS.values()):
-            return Kind.BY_DESIGN, "note of the SDK's core about a local activity or a patch"
+            return Kind.BY_DESIGN, _BOOKKEEPING
     if encoding in _PLAIN or not looks_random(content):
         return Kind.PLAINTEXT, "is not encrypted"
     return Kind.UNKNOWN, "another program's codec"
 
 
-def _judged(offset: int, metadata: Mapping[str, bytes], content: bytes | memoryview) -> Found:
+def _judged(
+    offset: int, end: int, metadata: Mapping[str, bytes], content: bytes | memoryview, damaged: bool
+) -> Found:
     kind, why = judge(metadata, content)
-    return Found(offset, metadata["encoding"].decode(), len(content), kind, why)
+    if damaged and kind is Kind.PLAINTEXT and _is_damaged_bookkeeping(content):
+        kind, why = Kind.BY_DESIGN, _BOOKKEEPING
+    return Found(offset, end, metadata["encoding"].decode(), len(content), kind, why)
 
 
-def _parsed(data: bytes | memoryview, start: int) -> tuple[dict[str, bytes] | None, bytes | memoryview]:
-    """Metadata and data of the payload whose map entry of the encoding begins at `start`."""
+def _is_damaged_bookkeeping(content: bytes | memoryview) -> bool:
+    """Whether the JSON keys that are left are those of such a note, and no others."""
+    keys = {key.decode(errors="replace") for key in _JSON_KEY.findall(bytes(content[: 16 * 1024]))}
+    return bool(keys) and any(keys <= fields for fields in MARKER_DETAILS.values())
+
+
+def _parsed(data: bytes | memoryview, start: int) -> tuple[dict[str, bytes] | None, bytes | memoryview, int]:
+    """Metadata, data and end of the payload whose map entry of the encoding begins at `start`."""
     metadata: dict[str, bytes] = {}
     content: bytes | memoryview = b""
     position = start
@@ -142,16 +155,17 @@ def _parsed(data: bytes | memoryview, start: int) -> tuple[dict[str, bytes] | No
         elif data[position : position + 1] == b"\x12":
             size, begin = _varint(data, position + 1)
             content = data[begin : begin + size]
+            position = begin + size
             break
         else:
             break
     if "encoding" not in metadata:
-        return None, b""
+        return None, b"", start
     before = bytes(data[max(0, start - _BEFORE_BYTES) : start])
     while (found := _ENTRY_BEFORE.search(before)) is not None:
         metadata.setdefault(found[1].decode(), found[2])
         before = before[: found.start()]
-    return metadata, content
+    return metadata, content, position
 
 
 def _entry(entry: bytes) -> tuple[str, bytes] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 
 from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
@@ -27,7 +28,7 @@ async def fetch_locally(argument: str) -> str:
 
 @activity.defn
 async def fetch_much(argument: str) -> str:
-    return CANARIES.new("offloaded result") + "x" * LARGE_BYTES
+    return CANARIES.new("offloaded result") + secrets.token_hex(LARGE_BYTES)
 
 
 @activity.defn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from temporalio.client import (
     NexusOperationFailureError,
     Schedule,
     ScheduleActionStartWorkflow,
+    ScheduleOverlapPolicy,
     ScheduleSpec,
     ScheduleUpdate,
     ScheduleUpdateInput,
@@ -34,7 +36,15 @@ from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from tests.canaries.activities import ACTIVITIES, DeskHandler, complete_later, fail, fetch, fetch_much
+from tests.canaries.activities import (
+    ACTIVITIES,
+    LARGE_BYTES,
+    DeskHandler,
+    complete_later,
+    fail,
+    fetch,
+    fetch_much,
+)
 from tests.canaries.canary import CANARIES
 from tests.canaries.headers import Headers
 from tests.canaries.workflows import WORKFLOWS, Desk, Errand, Everything
@@ -171,7 +181,7 @@ async def schedules(run: Run) -> None:
         return ScheduleUpdate(schedule=given.description.schedule)
 
     await handle.update(change)
-    await handle.trigger()
+    await handle.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL)
     for _ in range(100):
         if (await handle.describe()).info.num_actions >= 2:
             break
@@ -301,7 +311,7 @@ async def batch(run: Run) -> None:
 
 async def large_payloads(run: Run) -> None:
     """Above the threshold, so that they lie in the object store, where there is one."""
-    text = CANARIES.new("offloaded argument") + "y" * 300_000
+    text = CANARIES.new("offloaded argument") + secrets.token_hex(LARGE_BYTES)
     await run.client.execute_activity(
         fetch_much, text, id=run.name(), task_queue=run.queue, start_to_close_timeout=SHORT
     )
@@ -313,12 +323,18 @@ FEATURES: tuple[Callable[[Run], Awaitable[None]], ...] = (
 )
 
 
-async def use_all(client: Client, *, endpoint: str | None = None) -> Run:
-    """All features once, side by side; `endpoint` is made unless it is given ("": without Nexus)."""
+async def _whole(feature: Callable[[Run], Awaitable[None]], run: Run) -> None:
+    await feature(run)
+
+
+async def use_all(client: Client, *, endpoint: str | None = None, queue: str | None = None) -> Run:
+    """All features once, side by side. `endpoint`, which leads to `queue`, is made unless it is given."""
     config = client.config()
     config["interceptors"] = [*config["interceptors"], Headers()]
     run = Run(Client(**config))
+    run.queue = queue or run.queue
     run.endpoint = await make_endpoint(client, run.queue) if endpoint is None else endpoint
-    async with run.worker():
-        await asyncio.gather(*(feature(run) for feature in FEATURES))
+    async with run.worker(), asyncio.TaskGroup() as group:
+        for feature in FEATURES:
+            group.create_task(_whole(feature, run))
     return run

@@ -72,18 +72,16 @@ class Everything:
                 static_details=own["child details"],
             ),
         ]
-        for failing in (
-            workflow.execute_activity(
+        with suppress(Exception):  # whatever it is, it is in the history now
+            await workflow.execute_activity(
                 "fail", own["failing activity argument"], start_to_close_timeout=SHORT, retry_policy=ONCE
-            ),
-            workflow.execute_child_workflow(
+            )
+        with suppress(Exception):
+            await workflow.execute_child_workflow(
                 Errand.run,
                 args=[own["failing child argument"], True],
                 id=f"{workflow.info().workflow_id}-failing",
-            ),
-        ):
-            with suppress(Exception):  # whatever it is, it is in the history now
-                await failing
+            )
         if endpoint:
             desk = workflow.create_nexus_client(service=Desk, endpoint=endpoint)
             results.append(
