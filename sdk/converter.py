@@ -98,15 +98,12 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
         )
     storage = None
     if options.object_store is not None:
-        cache = None
-        if options.object_store_cache is not None:
-            cache = ObjectCache(options.object_store_cache, bytes_max=options.object_store_cache_bytes)
         driver = ObjectStoreDriver(
             options.object_store,
             namespace=options.namespace,
             readable_namespaces=options.readable_namespaces,
             options=options.object_store_options,
-            cache=cache,
+            cache=cache_of(options),
         )
         storage = ExternalStorage(
             drivers=[driver],
@@ -134,6 +131,17 @@ def keys_of(options: DataConverterOptions) -> Keys | None:
             return FixedKeys(ring)
         case keys:
             return keys
+
+
+def cache_of(options: DataConverterOptions) -> ObjectCache | None:
+    """This machine's cache of objects, if the options name one.
+
+    Raises:
+        codec.OffloadError: it is too small to be of use.
+    """
+    if options.object_store_cache is None:
+        return None
+    return ObjectCache(options.object_store_cache, bytes_max=options.object_store_cache_bytes)
 
 
 def options_of(

@@ -51,7 +51,7 @@ with workflow.unsafe.imports_passed_through():
         Scope,
         open_store,
     )
-    from sdk.converter import DataConverterOptions, keys_of, options_of
+    from sdk.converter import DataConverterOptions, cache_of, keys_of, options_of
     from sdk.errors import FilesUnavailable
     from sdk.profile import Profile, load_profile, settings_file
 
@@ -92,6 +92,7 @@ class Files:
             keys=FileKeys(
                 keys=keys_of(options), binding=options.binding, refuse_plaintext=options.refuse_plaintext
             ),
+            cache=cache_of(options),
         )
         self._namespace = options.namespace
 

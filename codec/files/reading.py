@@ -20,6 +20,7 @@ from codec.files.handle import Claims
 from codec.files.layout import Piece
 from codec.files.manifest import Manifest, segment_path
 from codec.files.objects import Objects, in_thread
+from codec.files.segment_cache import SegmentCache
 
 AHEAD_MAX = 3
 """Segments that are fetched and decrypted at one time."""
@@ -33,6 +34,7 @@ class OpenFile:
     claims: Claims
     manifest: Manifest
     cipher: FileCipher
+    cache: SegmentCache | None = None
 
     async def blocks(self, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         """The content from `start` to `stop`, a segment's part at a time, each good only until the next is asked for.
@@ -87,22 +89,37 @@ class OpenFile:
         path = segment_path(self.claims.address, piece.segment, salt)
         size = layout.stored_bytes(piece.segment)
         buffer = await buffers.take()
-        if (piece.stored_start, piece.stored_end) == (0, size):
-            stored = await self.objects.get(path, least=size, most=size)
-        else:
-            stored = await self.objects.get_range(path, piece.stored_start, piece.stored_end)
-        final = layout.chunks - 1 if piece.segment == layout.segments - 1 else None
         into = memoryview(buffer)
-        opening = partial(
-            self.cipher.open, piece.segment, salt, piece.first_chunk, stored, into, final_chunk=final
-        )
-        try:
-            count = await in_thread(opening)
-        except ChunkInvalid as damage:
-            at = damage.chunk * layout.shape.chunk_bytes
-            raise ObjectCorrupt(
-                f"Object {path} in {self.objects.store.place} is damaged: the chunk that begins at byte {at} of the file "
-                "does not authenticate. Put the object back from a copy of the store."
-            ) from None
+        final = layout.chunks - 1 if piece.segment == layout.segments - 1 else None
+
+        async def opened(stored: memoryview) -> int:
+            return await in_thread(
+                partial(
+                    self.cipher.open, piece.segment, salt, piece.first_chunk, stored, into, final_chunk=final
+                )
+            )
+
+        count = None
+        if self.cache is not None and (kept := await self.cache.get(path, size)) is not None:
+            try:
+                count = await opened(kept[piece.stored_start : piece.stored_end])
+            except ChunkInvalid:
+                await self.cache.discard(path)
+        if count is None:
+            whole = (piece.stored_start, piece.stored_end) == (0, size)
+            if whole:
+                stored = await self.objects.get(path, least=size, most=size)
+            else:
+                stored = await self.objects.get_range(path, piece.stored_start, piece.stored_end)
+            try:
+                count = await opened(stored)
+            except ChunkInvalid as damage:
+                at = damage.chunk * layout.shape.chunk_bytes
+                raise ObjectCorrupt(
+                    f"Object {path} in {self.objects.store.place} is damaged: the chunk that begins at byte {at} of the "
+                    "file does not authenticate. Put the object back from a copy of the store."
+                ) from None
+            if whole and self.cache is not None and self.cache.keeps(self.claims.size):
+                await self.cache.put(path, stored)
         at = piece.first_chunk * layout.shape.chunk_bytes
         return buffer, into[max(0, start - at) : min(count, stop - at)]

@@ -31,11 +31,13 @@ from codec.files.manifest import (
 )
 from codec.files.objects import Objects, in_thread
 from codec.files.reading import OpenFile
+from codec.files.segment_cache import SegmentCache
 from codec.files.sources import Content, source_of
 from codec.files.stream import FileStream
 from codec.files.uploading import Progress, Upload
 from codec.keys.provider import ANYONE, Scope
 from codec.keys.ring import KeyMaterial
+from codec.storage.cache import ObjectCache
 from codec.storage.object_store import OpenStore, namespace_prefix
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -59,8 +61,10 @@ class FileStore:
         keys: FileKeys,
         readable_namespaces: Sequence[str] = (),
         shape: Shape | None = None,
+        cache: ObjectCache | None = None,
     ) -> None:
-        """`shape` is how new files are cut; the default is the fastest that was measured.
+        """`shape` is how new files are cut; the default is the fastest that was measured. `cache` keeps what was put and
+        read on this machine; a store that is a directory needs none.
 
         Raises:
             OffloadError: a namespace has no safe path.
@@ -72,6 +76,7 @@ class FileStore:
         self._readable = frozenset((namespace, *readable_namespaces))
         self._keys = keys
         self._shape = shape or Shape()
+        self._cache = SegmentCache(cache) if cache is not None and store.directory is None else None
 
     def __repr__(self) -> str:
         return f"FileStore({self._objects.store.place!r}, namespace={self._namespace!r})"
@@ -130,6 +135,7 @@ class FileStore:
                 present=present,
                 before_first=before_first,
                 progress=progress,
+                cache=self._cache,
             ).run(source)
             await source.finish()
         finally:
@@ -189,7 +195,7 @@ class FileStore:
         material = await self._keys.open(manifest.key, address, scope)
         cipher = FileCipher(material, address, manifest.layout.shape)
         await in_thread(manifest.verify, content, cipher)
-        return OpenFile(self._objects, claims, manifest, cipher)
+        return OpenFile(self._objects, claims, manifest, cipher, self._cache)
 
     async def _begun(self, address: FileAddress, scope: Scope) -> tuple[Start, str, KeyMaterial] | None:
         """What an earlier attempt of the upload has begun with, if it can be gone on from."""

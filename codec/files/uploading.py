@@ -19,6 +19,7 @@ from codec.files.handle import FILE_MAX_BYTES, FileAddress
 from codec.files.layout import SEGMENTS_MAX, stored_bytes
 from codec.files.manifest import segment_path
 from codec.files.objects import Objects, in_thread
+from codec.files.segment_cache import SegmentCache
 from codec.files.sources import Source
 
 BUFFERS = 3
@@ -52,6 +53,7 @@ class Upload:
         present: Mapping[str, int],
         before_first: Callable[[], Awaitable[None]],
         progress: Progress | None,
+        cache: SegmentCache | None = None,
     ) -> None:
         self._objects = objects
         self._address = address
@@ -59,6 +61,7 @@ class Upload:
         self._present = present
         self._before_first = before_first
         self._progress = progress
+        self._cache = cache
         self._done = 0
 
     async def run(self, source: Source) -> Uploaded:
@@ -125,6 +128,8 @@ class Upload:
             )
             self._plain.give(buffer)
             await self._objects.put(path, memoryview(sealed)[:written])
+            if self._cache is not None and self._cache.keeps(total):
+                await self._cache.put(path, memoryview(sealed)[:written])
             self._sealed.give(sealed)
         self._done += count
         if self._progress is not None:

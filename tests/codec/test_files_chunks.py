@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec import InvalidFile
@@ -47,6 +47,7 @@ def opened_at(cipher: FileCipher, index: int, salt: bytes, stored: bytes, final:
     return bytes(into[:count])
 
 
+@settings(deadline=None)
 @given(content=st.binary(max_size=900))
 def test_round_trip_and_the_same_again(content: bytes) -> None:
     cipher, layout = FileCipher(KEY, ADDRESS, SHAPE), Layout(len(content), SHAPE)
@@ -65,6 +66,7 @@ def test_bytes_never_change() -> None:
     assert digest.hexdigest() == "b7baf42bb6be941b5a59e395f3d6f8b54c3a41b5371f2927eb76320589355fc9"
 
 
+@settings(deadline=None)
 @given(content=st.binary(min_size=1, max_size=900), data=st.data())
 def test_any_change_of_a_segment_is_an_error(content: bytes, data: st.DataObject) -> None:
     cipher, layout = FileCipher(KEY, ADDRESS, SHAPE), Layout(len(content), SHAPE)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import obstore
 import pytest
@@ -18,6 +19,7 @@ from codec.files.inventory import delete_file, list_files
 from codec.files.layout import Shape
 from codec.files.store import FileStore
 from codec.files.uploading import BUFFERS, SENDING_MAX
+from codec.storage.cache import ObjectCache
 from tests.object_stores import S3, Bucket, Fault, FaultyProxy
 
 RING = KeyRing.create("orders.acme", key_id="k1")
@@ -32,12 +34,15 @@ def made_bucket(s3: S3) -> Bucket:
     return bucket
 
 
-def file_store(bucket: Bucket, user: str = "writer", shape: Shape = SHAPE) -> FileStore:
+def file_store(
+    bucket: Bucket, user: str = "writer", shape: Shape = SHAPE, cache: ObjectCache | None = None
+) -> FileStore:
     return FileStore(
         open_store(bucket.url, bucket.options_of(user)),
         namespace="orders.acme",
         keys=FileKeys(keys=FixedKeys(RING)),
         shape=shape,
+        cache=cache,
     )
 
 
@@ -155,3 +160,67 @@ async def test_a_slow_store_slows_the_source_and_a_slow_reader_the_store(s3: S3)
             await asyncio.sleep(0.2)
             assert sum("/segment-" in path for _, path in proxy.requests) <= 4
     assert FileAddress.parse(handle.uri).namespace == "orders.acme"
+
+
+class TestCache:
+    def gets(self, proxy: FaultyProxy) -> int:
+        return sum(method == "GET" and "/segment-" in path for method, path in proxy.requests)
+
+    def kept(self, folder: Path) -> list[Path]:
+        return [path for path in folder.glob("*/*") if path.is_file()]
+
+    async def test_what_this_host_put_or_read_is_not_fetched(self, s3: S3, tmp_path: Path) -> None:
+        bucket = made_bucket(s3)
+        async with FaultyProxy(s3) as proxy:
+            cache = ObjectCache(tmp_path / "one")
+            files = file_store(bucket.through(proxy), cache=cache)
+            handle = await files.put(CONTENT)
+            assert await read(files, handle) == CONTENT
+            async with files.open(handle, start=70_000, stop=70_010) as stream:
+                assert await stream.read() == CONTENT[70_000:70_010]
+            assert self.gets(proxy) == 0
+            another = file_store(bucket.through(proxy), cache=ObjectCache(tmp_path / "two"))
+            for _ in range(3):
+                assert await read(another, handle) == CONTENT
+            assert self.gets(proxy) == 11
+        # As it lies in the store: nothing readable.
+        for path in self.kept(tmp_path / "one"):
+            assert CONTENT[:16] not in path.read_bytes()
+        assert len(self.kept(tmp_path / "one")) == 11
+
+    @pytest.mark.parametrize("damage", ["flip", "cut", "exchange", "delete"])
+    async def test_a_damaged_cache_is_mended_from_the_store(
+        self, s3: S3, tmp_path: Path, damage: str
+    ) -> None:
+        files = file_store(made_bucket(s3), cache=ObjectCache(tmp_path))
+        handle = await files.put(CONTENT)
+        one, other = self.kept(tmp_path)[:2]
+        content = one.read_bytes()
+        match damage:
+            case "flip":
+                one.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            case "cut":
+                one.write_bytes(content[:100])
+            case "exchange":
+                one.write_bytes(other.read_bytes())
+            case _:
+                one.unlink()
+        for _ in range(2):
+            assert await read(files, handle) == CONTENT
+        assert one.read_bytes() == content
+
+    async def test_a_file_too_large_for_the_cache_leaves_it_alone(self, s3: S3, tmp_path: Path) -> None:
+        files = file_store(made_bucket(s3), cache=ObjectCache(tmp_path, bytes_max=1024 * 1024))
+        content = bytes(600 * 1024)
+        assert await read(files, await files.put(content)) == content
+        assert self.kept(tmp_path) == []
+
+    async def test_a_directory_needs_none(self, tmp_path: Path) -> None:
+        files = FileStore(
+            open_store((tmp_path / "objects").as_uri()),
+            namespace="orders.acme",
+            keys=FileKeys(keys=None),
+            cache=ObjectCache(tmp_path / "cache"),
+        )
+        assert await read(files, await files.put(CONTENT)) == CONTENT
+        assert not (tmp_path / "cache").exists()

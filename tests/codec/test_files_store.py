@@ -160,7 +160,7 @@ class TestSources:
 
 
 class TestRanges:
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
     @given(
         size=st.sampled_from(SIZES),
         start=st.integers(0, 6000),
@@ -221,7 +221,7 @@ class TestRanges:
 class TestDamage:
     """Whatever is done to a file's objects or to its handle is an error, never other content."""
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
     @given(data=st.data())
     def test_any_damage_to_any_object(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -374,7 +374,7 @@ class TestDamage:
         with pytest.raises(codec.InvalidFile):
             await read(files, dataclasses.replace(handle, manifest=digest))
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         content=st.binary(max_size=300)
         | st.recursive(
