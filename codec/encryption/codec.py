@@ -18,14 +18,15 @@ from codec.encryption.owner import Owner, owner_of, parent_of, scope_of
 from codec.encryption.samples_format import ENCODING as SAMPLES_ENCODING
 from codec.encryption.samples_format import open_samples, seal_as_samples
 from codec.encryption.tacit_format import (
+    BOUND,
     ENCODING,
     KEY_ID_FIELD,
     OWNER_FIELD,
     WRAPPED_KEY_FIELD,
     BoundCipher,
-    Flags,
     flags_of,
 )
+from codec.encryption.wire import parse
 from codec.errors import InvalidPayload, PlaintextRefused, UnboundRefused
 from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys
 from codec.keys.ring import KeyRing
@@ -130,25 +131,36 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         return payload
 
     async def _seal(self, payload: Payload) -> Payload:
+        data = payload.data
         # Near enough for keys that count and for threads; asking protobuf for the whole size would serialize it all.
-        size = len(payload.data)
+        size = len(data)
         key = self._keys.sealing(self._scope, size)
         if key is None:
             key = await self._keys.fetch_sealing(self._scope, size)
         if self._write_format is WriteFormat.SAMPLES:
             return await _run(size, seal_as_samples, key, payload)
-        owner = self._owner if self._bind_workflow else None
-        return await _run(size, self._cipher(key).sealer(owner, padded=self._padding).seal, payload, size)
+        sealer = self._cipher(key).sealer(self._owner if self._bind_workflow else None, padded=self._padding)
+        if size < THREAD_THRESHOLD_BYTES:
+            sealed = sealer.seal(payload, data)
+            # Before as much memory is asked for again.
+            del data
+            return parse(sealed)
+        return await asyncio.to_thread(lambda: parse(sealer.seal(payload, data)))
 
     async def _open(self, payload: Payload) -> Payload:
         key_id, data, owner = _key_id(payload), payload.data, b""
-        if flags_of(data) & Flags.BOUND:
+        flags = flags_of(data)
+        if flags & BOUND:
             owner = payload.metadata.get(OWNER_FIELD, b"")
             Owner.from_bytes(owner).check(self._owner, self._parent)
         else:
             self._check_unbound()
         cipher = self._cipher(await self._opening_key(key_id, payload))
-        return await _run(len(data), cipher.open, data, owner)
+        if len(data) < THREAD_THRESHOLD_BYTES:
+            opened = cipher.open(data, flags, owner)
+            del data
+            return parse(opened)
+        return await asyncio.to_thread(lambda: parse(cipher.open(data, flags, owner)))
 
     async def _open_samples(self, payload: Payload) -> Payload:
         self._check_unbound()

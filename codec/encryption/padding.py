@@ -14,8 +14,6 @@ with the length of the whole of it a Padmé length.
 
 from __future__ import annotations
 
-import struct
-
 from codec.errors import InvalidPayload
 
 COUNT_BYTES = 4
@@ -34,21 +32,20 @@ def padded_length(length: int) -> int:
 def padding_for(length: int) -> bytes:
     """What to add to a plaintext of `length` bytes."""
     zeros = padded_length(length + COUNT_BYTES) - length - COUNT_BYTES
-    return bytes(zeros) + struct.pack(">I", zeros)
+    return bytes(zeros) + zeros.to_bytes(COUNT_BYTES)
 
 
-def unpadded(plain: memoryview) -> memoryview:
-    """The plaintext of its padded form.
+def unpadded_length(plain: bytes | bytearray) -> int:
+    """How many bytes of its padded form are the plaintext.
 
     Raises:
-        InvalidPayload: it is none.
+        InvalidPayload: it is no padded form.
     """
     length = len(plain) - COUNT_BYTES
     if length >= 0:
-        (zeros,) = struct.unpack(">I", plain[length:])
-        length -= zeros
+        length -= int.from_bytes(plain[length:])
         if length >= 0 and len(plain) == padded_length(length + COUNT_BYTES):
-            return plain[:length]
+            return length
     raise InvalidPayload(
         "The decrypted payload is not padded as its format says: its sender used another format."
     )

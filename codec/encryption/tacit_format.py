@@ -22,15 +22,14 @@ versions: a reader refuses those that it does not know.
 
 from __future__ import annotations
 
-import enum
 import struct
 
 from cryptography.exceptions import InvalidTag
 from temporalio.api.common.v1 import Payload
 
 from codec.encryption.owner import Owner
-from codec.encryption.padding import padding_for, unpadded
-from codec.encryption.wire import DATA_TAG, parse, parts_of, scratch, varint
+from codec.encryption.padding import padding_for, unpadded_length
+from codec.encryption.wire import DATA_TAG, parts_of, scratch, varint
 from codec.encryption.xaes256gcm import NONCE_BYTES, TAG_BYTES, XAES256GCM, fresh_nonce
 from codec.errors import InvalidPayload
 from codec.keys.provider import DataKey
@@ -45,27 +44,24 @@ REFUSED = (
     "it was altered, cut, or encrypted under another binding or another key of that id."
 )
 
-JOINED_MAX_BYTES = 16 * 1024
-"""Up to here joining a payload's parts is cheaper than encrypting them one by one."""
+JOINED_MAX_BYTES = 96 * 1024
+"""Up to here it is cheaper to join a payload's parts than to encrypt them one by one (measured: 18 and 22 microseconds
+at 64 KiB, 33 and 31 at 128 KiB)."""
 
 _VERSION_1 = b"\x01"
 _VERSION_2 = b"\x02"
 
 
-class Flags(enum.IntFlag):
-    """What version 2 may say of a payload."""
-
-    BOUND = 1
-    PADDED = 2
-
-
-_FLAGS_KNOWN = int(Flags.BOUND | Flags.PADDED)
+# What version 2 may say of a payload. Plain numbers: every payload's are looked at, and enumerations take their time.
+BOUND = 1
+PADDED = 2
+_FLAGS_KNOWN = BOUND | PADDED
 
 
 class BoundCipher:
     """All that one key and one binding have in common for every payload."""
 
-    __slots__ = ("aead", "associated", "binding", "head", "key_id")
+    __slots__ = ("_unbound", "aead", "associated", "binding", "head", "key_id")
 
     def __init__(self, key: DataKey, binding: str) -> None:
         self.key_id = key.id
@@ -76,26 +72,26 @@ class BoundCipher:
         if key.wrapped is not None:
             metadata[WRAPPED_KEY_FIELD] = key.wrapped
         self.head = Payload(metadata=metadata).SerializeToString()
+        self._unbound = tuple(Sealer(self, None, padded=padded) for padded in (False, True))
 
     def sealer(self, owner: Owner | None, *, padded: bool) -> Sealer:
         """What encrypts payloads of this owner."""
-        return Sealer(self, owner, padded=padded)
+        return self._unbound[padded] if owner is None else Sealer(self, owner, padded=padded)
 
-    def open(self, data: bytes, owner: bytes) -> Payload:
-        """The payload that was sealed; `owner` is what its metadata says (b"" if nothing).
+    def open(self, data: bytes, flags: int, owner: bytes) -> bytes | bytearray:
+        """The payload that was sealed, serialized; `flags` are its own, `owner` is what its metadata says if BOUND is among them.
 
         Raises:
             InvalidPayload: it does not authenticate, or is of a version that is not known.
         """
-        flags = flags_of(data)
         start = 1 if data[:1] == _VERSION_1 else 2
         if len(data) < start + NONCE_BYTES + TAG_BYTES:
             raise InvalidPayload(REFUSED.format(key_id=self.key_id))
         associated = self.associated
         if start == 2:
-            associated = self.associated_2(flags, owner if flags & Flags.BOUND else b"")
+            associated = self.associated_2(flags, owner)
         nonce, sealed = data[start : start + NONCE_BYTES], memoryview(data)[start + NONCE_BYTES :]
-        plain: bytes | memoryview
+        plain: bytes | bytearray
         try:
             if len(sealed) <= JOINED_MAX_BYTES:
                 plain = self.aead.decrypt(nonce, sealed, associated)
@@ -104,9 +100,11 @@ class BoundCipher:
                 self.aead.decrypt_into(nonce, sealed, associated, plain)
         except InvalidTag:
             raise InvalidPayload(REFUSED.format(key_id=self.key_id)) from None
-        return parse(unpadded(memoryview(plain)) if flags & Flags.PADDED else plain)
+        if flags & PADDED:
+            plain = plain[: unpadded_length(plain)]
+        return plain
 
-    def associated_2(self, flags: Flags, owner: bytes) -> bytes:
+    def associated_2(self, flags: int, owner: bytes) -> bytes:
         """The associated data of version 2."""
         return associated_data(_VERSION_2, bytes((flags,)), self.key_id.encode(), self.binding, owner)
 
@@ -123,26 +121,26 @@ class Sealer:
         self._lead, self._associated = _VERSION_1, cipher.associated
         if owner is None and not padded:
             return
-        flags = Flags.PADDED if padded else Flags(0)
+        flags = PADDED if padded else 0
         name = b""
         if owner is not None:
-            flags |= Flags.BOUND
+            flags |= BOUND
             name = owner.to_bytes()
             self._head += Payload(metadata={OWNER_FIELD: name}).SerializeToString()
         self._lead = _VERSION_2 + bytes((flags,))
         self._associated = cipher.associated_2(flags, name)
 
-    def seal(self, payload: Payload, size: int) -> Payload:
-        """The payload, whose data has about `size` bytes, encrypted."""
+    def seal(self, payload: Payload, data: bytes) -> bytes | bytearray:
+        """The encrypted payload, serialized; `data` is the payload's own, to be taken out of it no second time."""
         nonce = fresh_nonce()
-        if size <= JOINED_MAX_BYTES:
+        if len(data) <= JOINED_MAX_BYTES:
             plain = payload.SerializeToString()
             if self._padded:
                 plain += padding_for(len(plain))
             sealed = self._aead.encrypt(nonce, plain, self._associated)
             length = varint(len(self._lead) + NONCE_BYTES + len(sealed))
-            return Payload.FromString(b"".join((self._head, DATA_TAG, length, self._lead, nonce, sealed)))
-        parts = parts_of(payload)
+            return b"".join((self._head, DATA_TAG, length, self._lead, nonce, sealed))
+        parts = parts_of(payload, data)
         plain_bytes = sum(map(len, parts))
         if self._padded:
             padding = padding_for(plain_bytes)
@@ -151,12 +149,13 @@ class Sealer:
         length = varint(len(self._lead) + NONCE_BYTES + plain_bytes + TAG_BYTES)
         start = b"".join((self._head, DATA_TAG, length, self._lead, nonce))
         whole = scratch(len(start) + plain_bytes + TAG_BYTES)
-        whole[: len(start)] = start
-        self._aead.encrypt_into(nonce, parts, self._associated, whole[len(start) :])
-        return parse(whole)
+        with memoryview(whole) as view:
+            view[: len(start)] = start
+            self._aead.encrypt_into(nonce, parts, self._associated, view[len(start) :])
+        return whole
 
 
-def flags_of(data: bytes) -> Flags:
+def flags_of(data: bytes) -> int:
     """What an encrypted payload says of itself; none in version 1.
 
     Raises:
@@ -164,7 +163,7 @@ def flags_of(data: bytes) -> Flags:
     """
     version = data[:1]
     if version in (b"", _VERSION_1):
-        return Flags(0)
+        return 0
     if version != _VERSION_2:
         raise InvalidPayload(
             f"The payload is encrypted in version {data[0]} of the format, this Tacit reads versions 1 and 2: "
@@ -176,7 +175,7 @@ def flags_of(data: bytes) -> Flags:
             f"The payload is encrypted with flags {flags:#04x} of the format's version 2, some of which this Tacit "
             "does not know: it was altered, or written by a newer Tacit."
         )
-    return Flags(flags)
+    return flags
 
 
 def associated_data(*parts: bytes) -> bytes:

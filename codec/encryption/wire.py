@@ -11,29 +11,37 @@ from temporalio.api.common.v1 import Payload
 from codec.errors import InvalidPayload
 
 SCRATCH_KEPT_BYTES = 4 * 1024 * 1024
-"""What a thread keeps for the next payload; fresh memory costs more than filling it."""
+"""The largest piece of memory that a thread keeps for the next payload; fresh memory costs more than filling it."""
 
 DATA_TAG = bytes([Payload.DATA_FIELD_NUMBER << 3 | 2])
 """What stands before the length of a payload's data."""
 
 
 class _Scratch(threading.local):
-    """Memory of one thread for what is made of a payload and copied away at once."""
+    """Memory of one thread for what is made of a payload and copied away at once, by the digits of its size."""
 
     def __init__(self) -> None:
-        self.kept = bytearray()
+        self.kept: dict[int, bytearray] = {}
 
 
 _scratch = _Scratch()
 
 
-def scratch(size: int) -> memoryview:
-    """Memory to write `size` bytes to; whatever the thread asked for before is lost."""
+def scratch(size: int) -> bytearray:
+    """Exactly `size` bytes to write to; what the thread was given before may be overwritten.
+
+    A bytearray and no view of one: protobuf copies a view before it parses it.
+    """
     if size > SCRATCH_KEPT_BYTES:
-        return memoryview(bytearray(size))
-    if len(_scratch.kept) < size:
-        _scratch.kept = bytearray(size)
-    return memoryview(_scratch.kept)[:size]
+        return bytearray(size)
+    kept = _scratch.kept.get(digits := size.bit_length())
+    if kept is None:
+        kept = _scratch.kept[digits] = bytearray(size)
+    elif len(kept) > size:
+        del kept[size:]
+    else:
+        kept.extend(bytes(size - len(kept)))
+    return kept
 
 
 def varint(number: int) -> bytes:
@@ -48,17 +56,15 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-def parts_of(payload: Payload) -> list[bytes]:
-    """A payload's serialized form in pieces, with its data uncopied but for the one time that protobuf asks for."""
-    data = payload.data
+def parts_of(payload: Payload, data: bytes) -> list[bytes]:
+    """A payload's serialized form in pieces, one of them `data`, the payload's, which was copied once too often already."""
     # What a newer protocol adds to payloads is kept: only protobuf knows how to write it.
     if payload.external_payloads or len(UnknownFieldSet(payload)):
         return [payload.SerializeToString()]
-    head = Payload(metadata=payload.metadata).SerializeToString()
-    return [head, DATA_TAG, varint(len(data)), data] if data else [head]
+    return [Payload(metadata=payload.metadata).SerializeToString(), DATA_TAG, varint(len(data)), data]
 
 
-def parse(plain: bytes | memoryview) -> Payload:
+def parse(plain: bytes | bytearray) -> Payload:
     """A payload of its serialized form.
 
     Raises:

@@ -90,7 +90,7 @@ class XAES256GCM:
         encryptor.finalize()
         out[end:] = encryptor.tag
 
-    def decrypt_into(self, nonce: bytes, ciphertext: memoryview, associated: bytes, out: memoryview) -> None:
+    def decrypt_into(self, nonce: bytes, ciphertext: memoryview, associated: bytes, out: bytearray) -> None:
         """Like `decrypt`, into `out`, which has exactly the plaintext's size.
 
         Raises:

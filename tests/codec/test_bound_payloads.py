@@ -33,7 +33,7 @@ from codec import (
     WriteFormat,
 )
 from codec.encryption.owner import Kind, Owner, owner_of, workflow_owner
-from codec.encryption.padding import COUNT_BYTES, padded_length, padding_for, unpadded
+from codec.encryption.padding import COUNT_BYTES, padded_length, padding_for, unpadded_length
 from codec.encryption.tacit_format import JOINED_MAX_BYTES, OWNER_FIELD, associated_data
 from codec.encryption.xaes256gcm import XAES256GCM
 
@@ -286,15 +286,15 @@ class TestPadding:
     def test_round_trip(self, plain: bytes) -> None:
         padded = plain + padding_for(len(plain))
         assert len(padded) == padded_length(len(plain) + COUNT_BYTES)
-        assert unpadded(memoryview(padded)) == plain
+        assert unpadded_length(padded) == len(plain)
 
     @given(st.binary(max_size=40))
     def test_what_is_not_padded(self, plain: bytes) -> None:
         try:
-            content = bytes(unpadded(memoryview(plain)))
+            length = unpadded_length(plain)
         except InvalidPayload:
             return
-        assert plain[: len(content)] == content
+        assert len(plain) == padded_length(length + COUNT_BYTES)
 
     @pytest.mark.parametrize("size", [0, 1, 100, JOINED_MAX_BYTES - 1, JOINED_MAX_BYTES + 1, 3_000_000])
     @pytest.mark.parametrize("bind", [False, True])
