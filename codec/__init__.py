@@ -19,6 +19,8 @@ with workflow.unsafe.imports_passed_through():
     from codec.chain import ChainCodec
     from codec.compression import CompressionCodec
     from codec.encryption.codec import EncryptionCodec, WriteFormat, is_encrypted
+    from codec.encryption.message_bound import WRITERS as SAMPLES_WRITERS
+    from codec.encryption.message_bound import MessageBound
     from codec.encryption.owner import DescribedWorkflowContext
     from codec.errors import (
         CodecError,
@@ -32,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
         KeyServiceError,
         KeyServiceUnavailable,
         LocalFileFailed,
+        MessageBoundReached,
         MissingKey,
         MovedPayload,
         ObjectCorrupt,
@@ -68,6 +71,7 @@ __all__ = [
     "ANYONE",
     "OBJECT_CACHE_BYTES",
     "OFFLOAD_THRESHOLD_BYTES",
+    "SAMPLES_WRITERS",
     "ChainCodec",
     "CodecError",
     "CompressionCodec",
@@ -100,6 +104,8 @@ __all__ = [
     "KeyState",
     "Keys",
     "LocalFileFailed",
+    "MessageBound",
+    "MessageBoundReached",
     "MissingKey",
     "MovedPayload",
     "ObjectCache",

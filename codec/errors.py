@@ -10,6 +10,7 @@ CodecError
 ├── WrappedKey            a payload's key is wrapped by another, and no key service is configured (operator)
 ├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, attacker)
 │   └── MovedPayload      a payload that stands in another workflow than the one it was written for (attacker)
+├── MessageBoundReached   a key has encrypted as much as its format allows (operator: rotate it)
 ├── UnboundRefused        a payload bound to no workflow where only bound ones are accepted (sender)
 ├── PlaintextRefused      an unencrypted payload where only encrypted ones are accepted (sender)
 ├── FileError             a file cannot be put or opened as asked (caller)
@@ -121,6 +122,17 @@ class MovedPayload(InvalidPayload):
             f"The payload says that it was written for {owner}, and stands in {reader}, where Temporal does not "
             "bring it: whoever keeps it has exchanged it, or it was copied by hand."
         )
+
+
+class MessageBoundReached(CodecError):
+    """A key has encrypted as many payloads in the samples' format as are safe."""
+
+    def __init__(self, key_id: str, *, share: int) -> None:
+        super().__init__(
+            f"Key {key_id!r} has encrypted {share} payloads in the samples' format, all that this machine may write "
+            "with one key. Run `tacit keys rotate`: the new key starts anew, the old one still decrypts."
+        )
+        self.key_id = key_id
 
 
 class UnboundRefused(CodecError):

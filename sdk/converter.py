@@ -22,6 +22,7 @@ from temporalio.converter import (
 from codec import (
     OBJECT_CACHE_BYTES,
     OFFLOAD_THRESHOLD_BYTES,
+    SAMPLES_WRITERS,
     ChainCodec,
     CompressionCodec,
     EncryptionCodec,
@@ -29,6 +30,7 @@ from codec import (
     KeyRing,
     KeyRingFile,
     Keys,
+    MessageBound,
     ObjectCache,
     ObjectStoreDriver,
     WriteFormat,
@@ -57,6 +59,7 @@ class DataConverterOptions:
     key_ring: Path | Keys | KeyRing | None
     binding: str | None = None
     write_format: WriteFormat = WriteFormat.TACIT
+    samples_writers: int = SAMPLES_WRITERS
     refuse_plaintext: bool = False
     bind_workflow: bool = False
     refuse_unbound: bool = False
@@ -94,6 +97,7 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
                 bind_workflow=options.bind_workflow,
                 refuse_unbound=options.refuse_unbound,
                 padding=options.padding,
+                message_bound=_message_bound(options),
             )
         )
     storage = None
@@ -116,6 +120,15 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
         external_storage=storage,
     )
+
+
+def _message_bound(options: DataConverterOptions) -> MessageBound | None:
+    """What counts for the samples' format: beside the key ring where that is a file."""
+    if options.write_format is not WriteFormat.SAMPLES:
+        return None
+    ring = options.key_ring
+    file = ring.with_name(f"{ring.name}.messages") if isinstance(ring, Path) else None
+    return MessageBound(file, writers=options.samples_writers)
 
 
 def keys_of(options: DataConverterOptions) -> Keys | None:
@@ -171,6 +184,7 @@ def options_of(
         key_ring=settings.key_ring if settings.encryption is Encryption.ON else None,
         binding=settings.binding,
         write_format=settings.write_format,
+        samples_writers=settings.samples_writers,
         refuse_plaintext=settings.refuse_plaintext,
         bind_workflow=settings.bind_workflow,
         refuse_unbound=settings.refuse_unbound,

@@ -10,6 +10,7 @@ its file. Format, version 1, one table per profile of the same name (all fields 
     key-ring = "orders.keyring.json"       # relative to this file
     binding = "orders.acme"                # only where it differs from the key ring's own
     write-format = "tacit"                 # "samples": the official samples' format
+    samples-writers = 64                   # how many machines may write with one key in the samples' format
     refuse-plaintext = false               # true: an unencrypted payload from the service is an error
     bind-workflow = false                  # true: a payload is readable only in the workflow it was written for
     refuse-unbound = false                 # true: a payload that is bound to no workflow is an error
@@ -37,7 +38,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from codec import OBJECT_CACHE_BYTES, OFFLOAD_THRESHOLD_BYTES, WriteFormat
+from codec import OBJECT_CACHE_BYTES, OFFLOAD_THRESHOLD_BYTES, SAMPLES_WRITERS, WriteFormat
 from sdk.errors import ProfileError
 
 VERSION = 1
@@ -59,6 +60,7 @@ class CodecSettings:
     key_ring: Path | None = None
     binding: str | None = None
     write_format: WriteFormat = WriteFormat.TACIT
+    samples_writers: int = SAMPLES_WRITERS
     refuse_plaintext: bool = False
     bind_workflow: bool = False
     refuse_unbound: bool = False
@@ -161,7 +163,7 @@ def _from_text(field: str, text: str, *, where: str) -> Any:
     match field:
         case "refuse-plaintext" | "bind-workflow" | "refuse-unbound" | "padding" | "compression":
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
-        case "offload-threshold-bytes" | "object-store-cache-bytes":
+        case "samples-writers" | "offload-threshold-bytes" | "object-store-cache-bytes":
             value = int(text) if text.strip().isdecimal() else None
         case "readable-namespaces" | "offload-types":
             value = [part.strip() for part in text.split(",") if part.strip()]
@@ -190,6 +192,10 @@ def _size(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
+def _writers(value: Any) -> int | None:
+    return value if type(value) is int and 1 <= value <= 1_000_000 else None
+
+
 def _names(value: Any) -> tuple[str, ...] | None:
     return tuple(value) if isinstance(value, list) and all(_text(one) for one in value) else None
 
@@ -211,6 +217,7 @@ _KINDS: Mapping[Callable[[Any], object], str] = {
     _path: "a path",
     _flag: "true or false",
     _size: "a number of bytes, 0 or more",
+    _writers: "a number of machines, 1 to 1000000",
     _names: "a list of names",
     _texts: "a table of texts",
     _encryption: '"on" or "off"',
@@ -221,6 +228,7 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "key-ring": _path,
     "binding": _text,
     "write-format": _write_format,
+    "samples-writers": _writers,
     "refuse-plaintext": _flag,
     "bind-workflow": _flag,
     "refuse-unbound": _flag,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import enum
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Self, TypeVar
+from collections.abc import Sequence
+from typing import Self
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
+from codec.encryption.message_bound import MessageBound
 from codec.encryption.owner import Owner, owner_of, parent_of, scope_of
 from codec.encryption.samples_format import ENCODING as SAMPLES_ENCODING
 from codec.encryption.samples_format import open_samples, seal_as_samples
@@ -30,12 +31,11 @@ from codec.encryption.wire import parse
 from codec.errors import InvalidPayload, PlaintextRefused, UnboundRefused
 from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys
 from codec.keys.ring import KeyRing
+from codec.turns import Turn
 
-THREAD_THRESHOLD_BYTES = 2 * 1024 * 1024
-"""Above it a payload is worked on in a thread (the cipher releases the interpreter's lock): on the event loop it
-would hold up everything else for a millisecond or more. Below it the hand-over costs more than it saves."""
-
-_T = TypeVar("_T")
+TURN_BYTES = 2 * 1024 * 1024
+"""What one call does on the event loop: a millisecond or so. What is more is done in a thread (the cipher releases the
+interpreter's lock); for less the hand-over costs more than it saves."""
 
 
 class WriteFormat(enum.StrEnum):
@@ -68,8 +68,10 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         bind_workflow: bool = False,
         refuse_unbound: bool = False,
         padding: bool = False,
+        message_bound: MessageBound | None = None,
     ) -> None:
-        """`binding` replaces the ring's own, for payloads that were written under another.
+        """`binding` replaces the ring's own, for payloads that were written under another. `message_bound` counts what is
+        written in the samples' format; without it this process's payloads are counted, from zero.
 
         Raises:
             ValueError: the samples' format is to be bound or padded, which it has no room for.
@@ -86,6 +88,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         self._bind_workflow = bind_workflow
         self._refuse_unbound = refuse_unbound
         self._padding = padding
+        self._message_bound = message_bound or MessageBound()
         # Whose payloads they are; a codec that the SDK has not told serves all.
         self._owner: Owner | None = None
         self._parent: Owner | None = None
@@ -101,8 +104,13 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         return told
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Each payload encrypted, in the same order."""
-        return [await self._seal(payload) for payload in payloads]
+        """Each payload encrypted, in the same order.
+
+        Raises:
+            MessageBoundReached: the key has encrypted as much as the samples' format allows.
+        """
+        turn = Turn(TURN_BYTES, each=16_384)
+        return [await self._seal(payload, turn) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload decrypted, in the same order; what is not encrypted as it came.
@@ -115,14 +123,15 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             UnboundRefused: a payload is bound to none, and `refuse_unbound` is set.
             PlaintextRefused: a payload is not encrypted, and `refuse_plaintext` is set.
         """
-        return [await self._decode(payload) for payload in payloads]
+        turn = Turn(TURN_BYTES, each=16_384)
+        return [await self._decode(payload, turn) for payload in payloads]
 
-    async def _decode(self, payload: Payload) -> Payload:
+    async def _decode(self, payload: Payload, turn: Turn) -> Payload:
         encoding = payload.metadata.get("encoding", b"")
         if encoding == ENCODING:
-            return await self._open(payload)
+            return await self._open(payload, turn)
         if encoding == SAMPLES_ENCODING:
-            return await self._open_samples(payload)
+            return await self._open_samples(payload, turn)
         if self._refuse_plaintext:
             raise PlaintextRefused(
                 f"A payload with the encoding {_shown(encoding)} is not encrypted, but refuse-plaintext is "
@@ -130,7 +139,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             )
         return payload
 
-    async def _seal(self, payload: Payload) -> Payload:
+    async def _seal(self, payload: Payload, turn: Turn) -> Payload:
         data = payload.data
         # Near enough for keys that count and for threads; asking protobuf for the whole size would serialize it all.
         size = len(data)
@@ -138,16 +147,19 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         if key is None:
             key = await self._keys.fetch_sealing(self._scope, size)
         if self._write_format is WriteFormat.SAMPLES:
-            return await _run(size, seal_as_samples, key, payload)
+            # Data keys of a key service end by that service's own bounds long before.
+            while key.wrapped is None and not self._message_bound.take(key.id):
+                await asyncio.to_thread(self._message_bound.reserve, key.id)
+            return await turn.run(size, seal_as_samples, key, payload)
         sealer = self._cipher(key).sealer(self._owner if self._bind_workflow else None, padded=self._padding)
-        if size < THREAD_THRESHOLD_BYTES:
+        if turn.take(size):
             sealed = sealer.seal(payload, data)
             # Before as much memory is asked for again.
             del data
             return parse(sealed)
         return await asyncio.to_thread(lambda: parse(sealer.seal(payload, data)))
 
-    async def _open(self, payload: Payload) -> Payload:
+    async def _open(self, payload: Payload, turn: Turn) -> Payload:
         key_id, data, owner = _key_id(payload), payload.data, b""
         flags = flags_of(data)
         if flags & BOUND:
@@ -156,16 +168,16 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         else:
             self._check_unbound()
         cipher = self._cipher(await self._opening_key(key_id, payload))
-        if len(data) < THREAD_THRESHOLD_BYTES:
+        if turn.take(len(data)):
             opened = cipher.open(data, flags, owner)
             del data
             return parse(opened)
         return await asyncio.to_thread(lambda: parse(cipher.open(data, flags, owner)))
 
-    async def _open_samples(self, payload: Payload) -> Payload:
+    async def _open_samples(self, payload: Payload, turn: Turn) -> Payload:
         self._check_unbound()
         key, data = await self._opening_key(_key_id(payload), payload), payload.data
-        return await _run(len(data), open_samples, key, data)
+        return await turn.run(len(data), open_samples, key, data)
 
     def _check_unbound(self) -> None:
         if self._refuse_unbound and self._owner is not None:
@@ -202,9 +214,3 @@ def _key_id(payload: Payload) -> str:
 
 def _shown(encoding: bytes) -> str:
     return repr(encoding[:80].decode(errors="replace"))
-
-
-async def _run(size: int, work: Callable[..., _T], *arguments: object) -> _T:
-    if size < THREAD_THRESHOLD_BYTES:
-        return work(*arguments)
-    return await asyncio.to_thread(work, *arguments)

@@ -4,11 +4,13 @@
 
     metadata: encoding = "binary/encrypted"
               encryption-key-id = <key id>
+              encryption-dek = <the payload's own key, wrapped>     only with envelope encryption, as temporal-proxy has it
               encryption-cipher = "AES/GCM/NoPadding"     in Java's alone; not looked at
               encryption-dek = <base64 of the wrapped key>    only with envelope encryption, as temporal-proxy writes it
     data:     nonce (12 bytes) | AES-256-GCM ciphertext and tag (16 bytes) of the whole serialized Payload
 
-It has no associated data, so it binds a payload to its key only: not to a binding, an owner or a version.
+It has no associated data, so it binds a payload to its key only: not to a binding, an owner or a version. One key must not
+encrypt more than 2**32 payloads in it: message_bound.py counts.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from codec import (
     WriteFormat,
     is_encrypted,
 )
-from codec.encryption.codec import ENCODING, KEY_ID_FIELD, SAMPLES_ENCODING, THREAD_THRESHOLD_BYTES
+from codec.encryption.codec import ENCODING, KEY_ID_FIELD, SAMPLES_ENCODING, TURN_BYTES
 from codec.encryption.tacit_format import associated_data
 from codec.encryption.xaes256gcm import XAES256GCM
 
@@ -81,7 +81,7 @@ async def test_every_field_of_a_payload_is_kept_and_hidden() -> None:
 
 
 async def test_large_payloads_take_the_way_through_a_thread() -> None:
-    original = Payload(data=b"x" * (THREAD_THRESHOLD_BYTES + 1))
+    original = Payload(data=b"x" * (TURN_BYTES + 1))
     sealed = await seal(original)
     assert await unseal(sealed) == original
     with pytest.raises(InvalidPayload):
