@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         DestroyedKey,
         DisabledKey,
         FileError,
+        ForgottenSubject,
         InvalidFile,
         InvalidPayload,
         KeyRingError,
@@ -54,12 +55,16 @@ with workflow.unsafe.imports_passed_through():
     from codec.files.stream import FileStream
     from codec.files.uploading import Progress as FileProgress
     from codec.keys.envelope import EnvelopeBounds, EnvelopeKeys
-    from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys, Scope
+    from codec.keys.environment import keys_from_environment
+    from codec.keys.layered import LayeredKeys
+    from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys, RingBacked, Scope
     from codec.keys.ring import Key, KeyMaterial, KeyRing, KeyState, Tombstone
     from codec.keys.ring_document import export_keys, import_keys, ring_from_json, ring_to_json
     from codec.keys.ring_file import KeyRingFile, create_key_ring, load_key_ring, update_key_ring
     from codec.keys.service import KeyService, Patience
     from codec.keys.services import open_key_service
+    from codec.keys.subject_store import SubjectStore
+    from codec.keys.subjects import SubjectKeys, SubjectOf, by_pattern, each_workflow
     from codec.secret_files import SecretFileError, read_secret_file, sole_writer, write_secret_file
     from codec.storage.cache import CACHE_BYTES as OBJECT_CACHE_BYTES
     from codec.storage.cache import ObjectCache
@@ -90,6 +95,7 @@ __all__ = [
     "FileStore",
     "FileStream",
     "FixedKeys",
+    "ForgottenSubject",
     "InvalidFile",
     "InvalidPayload",
     "Key",
@@ -103,6 +109,7 @@ __all__ = [
     "KeyServiceUnavailable",
     "KeyState",
     "Keys",
+    "LayeredKeys",
     "LocalFileFailed",
     "MessageBound",
     "MessageBoundReached",
@@ -116,19 +123,26 @@ __all__ = [
     "OpenStore",
     "Patience",
     "PlaintextRefused",
+    "RingBacked",
     "Scope",
     "SecretFileError",
     "SourceChanged",
     "StoreFull",
     "StoreRefused",
+    "SubjectKeys",
+    "SubjectOf",
+    "SubjectStore",
     "Tombstone",
     "UnboundRefused",
     "WrappedKey",
     "WriteFormat",
+    "by_pattern",
     "create_key_ring",
+    "each_workflow",
     "export_keys",
     "import_keys",
     "is_encrypted",
+    "keys_from_environment",
     "load_key_ring",
     "open_key_service",
     "open_store",

@@ -4,6 +4,7 @@ CodecError
 ├── KeyRingError          the key ring file: missing, open to others, cut, not ours (operator)
 ├── MissingKey            a payload names a key that the ring lacks (operator: import it)
 ├── DisabledKey           a payload names a key that was disabled on purpose (operator)
+├── ForgottenSubject     a payload is of a subject that was forgotten: nothing reads it again
 ├── KeyServiceError      a key management service answers what can't be, or is not set up (operator)
 │   ├── KeyServiceUnavailable   it is slow, down or throttles: asking again may help
 │   └── KeyServiceDenied        it refuses, or its key is not there or not enabled (operator)
@@ -79,6 +80,19 @@ class WrappedKey(CodecError):
             f"The payload's own key is wrapped by key {key_id!r} of a key service (encryption-dek), as envelope "
             "encryption writes it; configure that key service to read it."
         )
+        self.key_id = key_id
+
+
+class ForgottenSubject(CodecError):
+    """A payload is of a subject whose key was deleted, or is to be."""
+
+    def __init__(self, key_id: str, *, when: str, sealing: bool = False) -> None:
+        what = (
+            "new data of it is refused. If the subject may come back, run `tacit keys forget` with --allow-new."
+            if sealing
+            else "its data is unreadable for ever. Terminate the workflows that still need it."
+        )
+        super().__init__(f"The subject of {key_id} was forgotten {when}: {what}")
         self.key_id = key_id
 
 

@@ -20,14 +20,16 @@ class SecretFileError(Exception):
     """A secret file is missing, unsafe or unreadable; the sentence names it and the way out."""
 
 
-def read_secret_file(path: Path, *, what: str) -> bytes:
+def read_secret_file(path: Path, *, what: str, mounted: bool = False) -> bytes:
     """The content of a file that only its owner may read.
 
-    The checks are made on the open file, so that it cannot be exchanged between the check and the read.
+    The checks are made on the open file, so that it cannot be exchanged between the check and the read. `mounted` is for
+    files that a container's platform puts there: they may be readable by others, who are in the container too, but not
+    writable.
 
     Raises:
         SecretFileError: it does not exist, is no regular file, belongs to another user than us or root, is
-            readable by group or others, or is larger than `SIZE_MAX_BYTES`.
+            readable by group or others (writable, if `mounted`), or is larger than `SIZE_MAX_BYTES`.
     """
     try:
         # O_NONBLOCK: opening a named pipe must not wait for a writer.
@@ -45,7 +47,12 @@ def read_secret_file(path: Path, *, what: str) -> bytes:
                 f"The {what} {path} belongs to user id {status.st_uid}, who could change it. "
                 f"Make it yours: chown {os.geteuid()} {path}"
             )
-        if status.st_mode & 0o077:
+        if mounted and status.st_mode & 0o022:
+            raise SecretFileError(
+                f"The {what} {path} can be changed by other users (mode {stat.S_IMODE(status.st_mode):04o}). "
+                "Mount it without write permission for group and others."
+            )
+        if not mounted and status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise SecretFileError(
                 f"The {what} {path} is open to other users (mode {mode:04o}). "

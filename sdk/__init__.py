@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from sdk.converter import DataConverterOptions, data_converter
     from sdk.errors import CertificateError, ConnectFailed, FilesUnavailable, ProfileError, SdkError
     from sdk.files import FileHandle
+    from sdk.keys import KeySource
     from sdk.plugin import TacitPlugin
     from sdk.profile import (
         Profile,
@@ -47,6 +48,7 @@ __all__ = [
     "FileHandle",
     "FilesUnavailable",
     "KeyRingError",
+    "KeySource",
     "Profile",
     "ProfileError",
     "SdkError",

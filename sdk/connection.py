@@ -14,7 +14,7 @@ from temporalio.converter import DataConverter, DefaultPayloadConverter, Payload
 from temporalio.runtime import Runtime
 from temporalio.service import TLSConfig
 
-from codec import KeyRingError
+from codec import KeyRingError, KeyServiceError
 from sdk.converter import DataConverterOptions, options_of
 from sdk.errors import ConnectFailed, ProfileError
 from sdk.plugin import TacitPlugin
@@ -45,6 +45,7 @@ async def connect(
         ProfileError: the profile is not usable, its client certificate is out of its dates, or it would send payloads
             or an API key readable by mistake.
         KeyRingError: its key ring is missing or not usable.
+        codec.KeyServiceError: its key service is not named rightly, or that service's client library is not installed.
         codec.OffloadError: its object store is not.
         ConnectFailed: the service cannot be reached, or refuses.
     """
@@ -68,7 +69,7 @@ async def connect(
     try:
         # Last, so that it completes what the program's own plugins have set.
         all_plugins = (*plugins, TacitPlugin(chosen, converter=options))
-    except KeyRingError as error:
+    except (KeyRingError, KeyServiceError) as error:
         # So that a script's traceback ends at its call of this, with one sentence and none of the way.
         raise error.with_traceback(None) from None
     working_namespace = namespace or chosen.namespace

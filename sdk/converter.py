@@ -36,8 +36,9 @@ from codec import (
     WriteFormat,
 )
 from sdk.errors import ProfileError
+from sdk.keys import ENVIRONMENT_PROVIDER, KeySource, in_environment
 from sdk.profile import Profile, profiles_with_ring_for, settings_file
-from sdk.settings import Encryption
+from sdk.settings import CodecSettings, Encryption
 
 OffloadSelector = Callable[[StorageDriverSelectContext, Payload], bool]
 """Whether a payload that is large enough goes to the object store: called with whose it is and the payload as encoded."""
@@ -48,15 +49,15 @@ class DataConverterOptions:
     """What `data_converter` builds from.
 
     `namespace` is the one the client connects to: its prefix in the object store. `key_ring` may be the
-    ring's file, followed while the program runs, or a ring in memory; None leaves payloads readable by the
-    service.
+    ring's file, followed while the program runs, a ring in memory, or whatever else gives keys (`sdk.KeySource`: key services,
+    keys per subject); None leaves payloads readable by the service.
 
     Payloads of `offload_threshold_bytes` and more go to the object store if `offload_types` (workflow and activity types, with
     `*` and `?` as in file names; empty: all) have whose payload it is, and `offload_selector` does not say no.
     """
 
     namespace: str
-    key_ring: Path | Keys | KeyRing | None
+    key_ring: Path | Keys | KeyRing | KeySource | None
     binding: str | None = None
     write_format: WriteFormat = WriteFormat.TACIT
     samples_writers: int = SAMPLES_WRITERS
@@ -136,8 +137,11 @@ def keys_of(options: DataConverterOptions) -> Keys | None:
 
     Raises:
         codec.KeyRingError: the key ring's file is not usable.
+        codec.KeyServiceError: a key service is not named rightly, or its client library is missing.
     """
     match options.key_ring:
+        case KeySource() as source:
+            return source.open()
         case Path() as path:
             return KeyRingFile(path)
         case KeyRing() as ring:
@@ -170,7 +174,8 @@ def options_of(
             that exclude each other.
     """
     settings = profile.codec
-    if settings.encryption is Encryption.ON and settings.key_ring is None:
+    keys = _key_source(settings, namespace or profile.namespace)
+    if settings.encryption is Encryption.ON and keys is None:
         raise ProfileError(_no_key_ring(profile, namespace or profile.namespace))
     if settings.write_format is WriteFormat.SAMPLES:
         for name in ("bind_workflow", "refuse_unbound", "padding"):
@@ -181,7 +186,7 @@ def options_of(
                 )
     return DataConverterOptions(
         namespace=namespace or profile.namespace,
-        key_ring=settings.key_ring if settings.encryption is Encryption.ON else None,
+        key_ring=keys if settings.encryption is Encryption.ON else None,
         binding=settings.binding,
         write_format=settings.write_format,
         samples_writers=settings.samples_writers,
@@ -217,6 +222,28 @@ def _selector(
     return select
 
 
+def _key_source(settings: CodecSettings, namespace: str) -> Path | KeySource | None:
+    """Where the keys come from; the mere path where there is no more to say than that."""
+    provider = settings.key_provider
+    if settings.key_ring is None and provider is None and in_environment():
+        provider = ENVIRONMENT_PROVIDER
+    if settings.key_ring is None and provider is None:
+        return None
+    if provider is None and not settings.key_provider_also and settings.subject_keys is None:
+        return settings.key_ring
+    remote = settings.subject_keys is not None and not settings.subject_keys.startswith("file:")
+    return KeySource(
+        namespace=namespace,
+        binding=settings.binding,
+        ring=settings.key_ring,
+        provider=provider,
+        also=settings.key_provider_also,
+        subject_store=settings.subject_keys,
+        subject_store_options=settings.object_store_options if remote else {},
+        subject=settings.subject,
+    )
+
+
 def _no_key_ring(profile: Profile, namespace: str) -> str:
     """What to do, the safest first: a second ring for a namespace splits it into two that can't read each other."""
     names = {namespace, profile.codec.binding or namespace}
@@ -234,6 +261,6 @@ def _no_key_ring(profile: Profile, namespace: str) -> str:
             f"If {namespace!r} has a key ring, put back a copy of it and set key-ring in {place} (or "
             'TACIT_CODEC_KEY_RING); to send payloads readable, set encryption = "off" '
             "(TACIT_CODEC_ENCRYPTION=off); only if nothing was ever encrypted for it, make a key ring: "
-            f"`tacit keys init --profile {profile.name}`."
+            f"`tacit keys init --profile {profile.name}`, or name a key service (key-provider)."
         )
     return f"Profile {profile.name!r} names no key ring, so its payloads cannot be encrypted. {way}"

@@ -30,7 +30,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.service import ConnectConfig, GrpcCompression, ServiceClient
 from temporalio.worker import ReplayerConfig, WorkerConfig
 
-from codec import KeyRingError
+from codec import KeyRingError, KeyServiceError
 from sdk.converter import DataConverterOptions, data_converter, options_of
 from sdk.describing import ReadsParentsTexts
 from sdk.errors import ProfileError
@@ -141,9 +141,9 @@ class TacitPlugin(SimplePlugin):
         if known is None:
             try:
                 known = data_converter(dataclasses.replace(self._options, namespace=namespace))
-            except KeyRingError as error:
+            except (KeyRingError, KeyServiceError) as error:
                 sentence = str(error)
-                raise KeyRingError(
+                raise (KeyRingError if isinstance(error, KeyRingError) else KeyServiceError)(
                     f"Profile {self._profile.name!r} can't be used. {sentence[:1].upper()}{sentence[1:]}"
                 ) from None
             self._built[namespace] = known

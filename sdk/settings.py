@@ -8,6 +8,10 @@ its file. Format, version 1, one table per profile of the same name (all fields 
     [profile.default]
     encryption = "on"                      # "off": payloads go out readable
     key-ring = "orders.keyring.json"       # relative to this file
+    key-provider = "aws-kms:arn:aws:kms:…" # a key service for new payloads, beside or instead of a key ring; or "env:NAME"
+    key-provider-also = ["gcp-kms:…"]      # key services whose payloads are read too
+    subject-keys = "file:///srv/subjects"  # or s3://…: a store with a key for each subject, so that one can be forgotten
+    subject = "(customer-[0-9]+)-"         # "workflow" (each is one), or what a workflow's id begins with
     binding = "orders.acme"                # only where it differs from the key ring's own
     write-format = "tacit"                 # "samples": the official samples' format
     samples-writers = 64                   # how many machines may write with one key in the samples' format
@@ -33,6 +37,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -58,6 +63,11 @@ class CodecSettings:
 
     encryption: Encryption = Encryption.ON
     key_ring: Path | None = None
+    # A URL may hold a token, though none should.
+    key_provider: str | None = dataclasses.field(default=None, repr=False)
+    key_provider_also: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    subject_keys: str | None = None
+    subject: str = "workflow"
     binding: str | None = None
     write_format: WriteFormat = WriteFormat.TACIT
     samples_writers: int = SAMPLES_WRITERS
@@ -165,6 +175,8 @@ def _from_text(field: str, text: str, *, where: str) -> Any:
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
         case "samples-writers" | "offload-threshold-bytes" | "object-store-cache-bytes":
             value = int(text) if text.strip().isdecimal() else None
+        case "key-provider-also":
+            value = text.split()
         case "readable-namespaces" | "offload-types":
             value = [part.strip() for part in text.split(",") if part.strip()]
         case "object-store-options":
@@ -200,6 +212,20 @@ def _names(value: Any) -> tuple[str, ...] | None:
     return tuple(value) if isinstance(value, list) and all(_text(one) for one in value) else None
 
 
+def _urls(value: Any) -> tuple[str, ...] | None:
+    return tuple(value) if isinstance(value, list) and all(_text(one) for one in value) else None
+
+
+def _pattern(value: Any) -> str | None:
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        re.compile(value)
+    except re.error:
+        return None
+    return value
+
+
 def _texts(value: Any) -> dict[str, str] | None:
     return value if isinstance(value, dict) and all(isinstance(one, str) for one in value.values()) else None
 
@@ -219,6 +245,8 @@ _KINDS: Mapping[Callable[[Any], object], str] = {
     _size: "a number of bytes, 0 or more",
     _writers: "a number of machines, 1 to 1000000",
     _names: "a list of names",
+    _urls: "a list of URLs (in a variable: with spaces between)",
+    _pattern: '"workflow" or a regular expression',
     _texts: "a table of texts",
     _encryption: '"on" or "off"',
     _write_format: '"tacit" or "samples"',
@@ -226,6 +254,10 @@ _KINDS: Mapping[Callable[[Any], object], str] = {
 _READERS: Mapping[str, Callable[[Any], object]] = {
     "encryption": _encryption,
     "key-ring": _path,
+    "key-provider": _text,
+    "key-provider-also": _urls,
+    "subject-keys": _text,
+    "subject": _pattern,
     "binding": _text,
     "write-format": _write_format,
     "samples-writers": _writers,

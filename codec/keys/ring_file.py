@@ -28,8 +28,17 @@ def load_key_ring(path: Path) -> KeyRing:
         KeyRingError: missing, open to other users, cut or damaged; the sentence names the file and the way
         out.
     """
+    return ring_from_json(read_ring_bytes(path), source=f"the key ring {path}")
+
+
+def read_ring_bytes(path: Path, *, mounted: bool = False) -> bytes:
+    """What a key ring's file holds: secret. `mounted` is for files that a container's platform put there.
+
+    Raises:
+        KeyRingError: missing, or others could read it (change it, if `mounted`).
+    """
     try:
-        content = read_secret_file(path, what=_WHAT)
+        return read_secret_file(path, what=_WHAT, mounted=mounted)
     except SecretFileError as error:
         # The copy first: whoever follows the other advice has a worker that starts and can read nothing.
         hint = (
@@ -39,7 +48,6 @@ def load_key_ring(path: Path) -> KeyRing:
             f"there never was one, make it with `tacit keys init --key-ring {path}`."
         )
         raise KeyRingError(f"{error}{hint}") from None
-    return ring_from_json(content, source=f"the key ring {path}")
 
 
 def create_key_ring(path: Path, ring: KeyRing) -> None:
@@ -81,8 +89,14 @@ class KeyRingFile(RingBacked):
     stop running workflows. Safe to share between threads.
     """
 
-    def __init__(self, path: Path, *, refresh_seconds: float = REFRESH_SECONDS) -> None:
-        """Read the file now.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        refresh_seconds: float = REFRESH_SECONDS,
+        read: Callable[[Path], KeyRing] = load_key_ring,
+    ) -> None:
+        """Read the file now, by `read`.
 
         Raises:
             KeyRingError: it cannot be used.
@@ -91,7 +105,8 @@ class KeyRingFile(RingBacked):
         self._refresh_seconds = refresh_seconds
         self._lock = threading.Lock()
         self._stamp = self._stat()
-        self._ring = load_key_ring(path)
+        self._read = read
+        self._ring = read(path)
         self._looked_at = time.monotonic()
 
     def __repr__(self) -> str:
@@ -118,7 +133,7 @@ class KeyRingFile(RingBacked):
             # Taken before the read: a write in between is seen by the next look.
             self._stamp = stamp
             try:
-                self._ring = load_key_ring(self._path)
+                self._ring = self._read(self._path)
             except KeyRingError as error:
                 _log.warning("key ring not read again, the last good one stays in use: %s", error)
                 return False

@@ -111,7 +111,7 @@ class FakeVault:
         tls.load_cert_chain(*_certificate(folder))
         self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
-        Thread(target=self.server.serve_forever, daemon=True).start()
+        Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def rotate(self, name: str) -> str:
         version = f"{len(self.keys.get(name, {})) + 1:032x}"

