@@ -7,7 +7,7 @@ Claim data, version 2 (what is written)::
 The object is at `v1/ns/<namespace>/sha256/<day>/<first two digits>/<sha256>` below the store's URL: the serialized Payload,
 addressed by the hash of exactly these bytes. The day (UTC, by the writer's clock) is that of the write: after it nobody writes
 an object of this name or counts on finding it there, which is what lets objects be collected beside running workers
-(see `codec.storage.collecting`).
+(see `codec.storage.gc`).
 
 Version 1 (read for ever) has no day, neither in the claim nor in the path. It may grow by another `version`; a reader
 refuses those it does not know.
