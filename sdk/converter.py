@@ -35,6 +35,8 @@ from codec import (
     ObjectStoreDriver,
     WriteFormat,
 )
+from codec.blind_index import BlindIndex
+from codec.keys.provider import RingBacked
 from sdk.errors import ProfileError
 from sdk.keys import ENVIRONMENT_PROVIDER, KeySource, in_environment
 from sdk.profile import Profile, profiles_with_ring_for, settings_file
@@ -54,6 +56,9 @@ class DataConverterOptions:
 
     Payloads of `offload_threshold_bytes` and more go to the object store if `offload_types` (workflow and activity types, with
     `*` and `?` as in file names; empty: all) have whose payload it is, and `offload_selector` does not say no.
+
+    The search attributes that `blind_index` names are stored as keyed hashes, under keys of `blind_index_key_ring`, or of
+    `key_ring`. That is done by `TacitPlugin` and `connect`; a data converter has no part in search attributes.
     """
 
     namespace: str
@@ -74,6 +79,8 @@ class DataConverterOptions:
     offload_selector: OffloadSelector | None = None
     object_store_cache: Path | None = None
     object_store_cache_bytes: int = OBJECT_CACHE_BYTES
+    blind_index: tuple[str, ...] = ()
+    blind_index_key_ring: Path | KeyRing | None = None
     payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
 
 
@@ -161,6 +168,26 @@ def cache_of(options: DataConverterOptions) -> ObjectCache | None:
     return ObjectCache(options.object_store_cache, bytes_max=options.object_store_cache_bytes)
 
 
+def blind_index_of(options: DataConverterOptions) -> BlindIndex | None:
+    """The blind index that the options name; None where there is none.
+
+    Raises:
+        ProfileError: there are no keys for it.
+        codec.KeyRingError: the key ring's file is not usable.
+        codec.blind_index.BlindIndexError: a name is no search attribute of the user's.
+    """
+    if not options.blind_index:
+        return None
+    chosen = options.blind_index_key_ring or options.key_ring
+    keys = keys_of(dataclasses.replace(options, key_ring=chosen))
+    if not isinstance(keys, RingBacked):
+        raise ProfileError(
+            "blind-index needs keys of its own where payloads' keys are not in a key ring (or payloads are not encrypted): "
+            "make a ring, `tacit keys init --key-ring index.json`, and set blind-index-key-ring to it."
+        )
+    return BlindIndex(keys, options.blind_index, binding=options.binding)
+
+
 def options_of(
     profile: Profile,
     *,
@@ -202,6 +229,8 @@ def options_of(
         offload_types=settings.offload_types,
         object_store_cache=settings.object_store_cache,
         object_store_cache_bytes=settings.object_store_cache_bytes,
+        blind_index=settings.blind_index,
+        blind_index_key_ring=settings.blind_index_key_ring,
         payload_converter_class=payload_converter_class,
     )
 

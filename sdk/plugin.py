@@ -28,13 +28,15 @@ from temporalio.converter import (
 )
 from temporalio.plugin import SimplePlugin
 from temporalio.service import ConnectConfig, GrpcCompression, ServiceClient
-from temporalio.worker import ReplayerConfig, WorkerConfig
+from temporalio.worker import ReplayerConfig, UnsandboxedWorkflowRunner, WorkerConfig
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from codec import KeyRingError, KeyServiceError
-from sdk.converter import DataConverterOptions, data_converter, options_of
+from sdk.converter import DataConverterOptions, blind_index_of, data_converter, options_of
 from sdk.describing import ReadsParentsTexts
 from sdk.errors import ProfileError
 from sdk.files import Files, FilesInterceptor
+from sdk.indexed import IndexedRunner, IndexedService
 from sdk.profile import Profile, load_profile
 
 NAME = "tacit"
@@ -43,7 +45,7 @@ _REPLAYERS_NAMESPACE = "ReplayNamespace"
 
 
 class TacitPlugin(SimplePlugin):
-    """Encryption, compression and offload of a client, its workers and replayers, as a profile says.
+    """Encryption, compression, offload and blind index of a client, its workers and replayers, as a profile says.
 
     Give it to the client: its workers have it from there. One plugin serves any number of clients.
     """
@@ -65,6 +67,7 @@ class TacitPlugin(SimplePlugin):
             profile if isinstance(profile, Profile) else load_profile(profile, config_file=config_file)
         )
         self._options = converter or options_of(self._profile)
+        self._index = blind_index_of(self._options)
         self._built: dict[str, DataConverter] = {}
         self._built_files: dict[str, FilesInterceptor] = {}
         # Fails here rather than at the first client, and before anything is connected.
@@ -81,6 +84,8 @@ class TacitPlugin(SimplePlugin):
         """
         config["data_converter"] = self._composed(config["data_converter"], config["namespace"])
         config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
+        if self._index is not None and not isinstance(config["service_client"], IndexedService):
+            config["service_client"] = IndexedService(config["service_client"], self._index)
         interceptors = config["interceptors"]
         if not any(isinstance(one, ReadsParentsTexts) for one in interceptors):
             texts = ReadsParentsTexts(config["data_converter"], config["namespace"])
@@ -112,6 +117,7 @@ class TacitPlugin(SimplePlugin):
                 "TacitPlugin was given to a Worker whose Client is without it, so payloads would go out readable. "
                 "Give it to the client, Client.connect(…, plugins=[TacitPlugin()]): its workers have it from there."
             )
+        self._index_workflows(config)
         return config
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
@@ -134,7 +140,19 @@ class TacitPlugin(SimplePlugin):
             composed = dataclasses.replace(composed, external_storage=reading)
         config["data_converter"] = composed
         config["header_codec_behavior"] = HeaderCodecBehavior.CODEC
+        self._index_workflows(config)
         return config
+
+    def _index_workflows(self, config: WorkerConfig | ReplayerConfig) -> None:
+        """Have workflows set and see the search attributes of the blind index as they are."""
+        if self._index is None:
+            return
+        sandboxed = config.get("workflow_runner") or SandboxedWorkflowRunner()
+        if not isinstance(sandboxed, IndexedRunner):
+            config["workflow_runner"] = IndexedRunner(sandboxed, self._index)
+        other = config.get("unsandboxed_workflow_runner") or UnsandboxedWorkflowRunner()
+        if not isinstance(other, IndexedRunner):
+            config["unsandboxed_workflow_runner"] = IndexedRunner(other, self._index)
 
     def _converter(self, namespace: str) -> DataConverter:
         known = self._built.get(namespace)

@@ -28,6 +28,8 @@ its file. Format, version 1, one table per profile of the same name (all fields 
     offload-types = ["Import*", "resize"]  # only of these workflows and activities; absent: of all
     object-store-cache = "cache"           # a directory of this machine's own for objects read and written; absent: none
     object-store-cache-bytes = 1073741824
+    blind-index = ["CustomerId"]           # search attributes (keywords) that the service stores as keyed hashes
+    blind-index-key-ring = "index.json"    # their keys, made by `tacit keys init`; absent: key-ring's
 
 `TACIT_CODEC_<FIELD>` (as in TACIT_CODEC_KEY_RING) replaces a field's value, as TEMPORAL_* does for the
 connection. A field that is not known is an error: a misspelt security setting must not be ignored.
@@ -85,6 +87,8 @@ class CodecSettings:
     offload_types: tuple[str, ...] = ()
     object_store_cache: Path | None = None
     object_store_cache_bytes: int = OBJECT_CACHE_BYTES
+    blind_index: tuple[str, ...] = ()
+    blind_index_key_ring: Path | None = None
 
     def to_table(self) -> dict[str, Any]:
         """The profile's table of `tacit.toml`; what is as by default is left out."""
@@ -177,7 +181,7 @@ def _from_text(field: str, text: str, *, where: str) -> Any:
             value = int(text) if text.strip().isdecimal() else None
         case "key-provider-also":
             value = text.split()
-        case "readable-namespaces" | "offload-types":
+        case "readable-namespaces" | "offload-types" | "blind-index":
             value = [part.strip() for part in text.split(",") if part.strip()]
         case "object-store-options":
             value = dict(pair.strip().split("=", 1) for pair in text.split(",") if "=" in pair)
@@ -274,6 +278,8 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "offload-types": _names,
     "object-store-cache": _path,
     "object-store-cache-bytes": _size,
+    "blind-index": _names,
+    "blind-index-key-ring": _path,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloud.cli import codec_audit, codec_gc, codec_proxy, codec_serve
+from cloud.cli import codec_audit, codec_filter, codec_gc, codec_proxy, codec_serve
 
 app = typer.Typer(
     help="Payloads on your side: they are encoded and decoded here, with your keys; the service has no part in it.",
@@ -16,6 +16,7 @@ app.command("serve", epilog=codec_serve.EXAMPLE)(codec_serve.serve)
 app.command("proxy", epilog=codec_proxy.EXAMPLE)(codec_proxy.proxy)
 app.command("audit", epilog=codec_audit.EXAMPLE)(codec_audit.audit)
 app.command("gc", epilog=codec_gc.EXAMPLE)(codec_gc.gc)
+app.command("filter", epilog=codec_filter.EXAMPLE)(codec_filter.translate)
 
 
 @app.callback()

@@ -51,6 +51,8 @@ def test_written_and_read_again(config: Path, tmp_path: Path) -> None:
         offload_types=("Import*",),
         object_store_cache=tmp_path / "cache",
         object_store_cache_bytes=5_000_000,
+        blind_index=("CustomerId", "Region"),
+        blind_index_key_ring=tmp_path / "index.json",
     )
     files = {name: tmp_path / name for name in ("ca.pem", "client.pem", "client.key")}
     for path in files.values():
@@ -119,6 +121,8 @@ def test_environment_replaces_the_files(config: Path, tmp_path: Path) -> None:
         "TACIT_CODEC_OFFLOAD_TYPES": "Import*,resize",
         "TACIT_CODEC_OBJECT_STORE_CACHE": "/cache",
         "TACIT_CODEC_OBJECT_STORE_CACHE_BYTES": "2000000",
+        "TACIT_CODEC_BLIND_INDEX": "CustomerId",
+        "TACIT_CODEC_BLIND_INDEX_KEY_RING": "/index",
     }
     profile = load_profile(environment=environment)
     assert (profile.name, profile.address, profile.namespace) == ("prod", "localhost:7233", "x.acme")
@@ -137,6 +141,8 @@ def test_environment_replaces_the_files(config: Path, tmp_path: Path) -> None:
         offload_types=("Import*", "resize"),
         object_store_cache=Path("/cache"),
         object_store_cache_bytes=2_000_000,
+        blind_index=("CustomerId",),
+        blind_index_key_ring=Path("/index"),
     )
 
 
