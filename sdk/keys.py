@@ -61,11 +61,17 @@ class KeySource:
         """
         return self._opened
 
+    def open_namespace_keys(self) -> Keys:
+        """The keys without those of subjects: what seals these. Opened anew.
+
+        Raises:
+            KeyRingError, KeyServiceError: see `open`.
+        """
+        return self._namespace_keys()[0]
+
     @functools.cached_property
     def _opened(self) -> Keys:
-        ring = self._ring()
-        binding = self.binding or (ring.current().binding if ring is not None else self.namespace)
-        keys = self._namespace_keys(ring, binding)
+        keys, binding = self._namespace_keys()
         if self.subject_store is None:
             return keys
         match self.subject:
@@ -82,19 +88,21 @@ class KeySource:
             return keys_from_environment(os.environ, variable=variable or ENVIRONMENT_VARIABLE)
         return KeyRingFile(self.ring) if self.ring is not None else None
 
-    def _namespace_keys(self, ring: RingBacked | None, binding: str) -> Keys:
+    def _namespace_keys(self) -> tuple[Keys, str]:
+        ring = self._ring()
+        binding = self.binding or (ring.current().binding if ring is not None else self.namespace)
         urls = [url for url in (self.provider, *self.also) if url is not None and not is_environment(url)]
         if not urls:
             if ring is None:
                 raise KeyRingError("There is neither a key ring nor a key provider.")
-            return ring
+            return ring, binding
         services = [open_key_service(url) for url in urls]
         envelope = EnvelopeKeys(services[0], binding=binding, also=services[1:])
         if ring is None:
-            return envelope
+            return envelope, binding
         if self.provider is None or is_environment(self.provider):
-            return LayeredKeys(ring, wrapped=envelope)
-        return LayeredKeys(envelope, named=ring)
+            return LayeredKeys(ring, wrapped=envelope), binding
+        return LayeredKeys(envelope, named=ring), binding
 
     def open_subject_keys(self) -> SubjectKeys:
         """The keys of subjects.

@@ -163,6 +163,15 @@ class SubjectKeys:
             return await self._keys.fetch_opening(key_id, wrapped, scope)
         return await self._opening.get(self._named(key_id))
 
+    async def reachable(self) -> str:
+        """Where the store is, if it can be read. A new store is begun.
+
+        Raises:
+            CodecError: it can't; the sentence says what to do.
+        """
+        await self._store.read(await self._store.index(self._binding, "nobody"))
+        return self._store.place
+
     async def forget(self, subject: str, *, admit: bool = False) -> Forgotten:
         """Delete a subject's key for ever. Doing it again changes nothing but whether the subject may come back (`admit`).
 

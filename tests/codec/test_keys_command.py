@@ -218,7 +218,21 @@ def test_the_installed_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["init", "list", "rotate", "activate", "disable", "enable", "destroy", "export", "import"]
+    "command",
+    [
+        "init",
+        "list",
+        "rotate",
+        "activate",
+        "disable",
+        "enable",
+        "destroy",
+        "export",
+        "import",
+        "forget",
+        "reseal",
+        "check",
+    ],
 )
 def test_help_has_an_example(keys: Command, command: str) -> None:
     assert f"tacit keys {command}" in keys.run(command, "--help").stdout
