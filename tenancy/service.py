@@ -20,6 +20,7 @@ from tenancy.apikeys import ApiKeySigner, ApiKeyVerifier, load_or_create_signer
 from tenancy.database import Database, open_database
 from tenancy.directory import KIND_API_KEY, KIND_USER, Directory
 from tenancy.errors import Missing, TenancyError, refuse_faults
+from tenancy.guard_counts import GuardCountStore
 from tenancy.identities import ServiceAccounts, Users
 from tenancy.keys import ApiKeys, ApiKeySettings, new_api_key, sign
 from tenancy.model import (
@@ -85,6 +86,7 @@ class Tenancy:
         self.users = Users(office)
         self.service_accounts = ServiceAccounts(office)
         self.api_keys = ApiKeys(office, signer)
+        self.guard_counts = GuardCountStore(database)
 
     async def start(self) -> None:
         """Load the directory and keep it fresh with what other processes commit. Starting twice is harmless.

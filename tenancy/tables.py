@@ -199,3 +199,16 @@ changes = sa.Table(
     sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("id", sa.Text, primary_key=True),
 )
+
+# What gateways counted, added to in batches. It belongs to no version: directories do not read it.
+guard_counts = sa.Table(
+    "tenancy_guard_counts",
+    metadata,
+    sa.Column("namespace", sa.Text, primary_key=True),
+    sa.Column("day", sa.Text, primary_key=True),
+    sa.Column("field", sa.Text, primary_key=True),
+    sa.Column("outcome", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("last_seen_at", UtcTime, nullable=False),
+    sa.Index("tenancy_guard_counts_day", "day"),
+)

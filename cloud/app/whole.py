@@ -14,10 +14,12 @@ import structlog
 
 from billing import UsageCount, actions_of
 from cloud.app.ended import Ended
+from cloud.app.guard_counting import GuardCounting
 from cloud.cells.native import NativeCell, OutboundPolicy
 from cloud.controlplane.call import call_of
 from cloud.controlplane.cell_provisioner import CellProvisioner
 from cloud.controlplane.controlplane import ControlPlane
+from cloud.controlplane.guard_findings import GET_GUARD_FINDINGS, guard_findings_handler
 from cloud.controlplane.ports import DayUsage
 from cloud.controlplane.signup import Signup, SignupPolicy, load_or_create_signup_token
 from cloud.controlplane.signup_call import SIGNUP_METHOD
@@ -29,6 +31,7 @@ from cloud.gateway.method_table import METHOD_TABLE, account_row
 from cloud.gateway.server_certificate import CertificateFiles, CertificateSource, OwnCertificate
 from cloud.rpc import CallContext
 from cloud.settings import Settings
+from tenancy.guard_counts import GuardCount
 from tenancy.service import Tenancy, open_tenancy, utc_now
 
 log = structlog.get_logger(__name__)
@@ -91,6 +94,7 @@ class Cloud:
         )
         self._tenancy: Tenancy | None = None
         self._control_plane: ControlPlane | None = None
+        self._guard_counting: GuardCounting | None = None
         self._listeners: list[Listener] = []
         self.mtls_port = settings.mtls_port
         self.api_port = settings.api_port
@@ -130,7 +134,11 @@ class Cloud:
             endpoints=lambda: Endpoints(mtls=f"{name}:{self.mtls_port}", api_key=f"{name}:{self.api_port}"),
         )
         await control_plane.resume()
-        own = (account_row(GET_USAGE_BY_KIND), account_row(SIGNUP_METHOD, public=True))
+        own = (
+            account_row(GET_USAGE_BY_KIND),
+            account_row(GET_GUARD_FINDINGS),
+            account_row(SIGNUP_METHOD, public=True),
+        )
         gateway = Gateway(
             tenancy.directory,
             cells,
@@ -140,10 +148,15 @@ class Cloud:
                 GET_USAGE_BY_KIND.path: usage_by_kind_handler(
                     usage, lambda context: _visible(tenancy, context)
                 ),
+                GET_GUARD_FINDINGS.path: guard_findings_handler(
+                    self._guard_findings, lambda context: _visible(tenancy, context), utc_now
+                ),
             },
             default_cell=CELL,
             table={**METHOD_TABLE, **{row.path: row for row in own}},
         )
+        self._guard_counting = GuardCounting(gateway.guard.counts, tenancy.guard_counts, utc_now)
+        self._guard_counting.start()
         certificate = self._certificate()
         mtls = mtls_listener(
             gateway,
@@ -169,6 +182,9 @@ class Cloud:
         self.cell.leave()
         # At once: who is answered here must not come again by the other.
         await asyncio.gather(*(listener.stop() for listener in self._listeners))
+        counting, self._guard_counting = self._guard_counting, None
+        if counting is not None:
+            await counting.stop()
         control_plane, self._control_plane = self._control_plane, None
         if control_plane is not None:
             await control_plane.close()
@@ -181,6 +197,10 @@ class Cloud:
         """While it stops: end what still runs now."""
         for listener in self._listeners:
             listener.hurry()
+
+    async def _guard_findings(self, namespaces: Sequence[str], since: date) -> Sequence[GuardCount]:
+        counting = self._guard_counting
+        return () if counting is None else await counting.read(namespaces, since)
 
     def _certificate(self) -> CertificateSource:
         settings = self._settings

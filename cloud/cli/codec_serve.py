@@ -10,8 +10,9 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -31,6 +32,9 @@ from codec.server.namespaces import NamespaceCodec
 from codec.server.service import CodecServer
 from sdk import SdkError, data_converter, load_profile
 from sdk.converter import options_of
+
+if TYPE_CHECKING:
+    from cloud.cli.codec_api_keys import ServiceKeys
 
 _log = structlog.get_logger(__name__)
 
@@ -249,14 +253,47 @@ _TOKEN_NAME = "--token-file"  # noqa: S105 - what the token is called, not the t
 """No [[token]] should be called so; if one is, it may no more than its own rules and this one say."""
 
 
-def _access_of(settings: AccessSettings, *, open_to_all: bool) -> tuple[Access, Identities]:
-    from codec.server.fetching import fetch_document  # with aiohttp, which only a server needs
+class _Rules:
+    """The rules in force, and what proves callers by them. Belongs to one event loop."""
 
-    issuers = None
-    if settings.issuers:
-        issuers = Issuers(settings.issuers, fetch_document, monotonic=time.monotonic, wall=time.time)
-    return Access(settings.rules, open_to_all=open_to_all), Identities(
-        tokens=settings.tokens, issuers=issuers
+    def __init__(self, options: _Options, namespaces: Sequence[str]) -> None:
+        self._options = options
+        self._namespaces = namespaces
+        self._api_keys: ServiceKeys | None = None
+
+    async def of(self, settings: AccessSettings) -> tuple[Access, Identities]:
+        """What these settings say."""
+        from codec.server.fetching import fetch_document  # with aiohttp, which only a server needs
+
+        issuers = None
+        if settings.issuers:
+            issuers = Issuers(settings.issuers, fetch_document, monotonic=time.monotonic, wall=time.time)
+        api_keys = _service_keys(settings, self._namespaces) if settings.api_keys else None
+        await self.close()
+        self._api_keys = api_keys
+        identities = Identities(tokens=settings.tokens, issuers=issuers, api_keys=api_keys)
+        return Access(settings.rules, open_to_all=self._options.no_auth), identities
+
+    async def close(self) -> None:
+        """Let go of the service."""
+        api_keys, self._api_keys = self._api_keys, None
+        if api_keys is not None:
+            await api_keys.close()
+
+
+def _service_keys(settings: AccessSettings, namespaces: Sequence[str]) -> ServiceKeys:
+    from cloud.cli.codec_api_keys import ServiceKeys  # with gRPC, which few need
+    from cloud.cli.usage_client import UsageUnavailable, connection_from
+
+    try:
+        connection = connection_from(
+            address=None, api_key=None, server_ca=None, profile=settings.service_profile
+        )
+    except UsageUnavailable as error:
+        fail(f"API keys can't be checked: {error}")
+    # The caller's own key is what is shown.
+    return ServiceKeys(
+        dataclasses.replace(connection, api_key=None), sorted(namespaces), clock=time.monotonic
     )
 
 
@@ -268,7 +305,8 @@ async def _run(
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    access, identities = _access_of(settings, open_to_all=options.no_auth)
+    rules = _Rules(options, list(namespaces))
+    access, identities = await rules.of(settings)
     server = CodecServer(
         namespaces,
         identities=identities,
@@ -285,7 +323,7 @@ async def _run(
     port = await edge.start(options.ip, options.port, tls.context if tls is not None else None)
     url = f"{'https' if tls is not None else 'http'}://{options.ip}:{port}"
     _announce(url, sorted(namespaces), output)
-    followers = [asyncio.create_task(_follow(options, server))]
+    followers = [asyncio.create_task(_follow(options, server, rules))]
     if tls is not None:
         followers.append(asyncio.create_task(tls.follow()))
     try:
@@ -296,6 +334,7 @@ async def _run(
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*followers, return_exceptions=True)
         await edge.stop()
+        await rules.close()
 
 
 def _announce(url: str, namespaces: list[str], output: Output) -> None:
@@ -309,7 +348,7 @@ def _announce(url: str, namespaces: list[str], output: Output) -> None:
     )
 
 
-async def _follow(options: _Options, server: CodecServer) -> None:
+async def _follow(options: _Options, server: CodecServer, rules: _Rules) -> None:
     """Go by the access file as it changes. One that is wrong changes nothing, and is told of."""
     paths = [path for path in (options.access, options.token_file) if path is not None]
     seen = _stamps(paths)
@@ -320,10 +359,10 @@ async def _follow(options: _Options, server: CodecServer) -> None:
         seen = stamps
         try:
             settings = await asyncio.to_thread(_settings, options)
+            server.use(*await rules.of(settings))
         except typer.Exit:
             warn("The codec server goes on by the rules that it had.")
             continue
-        server.use(*_access_of(settings, open_to_all=options.no_auth))
         _log.info("codec_server.access_changed")
 
 

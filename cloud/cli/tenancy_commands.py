@@ -13,7 +13,7 @@ from temporalio.api.cloud.identity.v1 import message_pb2 as identity_pb
 from temporalio.api.cloud.namespace.v1 import message_pb2 as namespace_pb
 from temporalio.service import TLSConfig
 
-from cloud.cli import apikey_commands, cert_commands, namespace_commands, nexus_commands
+from cloud.cli import apikey_commands, cert_commands, guard_commands, namespace_commands, nexus_commands
 from cloud.cli.account_client import (
     AccountClient,
     AddressOption,
@@ -49,6 +49,7 @@ from sdk import CodecSettings, SdkError, default_config_file, write_profile
 SIGNUP_TOKEN_VARIABLE = "TACIT_SIGNUP_TOKEN"  # noqa: S105 - a variable's name
 
 app = typer.Typer(no_args_is_help=True)
+namespace_commands.app.command(epilog=guard_commands.EXAMPLE)(guard_commands.guard)
 app.add_typer(namespace_commands.app, name="namespace")
 app.add_typer(cert_commands.app, name="cert")
 app.add_typer(apikey_commands.app, name="apikey")

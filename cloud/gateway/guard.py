@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import structlog
 from google.protobuf.message import Message
 
+from cloud.gateway.guard_counts import GuardCounts, Outcome
 from cloud.gateway.payload_walk import Finding, PayloadWalkers, Walk
 from cloud.rpc import InvalidArgument, Method
 from tenancy.access import GuardMode
 
 _log = structlog.get_logger(__name__)
+
+TOLD_MAX = 10_000
+"""Fields that the log tells of, each once."""
 
 
 class PlaintextRefused(InvalidArgument):
@@ -31,7 +34,8 @@ class PlaintextGuard:
         self._walks: dict[type[Message], Walk | None] = {
             method.request_type: walkers.walk(method.request_type.DESCRIPTOR) for method in methods
         }
-        self._observed: Counter[tuple[str, str]] = Counter()
+        self.counts = GuardCounts()
+        self._told: set[tuple[str, str]] = set()
 
     def check(self, method: Method, request: Message, namespace: str, mode: GuardMode) -> None:
         """Look at all that `request` carries.
@@ -48,29 +52,39 @@ class PlaintextGuard:
         found = walk(request)
         if not found:
             return
+        fields = {f"{method.name}: {finding.field}" for finding in found}
         if mode is GuardMode.ENFORCE:
+            self.counts.add(namespace, fields, Outcome.REFUSED)
             raise PlaintextRefused(_sentence(method, namespace, found[0]), found[0].field)
-        for field in {f"{method.name}: {finding.field}" for finding in found}:
+        self.counts.add(namespace, fields, Outcome.OBSERVED)
+        for field in fields:
             key = (namespace, field)
-            self._observed[key] += 1
-            if self._observed[key] == 1:
+            if key not in self._told and len(self._told) < TOLD_MAX:
+                self._told.add(key)
                 _log.warning("gateway.plaintext_observed", namespace=namespace, field=field)
-
-    def observed(self) -> Mapping[tuple[str, str], int]:
-        """Calls with a readable field, by namespace and field, since the start; mode OBSERVE only."""
-        return dict(self._observed)
 
 
 def _sentence(method: Method, namespace: str, finding: Finding) -> str:
-    field = finding.field
-    if field.endswith((".message", ".stack_trace", "error_message")):
-        fix = "let the client's failure converter encode common attributes (encode_common_attributes=True)"
-    elif "header.fields" in field:
-        fix = "let the client encode headers (HeaderCodecBehavior.CODEC)"
-    else:
-        fix = "give the client a payload codec that encrypts"
+    name = namespace.partition(".")[0]
     return (
-        f"{method.name}: {finding.path} {finding.problem}, and namespace {namespace} takes encrypted "
-        f"payloads only. Connect with sdk.connect(), or {fix}; an admin can set the namespace's guard "
-        "to observe or off."
+        f"{method.name}: {finding.path} {finding.problem}, and namespace {namespace} takes encrypted payloads only. "
+        "Connect with sdk.connect() or the plugin sdk.TacitPlugin (Python), or through `tacit codec proxy` (any language); "
+        f"else {_fix(finding.field)}. An admin sees what else is readable with `tacit namespace guard {name}`, and can "
+        f"let it pass with `tacit namespace update {name} --guard observe`."
     )
+
+
+def _fix(field: str) -> str:
+    """What to set in a client of one's own, by the kind of field."""
+    if field.endswith((".message", ".stack_trace", "error_message")) or field in ("message", "stack_trace"):
+        return "let the client's failure converter encode common attributes (encode_common_attributes=True)"
+    if field.endswith(".details") and "failure" in field:
+        return (
+            "let the client's failure converter encode common attributes (encode_common_attributes=True), and give it a "
+            "payload codec that encrypts"
+        )
+    if "header.fields" in field:
+        return "let the client encode headers (HeaderCodecBehavior.CODEC)"
+    if field.endswith(".type_url"):
+        return "use a client that this service knows all messages of"
+    return "give the client a payload codec that encrypts"

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from codec.server.protocol import Operation, Refusal
 
 ANY_NAMESPACE = "*"
+SERVICE_ISSUER = "service"
+"""What rules call the service as the issuer of its API keys."""
 
 
 class Right(enum.StrEnum):

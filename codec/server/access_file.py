@@ -17,7 +17,8 @@
     file = "ci.token"                        # mode 0600; relative to this file
 
     [service]
-    api-keys = true                          # the service's API keys count, as far as their owners' rights go
+    api-keys = true                          # the service's API keys count, as far as their owners' rights go there
+    profile = "cloud"                        # where the service is asked; the default
 
     [[allow]]                                # any number; what none allows is refused
     emails = ["ada@acme.example"]            # one or more of: emails, domains, subjects, groups, tokens, everyone
@@ -26,7 +27,7 @@
     groups = ["on-call"]
     tokens = ["ci"]
     everyone = true                          # all whom an issuer vouches for
-    issuer = "https://login.acme.example"    # only its callers
+    issuer = "https://login.acme.example"    # only its callers; "service": only API keys
     namespaces = ["orders.acme"]             # "*": all that are served
     may = ["decode", "encode"]
 
@@ -42,7 +43,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from codec.secret_files import SecretFileError, read_secret_file
-from codec.server.access import Right, Rule
+from codec.server.access import SERVICE_ISSUER, Right, Rule
 from codec.server.identity import StaticToken
 from codec.server.issuers import is_safe_url
 from codec.server.jwt_check import ALGORITHMS, DEFAULT_ALGORITHMS, Issuer
@@ -65,6 +66,7 @@ class AccessSettings:
     tokens: tuple[StaticToken, ...] = ()
     rules: tuple[Rule, ...] = ()
     api_keys: bool = False
+    service_profile: str | None = None
 
 
 def read_access_file(path: Path) -> AccessSettings:
@@ -117,7 +119,8 @@ def _settings(document: dict[str, Any], folder: Path) -> AccessSettings:
     service = document.get("service", {})
     if not isinstance(service, dict):
         raise _Wrong("service is not a table")
-    _known(service, {"api-keys"}, "service")
+    _known(service, {"api-keys", "profile"}, "service")
+    service_profile = _text(service, "profile", "service", default="") or None
     issuers = tuple(_each(document, "issuer", _issuer))
     tokens = tuple(_each(document, "token", lambda table, where: _token(table, where, folder)))
     api_keys = _flag(service, "api-keys", "service", default=False)
@@ -131,11 +134,14 @@ def _settings(document: dict[str, Any], folder: Path) -> AccessSettings:
     for rule in rules:
         if unknown := rule.tokens - {one.name for one in tokens}:
             raise _Wrong(f"a rule names the token {min(unknown)!r}, and no [[token]] is called so")
-        if rule.issuer is not None and rule.issuer not in {one.url for one in issuers}:
+        known = {one.url for one in issuers} | ({SERVICE_ISSUER} if api_keys else set())
+        if rule.issuer is not None and rule.issuer not in known:
             raise _Wrong(f"a rule names the issuer {rule.issuer!r}, and no [[issuer]] has that url")
     if not issuers and not tokens and not api_keys:
         raise _Wrong("it names nobody who could prove who they are: add an [[issuer]] or a [[token]]")
-    return AccessSettings(issuers=issuers, tokens=tokens, rules=rules, api_keys=api_keys)
+    return AccessSettings(
+        issuers=issuers, tokens=tokens, rules=rules, api_keys=api_keys, service_profile=service_profile
+    )
 
 
 def _issuer(table: Mapping[str, Any], where: str) -> Issuer:

@@ -32,7 +32,7 @@ from codec.server.allowances import Buckets
 _log = structlog.get_logger(__name__)
 
 VERSION = 1
-TEXT_MAX = 300
+TEXT_MAX = 512
 WAITING_MAX = 10_000
 REFUSED_PER_SECOND_MAX = 10.0
 REFUSED_BURST_MAX = 200
@@ -90,16 +90,22 @@ class FileSink:
         """
         self._path = path
         self._file = self._open()
+        self._torn = False
 
     def write(self, content: bytes) -> None:
         """Append, and see it onto the disk."""
         if self._moved():
             os.close(self._file)
             self._file = self._open()
+            self._torn = False
+        # A line that a full disk cut ends here, so that it takes no other with it.
+        content = b"\n" + content if self._torn else content
+        self._torn = True
         written = 0
         while written < len(content):
             written += os.write(self._file, content[written:])
         os.fdatasync(self._file)
+        self._torn = False
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -26,7 +26,14 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
-from codec.errors import CodecError, ObjectCorrupt, ObjectMissing, OffloadError
+from codec.errors import (
+    CodecError,
+    KeyRingError,
+    KeyServiceError,
+    ObjectCorrupt,
+    ObjectMissing,
+    OffloadError,
+)
 from codec.server.allowances import Bounds
 from codec.server.protocol import Refusal
 
@@ -35,7 +42,7 @@ _log = structlog.get_logger(__name__)
 REFERENCE_BYTES_MAX = 8 * 1024
 """A driver's name and its claim; what is larger is no reference."""
 KEY_IDS_MAX = 16
-KEY_ID_CHARS_MAX = 160
+KEY_ID_CHARS_MAX = 512
 PAYLOADS_PER_TURN = 32
 """Small payloads that are worked on before others on the event loop have their turn."""
 
@@ -258,7 +265,10 @@ async def _stored(driver: StorageDriver, payload: Payload) -> Payload:
 def _refused(error: CodecError) -> Refusal:
     """A codec's error as the caller is told it. Its sentence holds no content and says what to do."""
     reason = type(error).__name__
-    if isinstance(error, OffloadError) and not isinstance(error, ObjectMissing | ObjectCorrupt):
+    if isinstance(error, ObjectMissing | ObjectCorrupt):
+        return Refusal(400, str(error), reason)
+    if isinstance(error, OffloadError | KeyServiceError | KeyRingError):
+        # Not the payload's fault: what this server needs can't be had.
         return Refusal(502, str(error), reason)
     return Refusal(400, str(error), reason)
 

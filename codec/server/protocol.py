@@ -26,7 +26,7 @@ PRESERVE_HEADER = "x-preserve-storage-refs"
 """The same for the CLI, which can send headers and no query."""
 
 QUERY_FIELDS_MAX = 20
-SENTENCE_CHARS_MAX = 1_000
+SENTENCE_CHARS_MAX = 2_000
 OFF_LOOP_BYTES = 64 * 1024
 """Larger bodies are parsed and written in a thread: they take more than a moment of the event loop."""
 
@@ -153,6 +153,22 @@ async def read_payloads(body: bytes, *, payloads_max: int) -> list[Payload]:
     return await asyncio.to_thread(_parsed, body, payloads_max)
 
 
+def payload_from(written: Mapping[str, Any]) -> Payload:
+    """A payload from its JSON.
+
+    Raises:
+        ValueError, TypeError, AttributeError, google.protobuf.json_format.ParseError: it is none.
+    """
+    # The library's base64 drops what it does not know, which would make other data of it.
+    metadata, data = written.get("metadata") or {}, written.get("data") or ""
+    payload = Payload(metadata={key: _bytes(value) for key, value in metadata.items()}, data=_bytes(data))
+    external = written.get("externalPayloads", written.get("external_payloads"))
+    if external:
+        # Fields that a newer one has are no reason not to show the rest of it.
+        json_format.ParseDict({"externalPayloads": external}, payload, ignore_unknown_fields=True)
+    return payload
+
+
 async def written(payloads: Sequence[Payload], size: int) -> Answer:
     """The answer that holds `payloads`, of some `size` bytes in all."""
     if size < OFF_LOOP_BYTES:
@@ -184,20 +200,9 @@ def _parsed(body: bytes, payloads_max: int) -> list[Payload]:
             413, f"The request has {len(listed)} payloads, and {payloads_max} are taken at once.", "too-large"
         )
     try:
-        return [_payload(one) for one in listed]
+        return [payload_from(one) for one in listed]
     except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError):
         raise malformed from None
-
-
-def _payload(written: dict[str, Any]) -> Payload:
-    # The library's base64 drops what it does not know, which would make other data of it.
-    metadata, data = written.get("metadata") or {}, written.get("data") or ""
-    payload = Payload(metadata={key: _bytes(value) for key, value in metadata.items()}, data=_bytes(data))
-    external = written.get("externalPayloads", written.get("external_payloads"))
-    if external:
-        # Fields that a newer one has are no reason not to show the rest of it.
-        json_format.ParseDict({"externalPayloads": external}, payload, ignore_unknown_fields=True)
-    return payload
 
 
 def _bytes(text: str) -> bytes:

@@ -142,6 +142,27 @@ async def test_the_file_is_its_owners_and_may_be_moved_away(tmp_path: Path) -> N
     assert len((tmp_path / "audit.1").read_text().splitlines()) == 100
 
 
+def test_a_line_that_a_full_disk_cut_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    sink = FileSink(path)
+    write = os.write
+
+    def cut(descriptor: int, content: bytes) -> int:
+        if len(content) > 5:
+            return write(descriptor, content[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", cut)
+    with pytest.raises(OSError, match="No space"):
+        sink.write(b'{"n":1}\n')
+    monkeypatch.undo()
+    sink.write(b'{"n":2}\n')
+    sink.write(b'{"n":3}\n')
+    assert path.read_text().splitlines() == ['{"n":', '{"n":2}', '{"n":3}']
+
+
 def test_files_that_are_not_written_to(tmp_path: Path) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.touch(0o644)
