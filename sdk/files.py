@@ -60,6 +60,7 @@ __all__ = [
     "FileStream",
     "Files",
     "FilesInterceptor",
+    "delete",
     "download",
     "of",
     "open",
@@ -160,6 +161,15 @@ class Files:
         """
         await self._store.download(handle, Path(path), scope=self._scope(), progress=progress)
 
+    async def delete(self, handle: FileHandle) -> None:
+        """Delete a file of the profile's own namespace before `tacit codec gc` would; nothing happens if it is gone.
+
+        Raises:
+            codec.InvalidFile: the handle is malformed.
+            codec.OffloadError: it is another namespace's, or the store refuses.
+        """
+        await self._store.delete(handle)
+
     def _scope(self) -> Scope:
         if not activity.in_activity():
             return Scope(namespace=self._namespace)
@@ -218,6 +228,11 @@ async def download(
 ) -> None:
     """See `Files.download`; within an activity."""
     await _here().download(handle, path, progress=progress)
+
+
+async def delete(handle: FileHandle) -> None:
+    """See `Files.delete`; within an activity."""
+    await _here().delete(handle)
 
 
 def of(client: temporalio.client.Client) -> Files:

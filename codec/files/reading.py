@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import dataclasses
 import hashlib
 from collections.abc import AsyncGenerator
 from functools import partial
 
 from codec.errors import InvalidFile, ObjectCorrupt
-from codec.files.buffers import Buffers
+from codec.files.buffers import Budget, Buffers
 from codec.files.chunks import ChunkInvalid, FileCipher
 from codec.files.handle import Claims
 from codec.files.layout import Piece
@@ -34,6 +33,7 @@ class OpenFile:
     claims: Claims
     manifest: Manifest
     cipher: FileCipher
+    budget: Budget
     cache: SegmentCache | None = None
 
     async def blocks(self, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
@@ -53,20 +53,25 @@ class OpenFile:
         hasher = hashlib.sha256()
         shape = self.manifest.layout.shape
         # What is read is held by one chunk more on either side.
-        buffers = Buffers(AHEAD_MAX, min(shape.segment_bytes, stop - start + 2 * shape.chunk_bytes))
+        buffers = Buffers(
+            1, AHEAD_MAX, min(shape.segment_bytes, stop - start + 2 * shape.chunk_bytes), self.budget
+        )
         pieces = self.manifest.layout.pieces(start, stop)
+        piece = next(pieces, None)
         ahead: collections.deque[asyncio.Task[tuple[bytearray, memoryview]]] = collections.deque()
         try:
             while True:
-                while len(ahead) < AHEAD_MAX and (piece := next(pieces, None)) is not None:
-                    ahead.append(asyncio.create_task(self._fetch(piece, start, stop, buffers)))
+                # Buffers are given out in the order of the pieces, so that the first of them is never the one that waits.
+                while piece is not None and (buffer := buffers.take_ready()) is not None:
+                    ahead.append(asyncio.create_task(self._fetch(piece, start, stop, buffer)))
+                    piece = next(pieces, None)
                 if not ahead:
                     return
                 buffer, block = await ahead[0]
                 ahead.popleft()
                 if whole:
                     await in_thread(hasher.update, block)
-                    if not ahead and hasher.hexdigest() != self.claims.sha256:
+                    if not ahead and piece is None and hasher.hexdigest() != self.claims.sha256:
                         raise InvalidFile(
                             f"The content of {self.claims.address.uri} has another SHA-256 than its handle says: "
                             "the handle or the file was altered."
@@ -76,19 +81,17 @@ class OpenFile:
         finally:
             for task in ahead:
                 task.cancel()
-            for task in ahead:
-                # Their faults are later ones than what ends this, or nobody asked for them.
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+            # Their faults are later ones than what ends this, or nobody asked for them.
+            await asyncio.gather(*ahead, return_exceptions=True)
+            buffers.close()
 
     async def _fetch(
-        self, piece: Piece, start: int, stop: int, buffers: Buffers
+        self, piece: Piece, start: int, stop: int, buffer: bytearray
     ) -> tuple[bytearray, memoryview]:
         """A buffer, and what of it is the content from `start` to `stop`."""
         layout, salt = self.manifest.layout, self.manifest.salts[piece.segment]
         path = segment_path(self.claims.address, piece.segment, salt)
         size = layout.stored_bytes(piece.segment)
-        buffer = await buffers.take()
         into = memoryview(buffer)
         final = layout.chunks - 1 if piece.segment == layout.segments - 1 else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import inspect
 import os
 import stat
@@ -161,7 +162,7 @@ class _Stream(Source):
     async def _read(self, size: int) -> Buffer:
         read: Callable[[int], Any] = self._stream.read
         try:
-            part = read(size) if self._awaits else await in_thread(read, size)
+            part = read(size) if self._awaits else await asyncio.to_thread(read, size)
             if isinstance(part, Awaitable):
                 part = await part
         except OSError as error:
@@ -190,10 +191,14 @@ class _Pieces(Source):
         return done
 
 
+# An application's own streams are read in the event loop's usual threads: one that waits, for a pipe say, must not take those
+# that move files.
+
+
 async def _in_threads(pieces: Iterator[Any]) -> AsyncIterator[Buffer]:
     end = object()
-    while (piece := await in_thread(next, pieces, end)) is not end:
-        yield piece
+    while (piece := await asyncio.to_thread(next, pieces, end)) is not end:
+        yield _checked(piece)
 
 
 def _checked(part: object) -> Buffer:

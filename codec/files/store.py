@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codec.errors import CodecError, InvalidFile, OffloadError
+from codec.files.buffers import Budget
 from codec.files.chunks import FileCipher
 from codec.files.downloading import download
 from codec.files.file_key import FileKeys
 from codec.files.handle import ID_HEX_DIGITS, Claims, FileAddress, FileHandle, checked_text
+from codec.files.inventory import delete_file
 from codec.files.layout import Layout, Shape
 from codec.files.manifest import (
     HEAD_MAX_BYTES,
@@ -76,6 +78,7 @@ class FileStore:
         self._readable = frozenset((namespace, *readable_namespaces))
         self._keys = keys
         self._shape = shape or Shape()
+        self._budget = Budget()
         self._cache = SegmentCache(cache) if cache is not None and store.directory is None else None
 
     def __repr__(self) -> str:
@@ -135,6 +138,7 @@ class FileStore:
                 present=present,
                 before_first=before_first,
                 progress=progress,
+                budget=self._budget,
                 cache=self._cache,
             ).run(source)
             await source.finish()
@@ -176,6 +180,21 @@ class FileStore:
         """
         await download(await self._open(handle, scope), path, progress)
 
+    async def delete(self, handle: FileHandle) -> None:
+        """Delete all of a file of this store's own namespace; nothing happens if it is gone already.
+
+        Raises:
+            InvalidFile: the handle is malformed.
+            OffloadError: it is another namespace's, or the store refuses.
+        """
+        address = Claims.of(handle).address
+        if address.namespace != self._namespace:
+            raise OffloadError(
+                f"{address.uri} is a file of namespace {address.namespace!r}, and this client deletes those of "
+                f"{self._namespace!r} only."
+            )
+        await delete_file(self._objects.store, address)
+
     async def _open(self, handle: FileHandle, scope: Scope) -> OpenFile:
         claims = Claims.of(handle)
         address = claims.address
@@ -195,7 +214,7 @@ class FileStore:
         material = await self._keys.open(manifest.key, address, scope)
         cipher = FileCipher(material, address, manifest.layout.shape)
         await in_thread(manifest.verify, content, cipher)
-        return OpenFile(self._objects, claims, manifest, cipher, self._cache)
+        return OpenFile(self._objects, claims, manifest, cipher, self._budget, self._cache)
 
     async def _begun(self, address: FileAddress, scope: Scope) -> tuple[Start, str, KeyMaterial] | None:
         """What an earlier attempt of the upload has begun with, if it can be gone on from."""

@@ -1,7 +1,8 @@
 """The way up: content is read, hashed, sealed and sent, segment by segment, several at a time.
 
 While one segment is hashed the next is read, and those before are sealed and sent. All of it waits for a free buffer, so a
-slow store slows the source, and memory is `BUFFERS` plus `SENDING_MAX` segments however large the file.
+slow store slows the source, and memory is `BUFFERS` plus `SENDING_MAX` segments however large the file, and half of that
+while many transfers run at one time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from codec.errors import FileError, ObjectCorrupt, ObjectMissing
-from codec.files.buffers import Buffers
+from codec.files.buffers import Budget, Buffers
 from codec.files.chunks import ChunkInvalid, FileCipher
 from codec.files.handle import FILE_MAX_BYTES, FileAddress
 from codec.files.layout import SEGMENTS_MAX, stored_bytes
@@ -53,6 +54,7 @@ class Upload:
         present: Mapping[str, int],
         before_first: Callable[[], Awaitable[None]],
         progress: Progress | None,
+        budget: Budget,
         cache: SegmentCache | None = None,
     ) -> None:
         self._objects = objects
@@ -62,6 +64,7 @@ class Upload:
         self._before_first = before_first
         self._progress = progress
         self._cache = cache
+        self._budget = budget
         self._done = 0
 
     async def run(self, source: Source) -> Uploaded:
@@ -70,19 +73,23 @@ class Upload:
         Raises:
             CodecError: the source cannot be read, or the store refuses; what was sent stays for the next attempt.
         """
+        # A byte more than a small source has, so that one that grew meanwhile is seen to.
+        shape = self._cipher.shape
+        largest = shape.segment_bytes if source.size is None else min(shape.segment_bytes, source.size + 1)
+        self._plain = Buffers(2, BUFFERS, largest, self._budget)
+        self._sealed = Buffers(1, SENDING_MAX, stored_bytes(largest, shape), self._budget)
         try:
             async with asyncio.TaskGroup() as group:
                 return await self._run(source, group)
         except ExceptionGroup as failures:
             # One cause is enough to act on, and callers branch on its type.
             raise failures.exceptions[0] from None
+        finally:
+            self._plain.close()
+            self._sealed.close()
 
     async def _run(self, source: Source, group: asyncio.TaskGroup) -> Uploaded:
         shape = self._cipher.shape
-        # A byte more than a small source has, so that one that grew meanwhile is seen to.
-        largest = shape.segment_bytes if source.size is None else min(shape.segment_bytes, source.size + 1)
-        self._plain = Buffers(BUFFERS, largest)
-        self._sealed = Buffers(SENDING_MAX, stored_bytes(largest, shape))
         hasher = hashlib.sha256()
         salts: list[bytes] = []
         size = 0

@@ -69,7 +69,7 @@ def test_program_prints_what_the_page_says(tmp_path: Path) -> None:
     assert done.stdout.strip() == promised, done.stderr
 
 
-@pytest.mark.parametrize("name", ["put", "open", "download", "of", "open_files", "using"])
+@pytest.mark.parametrize("name", ["put", "open", "download", "delete", "of", "open_files", "using"])
 def test_page_names_what_there_is(name: str) -> None:
     assert f"files.{name}(" in PAGE
     assert name in sdk.files.__all__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 import codec
 from codec import FixedKeys, KeyRing
+from codec.files.buffers import Budget
 from codec.files.file_key import FileKeys
 from codec.files.handle import FILE_MAX_BYTES, FileAddress, FileHandle, find_addresses
 from codec.files.inventory import delete_file, list_files
@@ -666,7 +668,43 @@ class TestFaults:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+class TestMemory:
+    async def test_many_transfers_share_what_is_spare(self, tmp_path: Path) -> None:
+        files, contents = file_store(tmp_path), [content_of(16 * 1024 + index) for index in range(20)]
+        files._budget = Budget(3 * 1024)
+        handles = await asyncio.gather(*(files.put(content) for content in contents))
+        async with contextlib.AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(files.open(handle)) for handle in handles]
+            for stream, content in zip(streams, contents, strict=True):
+                assert await stream.read(1) == content[:1]
+            rest = await asyncio.gather(*(stream.read() for stream in streams))
+        assert [content[1:] for content in contents] == rest
+        assert files._budget.left == 3 * 1024
+
+    async def test_what_was_borrowed_is_given_back_after_faults(self, tmp_path: Path) -> None:
+        files = file_store(tmp_path)
+        before = files._budget.left
+        handle = await files.put(content_of(9000))
+        segments(tmp_path)[3].unlink()
+        with pytest.raises(codec.ObjectMissing):
+            await read(files, handle)
+        with pytest.raises(TestResuming.Crash):
+            await files.put(content_of(9000), progress=TestResuming().crash_after(1))
+        assert files._budget.left == before
+
+
 class TestInventory:
+    async def test_a_file_is_deleted_by_its_handle(self, tmp_path: Path) -> None:
+        files = file_store(tmp_path)
+        handle = await files.put(content_of(3000), upload="u")
+        with pytest.raises(codec.OffloadError, match=r"deletes those of 'billing\.acme' only"):
+            await file_store(tmp_path, namespace="billing.acme", readable_namespaces=["orders.acme"]).delete(
+                handle
+            )
+        await files.delete(handle)
+        await files.delete(handle)
+        assert objects(tmp_path) == {}
+
     def opened(self, folder: Path) -> OpenStore:
         return open_store(folder.as_uri())
 
