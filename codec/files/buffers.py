@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import threading
 
 SPARE_BYTES = 256 * 1024 * 1024
@@ -46,30 +47,38 @@ class Buffers:
         self._budget = budget
         self._made = 0
         self._borrowed = 0
-        self._free: asyncio.LifoQueue[bytearray] = asyncio.LifoQueue()
+        self._free: asyncio.LifoQueue[mmap.mmap | None] = asyncio.LifoQueue()
 
-    async def take(self) -> bytearray:
+    async def take(self) -> mmap.mmap:
         """A buffer with anything in it, once one is free."""
         ready = self.take_ready()
-        return await self._free.get() if ready is None else ready
+        return ready if ready is not None else await self._free.get() or self._new()
 
-    def take_ready(self) -> bytearray | None:
+    def take_ready(self) -> mmap.mmap | None:
         """A buffer if one is free now."""
         if not self._free.empty():
-            return self._free.get_nowait()
+            return self._free.get_nowait() or self._new()
         if self._made == self._most or not self._may_make():
             return None
         self._made += 1
-        return bytearray(self._size)
+        return self._new()
 
-    def give(self, buffer: bytearray) -> None:
+    def give(self, buffer: mmap.mmap) -> None:
         """Say that a buffer is not needed any more; nothing may read or write it after this."""
         self._free.put_nowait(buffer)
+
+    def part_with(self, buffer: mmap.mmap) -> None:
+        """The same where somebody may still read it: it is left to them, and a new one may be made in its place."""
+        self._free.put_nowait(None)
 
     def close(self) -> None:
         """Give back to the budget what came from it; the buffers go with their transfer."""
         self._budget.give(self._borrowed)
         self._borrowed = 0
+
+    def _new(self) -> mmap.mmap:
+        # Memory of its own, which takes nothing until it is written to and all of which goes back when it is let go.
+        return mmap.mmap(-1, self._size)
 
     def _may_make(self) -> bool:
         if self._made < self._least:

@@ -9,6 +9,7 @@ import asyncio
 import collections
 import dataclasses
 import hashlib
+import mmap
 from collections.abc import AsyncGenerator
 from functools import partial
 
@@ -58,7 +59,7 @@ class OpenFile:
         )
         pieces = self.manifest.layout.pieces(start, stop)
         piece = next(pieces, None)
-        ahead: collections.deque[asyncio.Task[tuple[bytearray, memoryview]]] = collections.deque()
+        ahead: collections.deque[asyncio.Task[tuple[mmap.mmap, memoryview]]] = collections.deque()
         try:
             while True:
                 # Buffers are given out in the order of the pieces, so that the first of them is never the one that waits.
@@ -86,8 +87,8 @@ class OpenFile:
             buffers.close()
 
     async def _fetch(
-        self, piece: Piece, start: int, stop: int, buffer: bytearray
-    ) -> tuple[bytearray, memoryview]:
+        self, piece: Piece, start: int, stop: int, buffer: mmap.mmap
+    ) -> tuple[mmap.mmap, memoryview]:
         """A buffer, and what of it is the content from `start` to `stop`."""
         layout, salt = self.manifest.layout, self.manifest.salts[piece.segment]
         path = segment_path(self.claims.address, piece.segment, salt)

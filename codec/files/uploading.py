@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import mmap
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -122,7 +123,7 @@ class Upload:
             buffer, count = following, following_count
 
     async def _send(
-        self, segment: int, salt: bytes, buffer: bytearray, count: int, *, last: bool, total: int | None
+        self, segment: int, salt: bytes, buffer: mmap.mmap, count: int, *, last: bool, total: int | None
     ) -> None:
         path = segment_path(self._address, segment, salt)
         if await self._is_there(segment, salt, path, count, last=last):
@@ -137,7 +138,8 @@ class Upload:
             await self._objects.put(path, memoryview(sealed)[:written])
             if self._cache is not None and self._cache.keeps(total):
                 await self._cache.put(path, memoryview(sealed)[:written])
-            self._sealed.give(sealed)
+            # A request that was given up and tried again may still be read from: what it sends must stay what it was.
+            self._sealed.part_with(sealed)
         self._done += count
         if self._progress is not None:
             self._progress(self._done, total)
