@@ -5,6 +5,7 @@ CodecError
 ├── MissingKey            a payload names a key that the ring lacks (operator: import it)
 ├── DisabledKey           a payload names a key that was disabled on purpose (operator)
 ├── ForgottenSubject     a payload is of a subject that was forgotten: nothing reads it again
+├── NoSubject            a payload is nobody's, where each must be somebody's (sender)
 ├── KeyServiceError      a key management service answers what can't be, or is not set up (operator)
 │   ├── KeyServiceUnavailable   it is slow, down or throttles: asking again may help
 │   └── KeyServiceDenied        it refuses, or its key is not there or not enabled (operator)
@@ -39,13 +40,16 @@ class KeyRingError(CodecError):
 
 
 class MissingKey(CodecError):
-    """A payload names a key that is not in the key ring."""
+    """A payload names a key that is not there."""
 
-    def __init__(self, key_id: str, *, ring: str) -> None:
+    def __init__(self, key_id: str, *, ring: str, way_out: str | None = None) -> None:
         super().__init__(
             f"The payload is encrypted with key {key_id!r}, which is not in {ring}. "
-            f"Export it where the payload was written (`tacit keys export {key_id}`) "
-            "and import it here (`tacit keys import`)."
+            + (
+                way_out
+                or f"Export it where the payload was written (`tacit keys export {key_id}`) "
+                "and import it here (`tacit keys import`)."
+            )
         )
         self.key_id = key_id
 
@@ -94,6 +98,10 @@ class ForgottenSubject(CodecError):
         )
         super().__init__(f"The subject of {key_id} was forgotten {when}: {what}")
         self.key_id = key_id
+
+
+class NoSubject(CodecError):
+    """A payload of no known subject, where the settings want one of each."""
 
 
 class KeyServiceError(CodecError):

@@ -26,6 +26,7 @@ from codec import (
     ChainCodec,
     CompressionCodec,
     EncryptionCodec,
+    EnvelopeBounds,
     FixedKeys,
     KeyRing,
     KeyRingFile,
@@ -270,6 +271,12 @@ def _key_source(settings: CodecSettings, namespace: str) -> Path | KeySource | N
         subject_store=settings.subject_keys,
         subject_store_options=settings.object_store_options if remote else {},
         subject=settings.subject,
+        subject_required=settings.subject_required,
+        bounds=EnvelopeBounds(
+            seal_age_seconds=settings.data_key_seconds,
+            open_age_seconds=settings.data_key_seconds,
+            grace_seconds=settings.data_key_grace_seconds,
+        ),
     )
 
 

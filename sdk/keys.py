@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from codec import (
+    EnvelopeBounds,
     EnvelopeKeys,
     KeyRingError,
     KeyRingFile,
@@ -50,6 +51,8 @@ class KeySource:
     subject_store: str | None = None
     subject_store_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     subject: str | SubjectOf = EACH_WORKFLOW
+    subject_required: bool = False
+    bounds: EnvelopeBounds | None = None
 
     def open(self) -> Keys:
         """The keys.
@@ -80,7 +83,7 @@ class KeySource:
             case chosen:
                 subject_of = chosen
         store = SubjectStore(self.subject_store, self.subject_store_options)
-        return SubjectKeys(keys, store, subject_of, binding=binding)
+        return SubjectKeys(keys, store, subject_of, binding=binding, required=self.subject_required)
 
     def _ring(self) -> RingBacked | None:
         kind, _, variable = (self.provider or "").partition(":")
@@ -97,7 +100,7 @@ class KeySource:
                 raise KeyRingError("There is neither a key ring nor a key provider.")
             return ring, binding
         services = [open_key_service(url) for url in urls]
-        envelope = EnvelopeKeys(services[0], binding=binding, also=services[1:])
+        envelope = EnvelopeKeys(services[0], binding=binding, also=services[1:], bounds=self.bounds)
         if ring is None:
             return envelope, binding
         if self.provider is None or is_environment(self.provider):

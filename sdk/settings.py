@@ -12,6 +12,9 @@ its file. Format, version 1, one table per profile of the same name (all fields 
     key-provider-also = ["gcp-kms:…"]      # key services whose payloads are read too
     subject-keys = "file:///srv/subjects"  # or s3://…: a store with a key for each subject, so that one can be forgotten
     subject = "(customer-[0-9]+)-"         # "workflow" (each is one), or what a workflow's id begins with
+    subject-required = false               # true: what is nobody's is not sent, as it could not be forgotten
+    data-key-seconds = 3600                # how long a key service's data keys are used and kept
+    data-key-grace-seconds = 14400         # how much longer, while the service can't be reached
     binding = "orders.acme"                # only where it differs from the key ring's own
     write-format = "tacit"                 # "samples": the official samples' format
     samples-writers = 64                   # how many machines may write with one key in the samples' format
@@ -45,7 +48,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from codec import OBJECT_CACHE_BYTES, OFFLOAD_THRESHOLD_BYTES, SAMPLES_WRITERS, WriteFormat
+from codec import OBJECT_CACHE_BYTES, OFFLOAD_THRESHOLD_BYTES, SAMPLES_WRITERS, EnvelopeBounds, WriteFormat
 from sdk.errors import ProfileError
 
 VERSION = 1
@@ -70,6 +73,9 @@ class CodecSettings:
     key_provider_also: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     subject_keys: str | None = None
     subject: str = "workflow"
+    subject_required: bool = False
+    data_key_seconds: int = int(EnvelopeBounds.seal_age_seconds)
+    data_key_grace_seconds: int = int(EnvelopeBounds.grace_seconds)
     binding: str | None = None
     write_format: WriteFormat = WriteFormat.TACIT
     samples_writers: int = SAMPLES_WRITERS
@@ -175,9 +181,22 @@ def _from_toml(field: str, value: Any, directory: Path, *, where: str) -> Any:
 def _from_text(field: str, text: str, *, where: str) -> Any:
     value: Any = text
     match field:
-        case "refuse-plaintext" | "bind-workflow" | "refuse-unbound" | "padding" | "compression":
+        case (
+            "refuse-plaintext"
+            | "subject-required"
+            | "bind-workflow"
+            | "refuse-unbound"
+            | "padding"
+            | "compression"
+        ):
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
-        case "samples-writers" | "offload-threshold-bytes" | "object-store-cache-bytes":
+        case (
+            "samples-writers"
+            | "offload-threshold-bytes"
+            | "object-store-cache-bytes"
+            | "data-key-seconds"
+            | "data-key-grace-seconds"
+        ):
             value = int(text) if text.strip().isdecimal() else None
         case "key-provider-also":
             value = text.split()
@@ -210,6 +229,14 @@ def _size(value: Any) -> int | None:
 
 def _writers(value: Any) -> int | None:
     return value if type(value) is int and 1 <= value <= 1_000_000 else None
+
+
+def _age(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
+
+
+def _grace(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
@@ -247,6 +274,8 @@ _KINDS: Mapping[Callable[[Any], object], str] = {
     _path: "a path",
     _flag: "true or false",
     _size: "a number of bytes, 0 or more",
+    _grace: "a number of seconds, 0 or more",
+    _age: "a number of seconds, 1 or more",
     _writers: "a number of machines, 1 to 1000000",
     _names: "a list of names",
     _urls: "a list of URLs (in a variable: with spaces between)",
@@ -262,6 +291,9 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "key-provider-also": _urls,
     "subject-keys": _text,
     "subject": _pattern,
+    "subject-required": _flag,
+    "data-key-seconds": _age,
+    "data-key-grace-seconds": _grace,
     "binding": _text,
     "write-format": _write_format,
     "samples-writers": _writers,

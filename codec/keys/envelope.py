@@ -119,7 +119,11 @@ class EnvelopeKeys:
             WrappedKey: it is wrapped by a key that is not configured here.
         """
         if wrapped is None:
-            raise MissingKey(key_id, ring="a key ring of this profile (it has a key service)")
+            raise MissingKey(
+                key_id,
+                ring="this profile, which has a key service",
+                way_out="Set key-ring to the key ring that has it, beside key-provider: it is read with both.",
+            )
         if key_id not in self._services:
             raise WrappedKey(key_id)
         if len(wrapped) > WRAPPED_MAX_BYTES:

@@ -14,7 +14,8 @@ customer, to forget one, or all of a namespace at once. So no part of a subject'
 
 **What it rests on.** The store must really forget: switch off its versioning, and let backups of it expire within the time in
 which you promise to forget. What a worker has in memory it keeps for `RECHECK_SECONDS` at most. Payloads that name no workflow,
-or whose workflow's id does not match the pattern, are under the namespace's key, and so is all that was written before.
+or whose workflow's id does not match the pattern, are under the namespace's key (or refused: `required`), and so is all that
+was written before.
 
 **Many workers.** A key is made by whoever first needs it, and only if there is none (a conditional write); the record is
 durable before anything is encrypted under it. After a crash in between there is a key that nothing uses.
@@ -36,7 +37,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from codec.errors import ForgottenSubject, KeyRingError, MissingKey
+from codec.errors import ForgottenSubject, KeyRingError, MissingKey, NoSubject
 from codec.keys.fetching import Fetched, Keeping
 from codec.keys.provider import ANYONE, DataKey, Keys, Scope
 from codec.keys.ring import KEY_BYTES, KeyMaterial
@@ -94,7 +95,10 @@ def by_pattern(pattern: str) -> SubjectOf:
 
 
 class SubjectKeys:
-    """Keys per subject, in front of `keys`, which seal the subjects' keys and serve all that is nobody's."""
+    """Keys per subject, in front of `keys`, which seal the subjects' keys and serve all that is nobody's.
+
+    With `required` nothing that is nobody's is encrypted: better no payload than one that can't be forgotten.
+    """
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class SubjectKeys:
         subject_of: SubjectOf,
         *,
         binding: str,
+        required: bool = False,
         recheck_seconds: float = RECHECK_SECONDS,
         grace_seconds: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -111,6 +116,7 @@ class SubjectKeys:
         self._store = store
         self._subject_of = subject_of
         self._binding = binding
+        self._required = required
         keeping = Keeping(
             count=KEPT_MAX, age_seconds=recheck_seconds, grace_seconds=grace_seconds, pause_seconds=1.0
         )
@@ -125,19 +131,24 @@ class SubjectKeys:
         return f"SubjectKeys({self._keys!r}, {self._store!r})"
 
     def sealing(self, scope: Scope, size: int) -> DataKey | None:
-        """The subject's key, if it was fetched before."""
-        subject = self._subject_of(scope)
-        return self._keys.sealing(scope, size) if not subject else self._sealing.peek(subject)
+        """The subject's key, if it was fetched before.
+
+        Raises:
+            NoSubject: it is nobody's, and `required` is set.
+        """
+        subject = self._subject(scope)
+        return self._keys.sealing(scope, size) if subject is None else self._sealing.peek(subject)
 
     async def fetch_sealing(self, scope: Scope, size: int) -> DataKey:
         """The subject's key, made if there is none.
 
         Raises:
             ForgottenSubject: it was forgotten, and may not come back.
+            NoSubject: it is nobody's, and `required` is set.
             CodecError: its key can't be had; the sentence says what to do.
         """
-        subject = self._subject_of(scope)
-        if not subject:
+        subject = self._subject(scope)
+        if subject is None:
             return await self._keys.fetch_sealing(scope, size)
         return await self._sealing.get(_checked(subject))
 
@@ -276,7 +287,7 @@ class SubjectKeys:
         found = await self._store.read(index)
         name = f"{PREFIX}{index}/{generation}"
         if found is None or generation > found.record.generation:
-            raise MissingKey(name, ring=f"the store of subjects' keys {self._store.place}")
+            raise self._missing(name)
         record = found.record
         if isinstance(record, ForgottenRecord):
             raise ForgottenSubject(name, when=f"{record.forgotten:%Y-%m-%d}")
@@ -291,13 +302,31 @@ class SubjectKeys:
             key = await self._keys.fetch_opening(record.sealed_by, record.dek, ANYONE)
         return open_record(record, key, place=f"{record.index}.json in {self._store.place}")
 
+    def _subject(self, scope: Scope) -> str | None:
+        subject = self._subject_of(scope) or None
+        if subject is None and self._required:
+            raise NoSubject(
+                "A payload is of no known subject"
+                + (f" (workflow {scope.workflow_id!r})" if scope.workflow_id else " (it says of no workflow)")
+                + ", so it could not be forgotten with one, and is not encrypted. Give its workflow an id that the setting "
+                "subject matches; or clear subject-required."
+            )
+        return subject
+
     def _data_key(self, index: str, generation: int, material: KeyMaterial) -> DataKey:
         return DataKey(id=f"{PREFIX}{index}/{generation}", material=material, binding=self._binding)
+
+    def _missing(self, key_id: str) -> MissingKey:
+        return MissingKey(
+            key_id,
+            ring=f"the store of subjects' keys {self._store.place}",
+            way_out="Name the store that it was written with (subject-keys), or put it back from a copy of that.",
+        )
 
     def _named(self, key_id: str) -> tuple[str, int]:
         found = _KEY_ID.fullmatch(key_id)
         if found is None:
-            raise MissingKey(key_id, ring=f"the store of subjects' keys {self._store.place}")
+            raise self._missing(key_id)
         return found[1], int(found[2])
 
 

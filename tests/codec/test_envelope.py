@@ -293,7 +293,7 @@ class TestOpening:
     ) -> None:
         key, keys = await seal(make()), make()
         assert key.wrapped is not None
-        with pytest.raises(MissingKey, match=r"'k1'.* has a key service"):
+        with pytest.raises(MissingKey, match=r"'k1'.* has a key service. Set key-ring"):
             keys.opening("k1", None, ANYONE)
         with pytest.raises(WrappedKey, match=r"'memory:other'.*configure that key service"):
             keys.opening("memory:other", key.wrapped, ANYONE)

@@ -282,6 +282,22 @@ async def test_no_credentials(vault: FakeVault) -> None:
         await vault.open("orders").generate("a")
 
 
+async def test_the_usual_credentials_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name, value in (
+        ("AZURE_TENANT_ID", "t"),
+        ("AZURE_CLIENT_ID", "c"),
+        ("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential"),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AZURE_CLIENT_SECRET", raising=False)
+    # Nobody listens there: the vault is asked for its challenge first.
+    service = open_key_service("azure-key-vault:https://127.0.0.1:1/keys/orders")
+    with pytest.raises(KeyServiceUnavailable, match="can't be reached"):
+        await service.generate("a")
+
+
 async def test_nobody_there(vault: FakeVault) -> None:
     service = vault.open("orders")
     vault.server.shutdown()

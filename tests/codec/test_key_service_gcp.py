@@ -6,15 +6,19 @@ it verifies and gives, and the statuses that the service answers with.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import grpc
 import pytest
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.cloud.kms_v1 import KeyManagementServiceClient, types
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
@@ -212,6 +216,28 @@ async def test_nobody_there(kms: FakeKms) -> None:
     kms.server.stop(None).wait()
     with pytest.raises(KeyServiceUnavailable, match="ServiceUnavailable"):
         await service.generate("a")
+
+
+async def test_the_usual_credentials_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    with pytest.raises(KeyServiceDenied, match="DefaultCredentialsError"):
+        await open_key_service(f"gcp-kms:{RING}/orders").generate("a")
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = {
+        "type": "service_account",
+        "client_email": "worker@acme.invalid",
+        "private_key": key.decode(),
+        "token_uri": "https://127.0.0.1:1/token",
+    }
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    with pytest.raises(KeyServiceUnavailable):
+        await open_key_service(f"gcp-kms:{RING}/orders?endpoint=127.0.0.1:1").generate("a")
 
 
 @pytest.mark.parametrize(
