@@ -83,15 +83,19 @@ def payloads_in(data: bytes | memoryview, *, damaged: bool = False) -> Iterator[
             yield _judged(match.start(), match.end() + len(content), metadata, content, damaged)
 
 
-def looks_random(data: bytes | memoryview) -> bool:
-    """Whether bytes could be ciphertext: no text, and no value far more frequent than others. Few bytes always could."""
+def is_text(data: bytes | memoryview) -> bool:
+    """Whether bytes are mostly characters. Few bytes never count as text."""
     sample = bytes(data[:SAMPLE_BYTES])
-    if len(sample) < SHORT_BYTES:
-        return True
     printable = len(sample) - len(sample.translate(None, _PRINTABLE))
     # Of random bytes 38 % are printable; of 32 of them as many as this once in a billion.
-    if printable > 0.85 * len(sample):
+    return len(sample) >= SHORT_BYTES and printable > 0.85 * len(sample)
+
+
+def looks_random(data: bytes | memoryview) -> bool:
+    """Whether bytes could be ciphertext: no text, and no value far more frequent than others. Few bytes always could."""
+    if is_text(data):
         return False
+    sample = bytes(data[:SAMPLE_BYTES])
     if len(sample) < 1024:
         return True
     expected = len(sample) / 256
@@ -100,11 +104,14 @@ def looks_random(data: bytes | memoryview) -> bool:
     return deviation < 600
 
 
-def judge(metadata: Mapping[str, bytes], content: bytes | memoryview) -> tuple[Kind, str]:
+def judge(
+    metadata: Mapping[str, bytes], content: bytes | memoryview, *, damaged: bool = False
+) -> tuple[Kind, str]:
     """What a payload of this metadata and data shows, and why that is so."""
     encoding = metadata["encoding"]
     if is_encrypted(Payload(metadata={"encoding": encoding})):
-        if looks_random(content):
+        # What is written over in part has zeros in it, and is ciphertext still.
+        if looks_random(content) or (damaged and not is_text(content)):
             return Kind.CIPHERTEXT, ""
         return Kind.PLAINTEXT, "says that it is encrypted, and its data is no ciphertext"
     if encoding == _REFERENCE_ENCODING or metadata.get("messageType") == _REFERENCE:
@@ -127,7 +134,7 @@ def judge(metadata: Mapping[str, bytes], content: bytes | memoryview) -> tuple[K
 def _judged(
     offset: int, end: int, metadata: Mapping[str, bytes], content: bytes | memoryview, damaged: bool
 ) -> Found:
-    kind, why = judge(metadata, content)
+    kind, why = judge(metadata, content, damaged=damaged)
     if damaged and kind is Kind.PLAINTEXT and _is_damaged_bookkeeping(content):
         kind, why = Kind.BY_DESIGN, _BOOKKEEPING
     return Found(offset, end, metadata["encoding"].decode(), len(content), kind, why)

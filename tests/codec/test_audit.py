@@ -25,6 +25,8 @@ from temporalio.api.sdk.v1 import ExternalStorageReference
 from typer.testing import CliRunner
 
 import codec
+import sdk
+import sdk.files
 from cloud.cli.codec_commands import app
 from codec.audit import Audit, AuditError, Kind, Needles, read_canaries
 from codec.audit.payloads import looks_random, payloads_in
@@ -219,6 +221,27 @@ class TestDatabases:
         assert work.report.payloads == {"ciphertext": 1}
         assert work.report.readable["column events.name"].examples == ["order-1", "order-2"]
 
+    async def test_what_is_left_of_ciphertext_is_no_finding(self, tmp_path: Path) -> None:
+        """Free pages keep rows that others were written over in part."""
+        path = tmp_path / "service.db"
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE events (body BLOB)")
+        connection.commit()
+        connection.close()
+        [secret] = await encrypted(os.urandom(2500).hex()[:2500])
+        [lying] = [
+            Payload(metadata={"encoding": b"binary/tacit-encrypted"}, data=b"\x01" + b"readable " * 200)
+        ]
+        for payload, clean in ((secret, True), (lying, False)):
+            left = bytearray(payload.SerializeToString())
+            left[900:1060] = bytes(160)
+            content = bytearray(path.read_bytes())
+            content[4096 - 3000 : 4096 - 3000 + len(left)] = left
+            (tmp_path / "copy.db").write_bytes(content)
+            work = audit()
+            work.path(tmp_path / "copy.db")
+            assert work.report.clean == clean
+
     def test_the_log_of_a_database_that_is_open(self, tmp_path: Path) -> None:
         path = tmp_path / "service.db"
         writer = sqlite3.connect(path)
@@ -358,6 +381,18 @@ async def test_objects(tmp_path: Path) -> None:
         ("bad", "object of 48 bytes"),
         ("worse", "payload of 3 bytes, encoding json/plain"),
     ]
+
+
+async def test_files_in_a_store(tmp_path: Path) -> None:
+    options = sdk.DataConverterOptions(
+        namespace="orders", key_ring=codec.KeyRing.create("orders"), object_store=tmp_path.as_uri()
+    )
+    await sdk.files.Files(options).put(PLAIN_CANARY.encode() * 300_000, name=f"{PLAIN_CANARY}.txt")
+    work = audit([PLAIN_CANARY])
+    work.objects(str(tmp_path))
+    assert work.report.clean, work.report.findings
+    assert work.report.readable["object: a file's size, key id and form"].count >= 1
+    assert work.report.opaque["objects that are no payload and look random"] == 2
 
 
 class TestBounds:

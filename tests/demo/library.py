@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sysconfig
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 FILES_MAX = 320
 LEFT_OUT = frozenset(
     {"__pycache__", "ensurepip", "idlelib", "lib2to3", "site-packages", "test", "tests", "turtledemo"}
 )
+_LETTERS = bytes(range(65, 91)) + bytes(range(97, 123))
 _WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -31,6 +32,32 @@ def count_words_of(text: str) -> dict[str, int]:
 def read(path: Path) -> str:
     """A source's text; the few that are not UTF-8 are read byte by byte."""
     return path.read_text(encoding="utf-8", errors="backslashreplace")
+
+
+def bound(paths: Sequence[Path]) -> Iterator[bytes]:
+    """All sources as one text, in the order given, each ended by a line of its own."""
+    for path in paths:
+        yield read(path).encode()
+        yield b"\n"
+
+
+class WordCounter:
+    """How many words a text has that comes in pieces, which may cut a word."""
+
+    def __init__(self) -> None:
+        self._words = 0
+        self._rest = b""
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """The next bytes."""
+        text = self._rest + bytes(piece)
+        whole = text.rstrip(_LETTERS)
+        self._words += len(_WORD.findall(whole.decode(errors="replace")))
+        self._rest = text[len(whole) :]
+
+    def close(self) -> int:
+        """The words in all."""
+        return self._words + len(_WORD.findall(self._rest.decode(errors="replace")))
 
 
 def merged(counts: Iterable[dict[str, int]]) -> dict[str, int]:

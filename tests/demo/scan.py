@@ -1,4 +1,4 @@
-"""Looks for words of the input in what the service wrote."""
+"""Which words of the input tell that it was written down somewhere: what `tacit codec audit` is to look for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ OWN_SOURCES = ("cloud", "tenancy", "billing")
 
 
 def words_of(content: bytes) -> set[bytes]:
-    """The long words in `content`, in lower case."""
-    return {word.lower() for word in _RUN.findall(content)}
+    """The long words in `content`, as they are written."""
+    return set(_RUN.findall(content))
 
 
 def telling_words(inputs: Iterable[Path], before: Iterable[Path]) -> set[bytes]:
-    """Long words of the inputs that the service has no other reason to write.
+    """Long words of the inputs that the service has no other reason to write; as they stand there, and in lower case.
 
     Left out are words of the service's own sources, of the protocol, and of what it wrote `before` any workflow ran.
     """
@@ -30,11 +30,13 @@ def telling_words(inputs: Iterable[Path], before: Iterable[Path]) -> set[bytes]:
     own = [path for folder in OWN_SOURCES for path in (ROOT / folder).rglob("*.py")]
     known: set[bytes] = set()
     for path in [*own, *protocol.rglob("*.pyi"), *before]:
-        known |= words_of(path.read_bytes())
+        known |= {word.lower() for word in words_of(path.read_bytes())}
     told: set[bytes] = set()
     for path in inputs:
         told |= words_of(path.read_bytes())
-    return told - known
+    # A known word inside a longer one is no finding, either: the search looks for words anywhere.
+    whole = b"\n".join(known)
+    return {form for word in told if word.lower() not in whole for form in (word, word.lower())}
 
 
 def files_in(*places: Path) -> list[Path]:
@@ -45,9 +47,3 @@ def files_in(*places: Path) -> list[Path]:
         for path in sorted(place.rglob("*") if place.is_dir() else [place])
         if path.is_file()
     ]
-
-
-def found_in(files: Iterable[Path], words: set[bytes]) -> dict[Path, set[bytes]]:
-    """Which of `words` stand in which of `files`; files without any are left out."""
-    found = {path: words_of(path.read_bytes()) & words for path in files}
-    return {path: some for path, some in found.items() if some}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
@@ -9,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 import codec
 import sdk
+from codec.audit import Audit, Needles
 from tests.demo import library, scan
 from tests.demo.story import CheckFailedError, Story, require
 from tests.demo.work import LIBRARIAN, WORKFLOW_ID
@@ -31,21 +34,38 @@ async def show_a_stored_payload(story: Story) -> str:
     return f"in {', '.join(holding)}: {shown} … ({len(payload.data)} bytes); with the key: {plain!r}"
 
 
-async def scan_for_words_of_the_input(story: Story) -> str:
-    """No word of the input in databases, WAL, logs, nor in the object store; ids are readable, and are found."""
-    words = scan.telling_words(library.sources(), story.written_before)
-    files = scan.files_in(story.data, story.service.log, story.objects)
-    found = scan.found_in(files, words)
-    shown = {path.name: sorted(some)[:3] for path, some in found.items()}
-    require(not found, f"no word of the input stands in what the service wrote; found {shown}")
-    control = scan.found_in(library.sources()[:1], words)
-    require(control, "the same scan finds words in a source file")
-    readable = [path for path in files if WORKFLOW_ID.encode() in path.read_bytes()]
-    require(readable, "workflow ids, which are readable by design, are found")
-    offloaded = len(scan.files_in(story.objects))
-    require(offloaded, "some payloads were above the threshold and went to the object store")
-    size = sum(path.stat().st_size for path in files)
-    return f"{len(words):,} words, {size / 1e6:.0f} MB in {len(files)} files, {offloaded} of them offloaded: none"
+async def audit_all_that_the_service_has(story: Story) -> str:
+    """`tacit codec audit`: no word of the input in databases, journals, logs, nor objects; ids are readable, and are told."""
+    words = await asyncio.to_thread(scan.telling_words, library.sources(), story.written_before)
+    canaries = story.folder / "words-of-the-input.txt"
+    canaries.write_bytes(b"\n".join(sorted(words)) + b"\n")
+    story.say(f"looking for {len(words):,} words", 0, 1)
+    report = await asyncio.to_thread(
+        lambda: story.tacit(
+            *("codec", "audit", str(story.data), str(story.service.log)),
+            *("--objects", str(story.objects), "--canaries", str(canaries)),
+        )
+    )
+    require(
+        report["clean"] and not report["canaries_found"],
+        f"nothing is readable; found {report['findings'][:3]}",
+    )
+    require(report["canaries"] == len(words), "each word was looked for")
+    payloads = report["payloads"]
+    require(payloads["ciphertext"] > 1000, "the payloads are there, and are ciphertext")
+    require(payloads["reference to an object"], "some are references to objects")
+    shown = {row["what"]: row["examples"] for row in report["readable_by_design"]}
+    require(
+        WORKFLOW_ID in str(shown["column runs.workflow_id"]), "workflow ids, readable by design, are told"
+    )
+    control = Audit(Needles(sorted(word.decode() for word in words)))
+    control.path(library.sources()[0])
+    require(not control.report.clean, "the same audit finds words in a source file")
+    size = sum(source["bytes"] for source in report["sources"])
+    return (
+        f"{len(words):,} words in all their encodings, {size / 1e6:.0f} MB in {len(report['sources'])} sources: none; "
+        f"{payloads['ciphertext']:,} payloads are ciphertext, {payloads['reference to an object']:,} references"
+    )
 
 
 async def refuse_a_plain_client(story: Story) -> str:

@@ -1,4 +1,4 @@
-"""The scan finds what it is there for, and leaves out what the service says by itself."""
+"""The words that are looked for are the input's, without those that the service says by itself."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from pathlib import Path
 from tests.demo import scan
 
 
-def test_a_word_of_the_input_is_found_wherever_it_stands(tmp_path: Path) -> None:
-    source, database = tmp_path / "source.py", tmp_path / "data.db"
+def test_words_of_the_input_tell_in_both_cases(tmp_path: Path) -> None:
+    source = tmp_path / "source.py"
     source.write_text("class Hippopotamus: pass")
-    database.write_bytes(b"\x00\xffHIPPOPOTAMUS\x07")
-    words = scan.telling_words([source], [])
-    assert scan.found_in([database], words) == {database: {b"hippopotamus"}}
+    assert scan.telling_words([source], []) == {b"Hippopotamus", b"hippopotamus"}
 
 
 def test_words_of_the_service_and_of_before_are_no_finding(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,7 +11,8 @@ from datetime import timedelta
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from tests.demo import library
+from sdk import files
+from tests.demo import library, scan
 from tests.demo.story import CheckFailedError, Story, require
 from tests.demo.workflows import QUEUE, TASK_TIMEOUT, IndexLibrary, Progress
 
@@ -77,6 +79,29 @@ async def compare_with_the_index_computed_directly(story: Story) -> str:
         raise CheckFailedError("there is no index")
     require(story.index.counts == directly, "the index equals the one computed directly")
     return f"{sum(directly.values()):,} words, {len(directly):,} different ones: equal"
+
+
+async def read_the_volume_by_its_handle(story: Story) -> str:
+    """All sources as one file: put by one activity, read by another, and here once more."""
+    if story.index is None:
+        raise CheckFailedError("there is no index")
+    volume = story.index.volume
+    digest = hashlib.sha256()
+    async with files.of(story.connected).open(volume) as stream:
+        async for piece in stream:
+            digest.update(piece)
+    paths = library.sources()
+    shelves = [path for start in range(SHELVES) for path in paths[start::SHELVES]]
+    directly = b"".join(library.bound(shelves))
+    require(volume.size == len(directly), "the file has all bytes")
+    require(digest.digest() == hashlib.sha256(directly).digest(), "the file is what was put")
+    require(
+        story.index.bound_words == sum(story.index.counts.values()),
+        "another activity read the same words in it",
+    )
+    in_store = sum(path.stat().st_size for path in scan.files_in(story.objects) if "files" in path.parts)
+    require(in_store > len(directly), "it lies in the object store, in encrypted chunks")
+    return f"{volume.name}: {volume.size / 1e6:.1f} MB in {in_store / 1e6:.1f} MB of objects, {story.index.bound_words:,} words"
 
 
 async def _progress(story: Story) -> Progress:

@@ -9,7 +9,15 @@ from datetime import timedelta
 from temporalio.worker import Worker
 
 import sdk
-from tests.demo.workflows import QUEUE, IndexLibrary, IndexShelf, count_words, read_source
+from tests.demo.workflows import (
+    QUEUE,
+    IndexLibrary,
+    IndexShelf,
+    bind_volume,
+    count_volume,
+    count_words,
+    read_source,
+)
 
 THREADS = 4
 STICKY_TIMEOUT = timedelta(seconds=2)
@@ -22,7 +30,7 @@ async def _main() -> None:
             client,
             task_queue=QUEUE,
             workflows=[IndexLibrary, IndexShelf],
-            activities=[read_source, count_words],
+            activities=[read_source, count_words, bind_volume, count_volume],
             activity_executor=threads,
             max_concurrent_activities=THREADS,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,

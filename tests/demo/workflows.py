@@ -11,6 +11,7 @@ from pathlib import Path
 from temporalio import activity, workflow
 
 with workflow.unsafe.imports_passed_through():
+    from sdk import files
     from tests.demo import library
 
 QUEUE = "library"
@@ -18,6 +19,7 @@ SHELVES_AT_ONCE = 4
 SETTLE = timedelta(seconds=1)
 # The demonstration kills workers: what one had in hand comes back after these.
 ACTIVITY_TIMEOUT = timedelta(seconds=6)
+FILE_TIMEOUT = timedelta(seconds=30)
 TASK_TIMEOUT = timedelta(seconds=3)
 
 
@@ -32,10 +34,12 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """The finished index: how often each word stands in all files."""
+    """The finished index: how often each word stands in all files, which are bound as one volume of so many words."""
 
     files: int
     counts: dict[str, int]
+    volume: files.FileHandle
+    bound_words: int
     approved_by: str
 
 
@@ -47,6 +51,26 @@ def read_source(path: str) -> str:
 @activity.defn
 def count_words(text: str) -> dict[str, int]:
     return library.count_words_of(text)
+
+
+@activity.defn
+async def bind_volume(paths: Sequence[str]) -> files.FileHandle:
+    """All sources as one file, which goes to the object store as it is read; the service has the handle alone."""
+    return await files.put(
+        library.bound([Path(path) for path in paths]),
+        name="library.txt",
+        progress=lambda done, total: activity.heartbeat(done),
+    )
+
+
+@activity.defn
+async def count_volume(volume: files.FileHandle) -> int:
+    """The words of a volume, read back piece by piece."""
+    counter = library.WordCounter()
+    async with files.open(volume) as stream:
+        async for piece in stream:
+            counter.feed(piece)
+    return counter.close()
 
 
 @workflow.defn
@@ -89,10 +113,23 @@ class IndexLibrary:
             return counts
 
         counts = library.merged(await asyncio.gather(*[index(number) for number in range(len(shelves))]))
+        every_path = [path for shelf in shelves for path in shelf]
+        volume = await workflow.execute_activity(
+            bind_volume, every_path, start_to_close_timeout=FILE_TIMEOUT, heartbeat_timeout=ACTIVITY_TIMEOUT
+        )
+        bound_words = await workflow.execute_activity(
+            count_volume, volume, start_to_close_timeout=FILE_TIMEOUT
+        )
         await workflow.sleep(SETTLE)
         self._awaiting_approval = True
         await workflow.wait_condition(lambda: bool(self._approved_by))
-        return Index(files=sum(len(shelf) for shelf in shelves), counts=counts, approved_by=self._approved_by)
+        return Index(
+            files=len(every_path),
+            counts=counts,
+            volume=volume,
+            bound_words=bound_words,
+            approved_by=self._approved_by,
+        )
 
     @workflow.signal
     def approve(self, librarian: str) -> None:
