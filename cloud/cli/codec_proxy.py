@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -149,6 +150,9 @@ async def _run(
     host = listen.rpartition(":")[0]
     listening = server(sidecar, host=host, tls=tls)
     port = await listening.start(listen)
+    # What is there now stays; looking through it again and again would cost every call.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     _announce(f"{host}:{port}", routes, output)
     try:
         await stopped.wait()

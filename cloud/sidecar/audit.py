@@ -7,11 +7,14 @@ Format: a JSON object a line, with these fields (more may come)::
 
 from __future__ import annotations
 
-import json
+import errno
+import os
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
+
+import msgspec
 
 from codec import CodecError
 
@@ -21,20 +24,24 @@ class AuditFailed(CodecError):
 
 
 class AuditLog:
-    """Writes lines to a file that it appends to (0600), or to a stream."""
+    """Writes lines to a file that it appends to (0600), or to a stream; each is out of this process before what it tells of is."""
 
     def __init__(self, out: TextIO | Path | None) -> None:
         """None writes nothing.
 
         Raises:
-            OSError: the file can't be opened.
+            OSError: the file can't be opened, or others may read it.
         """
-        self._owned = isinstance(out, Path)
+        self._file: int | None = None
+        self._stream: TextIO | None = None
         if isinstance(out, Path):
-            out.touch(mode=0o600)
-            self._out: TextIO | None = out.open("a", encoding="utf-8", buffering=1)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.open(out, flags, 0o600)
+            if os.fstat(self._file).st_mode & 0o077:
+                self.close()
+                raise PermissionError(errno.EACCES, "it is no file of its owner alone (chmod 600)", str(out))
         else:
-            self._out = out
+            self._stream = out
 
     def decoded(
         self,
@@ -51,20 +58,25 @@ class AuditLog:
         Raises:
             AuditFailed: it can't be written; then what was decoded must not be handed out.
         """
-        if self._out is None:
+        if self._file is None and self._stream is None:
             return
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "namespace": namespace,
-            "method": method,
-            "payloads": payloads,
-            "key_ids": sorted(key_ids),
-            "identity": identity,
-            "peer": peer,
-        }
+        line = msgspec.json.encode(
+            {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "namespace": namespace,
+                "method": method,
+                "payloads": payloads,
+                "key_ids": sorted(key_ids),
+                "identity": identity,
+                "peer": peer,
+            }
+        )
         try:
-            self._out.write(json.dumps(line) + "\n")
-            self._out.flush()
+            if self._file is not None:
+                _write(self._file, line + b"\n")
+            elif self._stream is not None:
+                self._stream.write(line.decode() + "\n")
+                self._stream.flush()
         except (OSError, ValueError) as error:
             raise AuditFailed(
                 f"What was decoded can't be written to the audit log, so it is held back: {error}."
@@ -72,5 +84,12 @@ class AuditLog:
 
     def close(self) -> None:
         """Close the file."""
-        if self._owned and self._out is not None:
-            self._out.close()
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+
+def _write(file: int, line: bytes) -> None:
+    written = os.write(file, line)
+    while written < len(line):
+        written += os.write(file, line[written:])

@@ -27,21 +27,14 @@ from cloud.rpc import (
     Unauthenticated,
     Unavailable,
 )
-from cloud.sidecar.audit import AuditLog
+from cloud.sidecar.audit import AuditFailed, AuditLog
 from cloud.sidecar.plans import Plan, Plans, Rename
 from cloud.sidecar.routes import Route, Routes
 from cloud.transport.calls import NAMESPACE_HEADER, CallParts
 from cloud.transport.grpc_status import Ended
-from codec import (
-    CodecError,
-    DisabledKey,
-    InvalidPayload,
-    MissingKey,
-    ObjectCorrupt,
-    ObjectMissing,
-    PlaintextRefused,
-)
+from codec import CodecError, KeyRingError, ObjectCorrupt, ObjectMissing, OffloadError, PlaintextRefused
 from codec.compression import EXPANSION_MAX_BYTES
+from codec.errors import KeyServiceUnavailable
 from codec.places import Places
 from codec.proxy import messages
 from codec.proxy.messages import Batch
@@ -55,11 +48,14 @@ _log = structlog.get_logger(__name__)
 REFUSAL_S_MAX = 10.0
 """How long telling the service of a task that can't be decoded may take."""
 
+METADATA_KNOWN_MAX = 256
+
 _DROPPED = frozenset({"user-agent", "accept-encoding", NAMESPACE_HEADER})
 """Headers of the connection, or that are written anew."""
 
-_LASTING = (DisabledKey, InvalidPayload, MissingKey, ObjectCorrupt, ObjectMissing, PlaintextRefused)
-"""What trying again changes nothing of, until somebody acts."""
+_PASSING = (AuditFailed, KeyRingError, KeyServiceUnavailable, OffloadError)
+_LASTING = (ObjectCorrupt, ObjectMissing)
+"""What may be over when it is tried again, but for these. All other errors of the codec last until somebody acts."""
 
 
 class Unknown(enum.StrEnum):
@@ -87,6 +83,9 @@ class Sidecar:
         self._unknown_fields = unknown_fields
         self._token = None if token is None else f"Bearer {token}".encode()
         self._plans = Plans()
+        self._known_metadata: dict[
+            tuple[int, str | None], tuple[Mapping[str, str], tuple[tuple[str, str], ...]]
+        ] = {}
         self.counts: Counter[str] = Counter()
         """Calls, payloads encoded and decoded, tasks failed, calls refused; for the summary."""
 
@@ -120,9 +119,7 @@ class Sidecar:
         message = await self._outgoing(plan, request, message, chained)
         identity = getattr(request, "identity", "")
         del request  # a long poll would keep it
-        metadata = [(key, value) for key, value in parts.metadata.items() if key not in _DROPPED]
-        if chained is not None:
-            metadata.append((NAMESPACE_HEADER, chained.remote))
+        metadata = self._metadata(parts.metadata, chained)
         timeout_s = None
         if parts.deadline_s is not None:
             timeout_s = max(0.0, parts.deadline_s - asyncio.get_running_loop().time())
@@ -133,6 +130,20 @@ class Sidecar:
         except Ended as ended:
             raise await self._ended(ended, chained) from None
         return await self._incoming(plan, response, chained, identity, parts.peer)
+
+    def _metadata(self, shown: Mapping[str, str], route: Route | None) -> tuple[tuple[str, str], ...]:
+        """The headers that go on. A transport shows the same object for all calls with the same headers: those are worked out once."""
+        name = None if route is None else route.remote
+        key = (id(shown), name)
+        known = self._known_metadata.get(key)
+        if known is None or known[0] is not shown:
+            if len(self._known_metadata) >= METADATA_KNOWN_MAX:
+                self._known_metadata.clear()
+            passed = tuple((key, value) for key, value in shown.items() if key not in _DROPPED)
+            if name is not None:
+                passed = (*passed, (NAMESPACE_HEADER, name))
+            known = self._known_metadata[key] = (shown, passed)
+        return known[1]
 
     def _admit(self, parts: CallParts) -> None:
         if self._token is not None:
@@ -189,8 +200,8 @@ class Sidecar:
         if places is not None and (places or renamed):
             try:
                 batch = await messages.encode(places, route.chain)
-            except _LASTING as error:
-                answer = failed_instead(plan.method.name, request, error)
+            except CodecError as error:
+                answer = failed_instead(plan.method.name, request, error) if _lasts(error) else None
                 if answer is not None:
                     await self._tell(*answer, route)
                 raise
@@ -287,7 +298,7 @@ class Sidecar:
             await route.upstream.call(
                 plan.method.path,
                 request.SerializeToString(),
-                [(NAMESPACE_HEADER, route.remote)],
+                ((NAMESPACE_HEADER, route.remote),),
                 REFUSAL_S_MAX,
             )
         except Ended as ended:
@@ -336,7 +347,11 @@ def _parsed(request_type: type[Message], data: bytes) -> tuple[Message, str | No
 def _refusal(method: str, error: CodecError) -> RpcError:
     """SDKs repeat what is UNAVAILABLE. What only a person can mend is told at once."""
     sentence = f"{method}: {error}"
-    return FailedPrecondition(sentence) if isinstance(error, _LASTING) else Unavailable(sentence)
+    return FailedPrecondition(sentence) if _lasts(error) else Unavailable(sentence)
+
+
+def _lasts(error: CodecError) -> bool:
+    return isinstance(error, _LASTING) or not isinstance(error, _PASSING)
 
 
 def _raise_limits(response: Any) -> bool:

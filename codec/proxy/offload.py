@@ -106,6 +106,8 @@ def _claim(payload: Payload) -> tuple[str, StorageDriverClaim]:
                 claim_data={str(key): str(value) for key, value in claim.items()}
             )
         message = json_format.Parse(data, ExternalStorageReference(), ignore_unknown_fields=True)
-        return message.driver_name, StorageDriverClaim(claim_data=dict(message.claim_data))
+        if message.driver_name:
+            return message.driver_name, StorageDriverClaim(claim_data=dict(message.claim_data))
     except (json_format.ParseError, ValueError, TypeError, KeyError, RecursionError):
-        raise OffloadError("A payload's reference is malformed: altered, or another program's.") from None
+        pass
+    raise OffloadError("A payload's reference is malformed: altered, or another program's.")

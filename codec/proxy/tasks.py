@@ -49,7 +49,7 @@ class Task:
 Find = Callable[[Any], Iterator[Task]]
 
 
-TASK_FIELDS = frozenset({"workflow_task", "activity_tasks", "eager_workflow_task"})
+TASK_FIELDS = frozenset({"workflow_task", "activity_tasks", "eager_workflow_task", "eager_activity_task"})
 """The fields of responses that hold tasks, beside polls, which are tasks themselves; a test compares."""
 
 

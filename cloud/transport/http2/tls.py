@@ -62,7 +62,7 @@ def server_context(material: TlsMaterial) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     # A resumed session knows the client's leaf only, not the certificates between it and its CA.
     context.num_tickets = 0
-    with _as_file(material.key_pem + b"\n" + material.chain_pem) as path:
+    with as_file(material.key_pem + b"\n" + material.chain_pem) as path:
         context.load_cert_chain(path)
     if material.client_roots_pem is not None:
         context.load_verify_locations(cadata=material.client_roots_pem.decode("ascii"))
@@ -73,7 +73,7 @@ def server_context(material: TlsMaterial) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
+def as_file(content: bytes) -> Iterator[str]:
     """`ssl` reads keys from files only: one in memory where the system has them, else a private one for a moment."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("tls")
