@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.processes import sign_up, tacit_dev, tacit_up
+from tests.processes import BIN, Server, free_port, sign_up, tacit_dev, tacit_up
 from tests.sdks.programs import PROGRAMS, BuildFailedError, Program
 
 Environments = Mapping[str, Mapping[str, str]]
 
 
 def serve(stack: ExitStack, folder: Path) -> Environments:
-    """Start both servers; how a client is told of each, by the server's name."""
+    """Start both servers, and a sidecar; how a client is told of each, by its name."""
     dev, up = tacit_dev(folder), tacit_up(folder)
     for server in (dev, up):
         stack.callback(server.stop)
@@ -33,7 +33,32 @@ def serve(stack: ExitStack, folder: Path) -> Environments:
     sign_up(up, folder, namespace="programs", objects=objects, env=config, more=("--guard", "off"))
     plain = folder / "plain.toml"
     plain.write_text(f'[profile.default]\naddress = "{dev.address}"\nnamespace = "default"\n')
-    return {"tacit dev": {"TEMPORAL_CONFIG_FILE": str(plain)}, "tacit up, mTLS": config}
+    return {
+        "tacit dev": {"TEMPORAL_CONFIG_FILE": str(plain)},
+        "tacit up, mTLS": config,
+        "tacit up, guard on, sidecar": through_sidecar(stack, folder, up, objects),
+    }
+
+
+def through_sidecar(stack: ExitStack, folder: Path, up: Server, objects: Path) -> Mapping[str, str]:
+    """A namespace that takes encrypted payloads only, and a sidecar that encrypts them, as its certificate's holder."""
+    (folder / "sealed").mkdir()
+    config = {"TEMPORAL_CONFIG_FILE": str(folder / "sealed" / "temporal.toml")}
+    second = ("--email", "second@example.com", "--organization", "Second")
+    namespace = sign_up(up, folder, namespace="sealed", objects=objects, env=config, more=second)
+    port = free_port()
+    sidecar = Server(
+        name="tacit codec proxy",
+        command=[str(BIN / "tacit"), "codec", "proxy", "--listen", f"127.0.0.1:{port}"],
+        ports=[port],
+        log=folder / "sidecar.log",
+        env=config,
+    )
+    stack.callback(sidecar.stop)
+    sidecar.start()
+    plain = folder / "sidecar.toml"
+    plain.write_text(f'[profile.default]\naddress = "{sidecar.address}"\nnamespace = "{namespace}"\n')
+    return {"TEMPORAL_CONFIG_FILE": str(plain)}
 
 
 def try_out(console: Console, program: Program, environments: Environments, table: Table) -> bool:
