@@ -143,12 +143,17 @@ class CodecServer:
         return answer
 
     async def _work(self, request: Request, progress: _Progress) -> Answer:
-        self._allowances.check_address(request.remote)
+        remote = request.remote
         try:
-            progress.caller = caller = await self._identities.prove(request)
+            progress.caller = caller = await self._identities.prove(
+                request, before_asking=lambda: self._allowances.check_address(remote)
+            )
         except Refusal as refusal:
             if refusal.status == 401:
-                self._allowances.count_failure(request.remote)
+                # Good tokens are looked at first: behind a proxy all have one address, and who guesses must not
+                # lock the others out.
+                self._allowances.count_failure(remote)
+                _log.info("codec_server.unauthenticated", reason=refusal.why, remote=remote)
             raise
         self._allowances.take(caller.key)
         progress.namespace = namespace = namespace_of(request, self._namespaces)
