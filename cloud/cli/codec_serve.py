@@ -321,7 +321,8 @@ async def _run(
     edge = CodecEdge(server.answer, hosts=hosts)
     tls = options.certificate
     port = await edge.start(options.ip, options.port, tls.context if tls is not None else None)
-    url = f"{'https' if tls is not None else 'http'}://{options.ip}:{port}"
+    host = f"[{options.ip}]" if ":" in options.ip else options.ip
+    url = f"{'https' if tls is not None else 'http'}://{host}:{port}"
     _announce(url, sorted(namespaces), output)
     followers = [asyncio.create_task(_follow(options, server, rules))]
     if tls is not None:
