@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.processes import BIN, Server, free_port, sign_up, tacit_dev, tacit_up
+from tests.sdks.crossing import cross
 from tests.sdks.programs import PROGRAMS, BuildFailedError, Program
 
 Environments = Mapping[str, Mapping[str, str]]
@@ -61,14 +62,20 @@ def through_sidecar(stack: ExitStack, folder: Path, up: Server, objects: Path) -
     return {"TEMPORAL_CONFIG_FILE": str(plain)}
 
 
-def try_out(console: Console, program: Program, environments: Environments, table: Table) -> bool:
-    """Build and run one program against each server; whether all its steps passed."""
+def build(console: Console, program: Program, table: Table) -> Path | None:
+    """Build one program; None if it can't be built."""
     with console.status(f"{program.sdk}: building"):
         try:
-            folder = program.made()
+            return program.made()
         except BuildFailedError as error:
             table.add_row(program.sdk, "?", "", "build", f"[red]{escape(str(error))}")
-            return False
+            return None
+
+
+def try_out(
+    console: Console, program: Program, folder: Path, environments: Environments, table: Table
+) -> bool:
+    """Run one program against each server; whether all its steps passed."""
     passed = True
     for server, environment in environments.items():
         with console.status(f"{program.sdk}: against {server}"):
@@ -88,20 +95,37 @@ def main() -> int:
         prog="python -m tests.sdks", description=inspect.getdoc(sys.modules["tests.sdks"])
     )
     parser.add_argument("sdks", nargs="*", choices=[*names, []], help="which ones; by default all")
-    wanted = parser.parse_args().sdks or names
+    parser.add_argument("--crossing", action="store_true", help="only that they read each other's payloads")
+    options = parser.parse_args()
+    wanted, crossing_only = options.sdks or names, options.crossing
     console = Console(highlight=False)
     table = Table("SDK", "version", "server", "step", "outcome")
     passed = True
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tacit-sdks-")))
-        environments = serve(stack, folder)
+        built: dict[Program, Path] = {}
+        crossing = folder / "crossing"
+        crossing.mkdir()
+        environments = {} if crossing_only else serve(stack, folder)
         for program in PROGRAMS:
             if program.name not in wanted:
                 continue
             if missing := program.missing():
                 table.add_row(program.sdk, "", "", "", f"left out: no {' and no '.join(missing)} here")
                 continue
-            passed = try_out(console, program, environments, table) and passed
+            place = build(console, program, table)
+            if place is None:
+                passed = False
+                continue
+            built[program] = place
+            if not crossing_only:
+                passed = try_out(console, program, place, environments, table) and passed
+        with console.status("all languages with the same keys: starting") as status:
+            for one in cross(crossing, built):
+                status.update(f"all languages with the same keys: {one.sdk} {one.step}")
+                passed = passed and one.outcome == "ok"
+                shown = "[green]passed" if one.outcome == "ok" else f"[red]{escape(one.outcome)}"
+                table.add_row(one.sdk, "", "tacit dev, encrypted", one.step, shown)
     Console(highlight=False, width=110).print(table)
     return 0 if passed else 1
 

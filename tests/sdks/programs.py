@@ -37,13 +37,17 @@ class BuildFailedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program in `SOURCES`/`name`. `build` are the commands that make it, `command` runs it, both in its folder."""
+    """A program in `SOURCES`/`name`. `build` are the commands that make it, `command` runs it, both in its folder.
+
+    `crossing` runs it as one of several languages with the same keys (`crossing.py`).
+    """
 
     name: str
     sdk: str
     tools: Sequence[str]
     build: Sequence[Sequence[str]]
     command: Callable[[Path], Sequence[str]]
+    crossing: Callable[[Path], Sequence[str]]
     version: Callable[[Path], str]
 
     def missing(self) -> list[str]:
@@ -108,6 +112,11 @@ def _java_version(folder: Path) -> str:
     return found[1] if found else "?"
 
 
+def _java(folder: Path) -> tuple[str, ...]:
+    classes = f"{folder / 'target' / 'classes'}:{(folder / 'classpath').read_text().strip()}"
+    return ("java", "-cp", classes)
+
+
 PROGRAMS = (
     Program(
         name="go",
@@ -115,6 +124,7 @@ PROGRAMS = (
         tools=("go",),
         build=(("go", "build", "-o", "program", "."),),
         command=lambda folder: (str(folder / "program"),),
+        crossing=lambda folder: (str(folder / "program"),),
         version=_go_version,
     ),
     Program(
@@ -123,6 +133,7 @@ PROGRAMS = (
         tools=("node", "npm"),
         build=(("npm", "install", "--no-audit", "--no-fund", "--no-package-lock"),),
         command=lambda folder: ("node", str(folder / "main.js")),
+        crossing=lambda folder: ("node", str(folder / "crossing.js")),
         version=_node_version,
     ),
     Program(
@@ -130,12 +141,8 @@ PROGRAMS = (
         sdk="Java",
         tools=("java", "mvn"),
         build=(("mvn", "-q", "-B", "compile", "dependency:build-classpath", "-Dmdep.outputFile=classpath"),),
-        command=lambda folder: (
-            "java",
-            "-cp",
-            f"{folder / 'target' / 'classes'}:{(folder / 'classpath').read_text().strip()}",
-            "sdks.Main",
-        ),
+        command=lambda folder: (*_java(folder), "sdks.Main"),
+        crossing=lambda folder: (*_java(folder), "sdks.Crossing"),
         version=_java_version,
     ),
 )

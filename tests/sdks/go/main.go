@@ -306,6 +306,13 @@ func (quiet) Error(message string, rest ...any) {
 var _ log.Logger = quiet{}
 
 func main() {
+	if len(os.Args) > 1 {
+		if err := crossing(os.Args[1:]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	options := envconfig.MustLoadDefaultClientOptions()
 	options.Logger = quiet{}
 	connected, err := client.Dial(options)
