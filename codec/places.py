@@ -10,8 +10,8 @@ from temporalio.api.failure.v1 import Failure
 _KEY_CHARS_MAX = 64
 """How much of a map's key a path repeats: a key is as long as its sender likes."""
 
-Where = tuple[Any, str, "int | str | None"] | None
-"""A way into a message: the way to what is around, the field, and the index or map key in it."""
+Where = tuple[Any, str, "int | str | None", Any] | None
+"""A way into a message: the way to what is around, the field, the index or map key in it, and the message that has the field."""
 
 
 class Place:

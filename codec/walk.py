@@ -174,13 +174,13 @@ class Walkers:
             packed.value = inner.SerializeToString()
 
         found.packed(write, inner)
-        self._compiled(descriptor)(inner, found, (where, f"({descriptor.name})", None))
+        self._compiled(descriptor)(inner, found, (where, f"({descriptor.name})", None, packed))
 
     def _operation_input(self, operation: Any, found: Places, where: Where) -> None:
         """What a Nexus operation is given. For the service's own it is a request, whose payloads count one by one."""
         if not operation.HasField("input"):
             return
-        payload, here = operation.input, (where, "input", None)
+        payload, here = operation.input, (where, "input", None, operation)
         inner = _system_request(payload) if operation.endpoint == SYSTEM_ENDPOINT else None
         if inner is None:
             found.payloads.append(Place(payload, here))
@@ -204,9 +204,9 @@ class Walkers:
                 failure.details = _json_of_failure(details)
 
             found.packed(write, details)
-            self._failure_parts(inner, found, (where, "details", None))
+            self._failure_parts(inner, found, (where, "details", None, failure))
         if failure.HasField("cause"):
-            self._nexus_failure(failure.cause, found, (where, "cause", None))
+            self._nexus_failure(failure.cause, found, (where, "cause", None, failure))
 
     def _failure_parts(self, failure: Failure, found: Places, where: Where) -> None:
         """All in a Failure but itself."""
@@ -234,7 +234,7 @@ class Walkers:
                 blob.data = inner.SerializeToString()
 
             found.packed(write, inner)
-            step(inner, found, (where, "data", None))
+            step(inner, found, (where, "data", None, blob))
 
         return walk
 
@@ -333,7 +333,7 @@ def _sentence_step(name: str) -> _Step:
 def _single_step(name: str, walk: _Step) -> _Step:
     def step(message: Any, found: Places, where: Where) -> None:
         if message.HasField(name):
-            walk(getattr(message, name), found, (where, name, None))
+            walk(getattr(message, name), found, (where, name, None, message))
 
     return step
 
@@ -343,7 +343,7 @@ def _oneof_step(oneof: str, walks: Mapping[str, _Step]) -> _Step:
         name = message.WhichOneof(oneof)
         walk = walks.get(name)
         if walk is not None:
-            walk(getattr(message, name), found, (where, name, None))
+            walk(getattr(message, name), found, (where, name, None, message))
 
     return step
 
@@ -351,7 +351,7 @@ def _oneof_step(oneof: str, walks: Mapping[str, _Step]) -> _Step:
 def _repeated_step(name: str, walk: _Step) -> _Step:
     def step(message: Any, found: Places, where: Where) -> None:
         for index, item in enumerate(getattr(message, name)):
-            walk(item, found, (where, name, index))
+            walk(item, found, (where, name, index, message))
 
     return step
 
@@ -360,7 +360,7 @@ def _map_step(name: str, walk: _Step) -> _Step:
     def step(message: Any, found: Places, where: Where) -> None:
         items = getattr(message, name)
         for key in items:
-            walk(items[key], found, (where, name, key))
+            walk(items[key], found, (where, name, key, message))
 
     return step
 
@@ -375,6 +375,6 @@ def _marker_details_step(walk: _Step) -> _Step:
             payloads = details[key]
             if fields is not None and all(is_bookkeeping(one, fields) for one in payloads.payloads):
                 continue
-            walk(payloads, found, (where, "details", key))
+            walk(payloads, found, (where, "details", key, marker))
 
     return step

@@ -6,18 +6,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cloud.sidecar.upstream import Upstream
+from codec.blind_index.messages import IndexedMessages
+from codec.proxy.owners import Owners
 from codec.proxy.payloads import PayloadChain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One profile's namespace. `local` is its name here, `remote` on the service."""
+    """One profile's namespace. `local` is its name here, `remote` on the service. `indexed` blinds search attributes, if the
+    profile names any."""
 
     profile: str
     local: str
     remote: str
     chain: PayloadChain
     upstream: Upstream
+    owners: Owners
+    indexed: IndexedMessages | None = None
 
 
 class Routes:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from cloud.sidecar.routes import Route, Routes
 from cloud.sidecar.upstream import Upstream
+from codec.blind_index.messages import IndexedMessages
 from codec.proxy.offload import Offload
+from codec.proxy.owners import Owners
 from codec.proxy.payloads import PayloadChain
 from sdk import Encryption, Profile, ProfileError, data_converter
-from sdk.converter import options_of
+from sdk.converter import blind_index_of, options_of
 
 
 def routes_of(profiles: Sequence[Profile]) -> Routes:
@@ -33,6 +35,8 @@ def routes_of(profiles: Sequence[Profile]) -> Routes:
             remote=profile.namespace,
             chain=chain_of(profile),
             upstream=Upstream(profile),
+            owners=Owners(profile.namespace),
+            indexed=_indexed(profile),
         )
     return Routes(routes.values())
 
@@ -54,4 +58,16 @@ def chain_of(profile: Profile) -> PayloadChain:
             threshold_bytes=storage.payload_size_threshold,
             namespace=profile.namespace,
         )
-    return PayloadChain(converter.payload_codec, offload, encrypts=profile.codec.encryption is Encryption.ON)
+    settings = profile.codec
+    return PayloadChain(
+        converter.payload_codec,
+        offload,
+        encrypts=settings.encryption is Encryption.ON,
+        asks=settings.bind_workflow or settings.refuse_unbound or settings.subject_keys is not None,
+    )
+
+
+def _indexed(profile: Profile) -> IndexedMessages | None:
+    """What blinds the search attributes that the profile names; None if it names none."""
+    index = blind_index_of(options_of(profile))
+    return None if index is None else IndexedMessages(index)

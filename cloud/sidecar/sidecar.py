@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
+import functools
 import hmac
 from collections import Counter
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError, Message
+from temporalio.converter import SerializationContext
 
 from cloud.rpc import (
-    FailedPrecondition,
     InvalidArgument,
     Method,
     PermissionDenied,
@@ -27,23 +28,25 @@ from cloud.rpc import (
     Unauthenticated,
     Unavailable,
 )
-from cloud.sidecar.audit import AuditFailed, AuditLog
-from cloud.sidecar.plans import Plan, Plans, Rename
+from cloud.sidecar.audit import AuditLog
+from cloud.sidecar.plans import Plan, Plans, Rename, raise_limits
+from cloud.sidecar.refusals import lasts, refusal_of
 from cloud.sidecar.routes import Route, Routes
 from cloud.transport.calls import NAMESPACE_HEADER, CallParts
 from cloud.transport.grpc_status import Ended
-from codec import CodecError, KeyRingError, ObjectCorrupt, ObjectMissing, OffloadError, PlaintextRefused
-from codec.compression import EXPANSION_MAX_BYTES
-from codec.errors import KeyServiceUnavailable
+from codec import CodecError, PlaintextRefused
 from codec.places import Places
 from codec.proxy import messages
 from codec.proxy.messages import Batch
 from codec.proxy.namespaces import SeveralNamespaces
 from codec.proxy.sentences import withhold
-from codec.proxy.tasks import Task, failed, failed_instead, is_task, outside_tasks
+from codec.proxy.tasks import Task, failed, failed_instead, is_task, outside_tasks, pause_s
 from codec.proxy.unknown import without_unknown
 
 _log = structlog.get_logger(__name__)
+
+TASKS_TOLD_EACH = 10
+"""The first of so many tasks that can't be decoded is logged."""
 
 REFUSAL_S_MAX = 10.0
 """How long telling the service of a task that can't be decoded may take."""
@@ -53,16 +56,20 @@ METADATA_KNOWN_MAX = 256
 _DROPPED = frozenset({"user-agent", "accept-encoding", NAMESPACE_HEADER})
 """Headers of the connection, or that are written anew."""
 
-_PASSING = (AuditFailed, KeyRingError, KeyServiceUnavailable, OffloadError)
-_LASTING = (ObjectCorrupt, ObjectMissing)
-"""What may be over when it is tried again, but for these. All other errors of the codec last until somebody acts."""
-
 
 class Unknown(enum.StrEnum):
     """What becomes of what is not known: a namespace without a profile, a field that is newer than this."""
 
     REFUSE = "refuse"
     PASS = "pass"  # noqa: S105 # a word, no password
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Caller:
+    """Who asked: what it calls itself, and its address."""
+
+    identity: str
+    peer: str
 
 
 class Sidecar:
@@ -102,7 +109,7 @@ class Sidecar:
             return await self._answer(self._plans.by_path[method.path], message, parts)
         except CodecError as error:
             self.counts["refused"] += 1
-            raise _refusal(method.name, error) from None
+            raise refusal_of(method.name, error) from None
         except RpcError:
             self.counts["refused"] += 1
             raise
@@ -116,7 +123,8 @@ class Sidecar:
             )
         chained = self._route(plan, request)
         route = chained or self._routes.first
-        message = await self._outgoing(plan, request, message, chained)
+        asked = chained.owners.of_request(request) if chained is not None and chained.chain.asks else None
+        message = await self._outgoing(plan, request, message, chained, asked)
         identity = getattr(request, "identity", "")
         del request  # a long poll would keep it
         metadata = self._metadata(parts.metadata, chained)
@@ -128,8 +136,8 @@ class Sidecar:
             del message
             response = await answering
         except Ended as ended:
-            raise await self._ended(ended, chained) from None
-        return await self._incoming(plan, response, chained, identity, parts.peer)
+            raise await self._ended(ended, chained, asked) from None
+        return await self._incoming(plan, response, chained, asked, _Caller(identity, parts.peer))
 
     def _metadata(self, shown: Mapping[str, str], route: Route | None) -> tuple[tuple[str, str], ...]:
         """The headers that go on. A transport shows the same object for all calls with the same headers: those are worked out once."""
@@ -191,35 +199,49 @@ class Sidecar:
             )
         return None
 
-    async def _outgoing(self, plan: Plan, request: Message, message: bytes, route: Route | None) -> bytes:
+    async def _outgoing(
+        self,
+        plan: Plan,
+        request: Message,
+        message: bytes,
+        route: Route | None,
+        asked: SerializationContext | None,
+    ) -> bytes:
         """The request's bytes as the service gets them."""
         if route is None:
             return message
         places = plan.walk_request(request) if plan.walk_request is not None else None
-        renamed = self._renamed(plan.rename_request, request, places, self._routes.to_remote)
-        if places is not None and (places or renamed):
+        changed = self._renamed(plan.rename_request, request, places, self._routes.to_remote)
+        if route.indexed is not None and route.indexed.concerns(request):
+            for one in (request, *(places.inner if places is not None else ())):
+                route.indexed.blind(one)
+            changed = True
+        if places is not None and (places or changed):
             try:
-                batch = await messages.encode(places, route.chain)
+                batch = await messages.encode(places, route.chain, _whose(route, asked))
             except CodecError as error:
-                answer = failed_instead(plan.method.name, request, error) if _lasts(error) else None
+                answer = failed_instead(plan.method.name, request, error) if lasts(error) else None
                 if answer is not None:
                     await self._tell(*answer, route)
                 raise
             self.counts["payloads encoded"] += batch.payloads
-        elif not renamed:
+        elif not changed:
             return message
         return request.SerializeToString()
 
     async def _incoming(
-        self, plan: Plan, data: bytes, route: Route | None, identity: str, peer: str
+        self,
+        plan: Plan,
+        data: bytes,
+        route: Route | None,
+        asked: SerializationContext | None,
+        caller: _Caller,
     ) -> bytes:
         """The response's bytes as the worker gets them."""
+        if route is None or not data:
+            return data
         rename = plan.rename_response if self._routes.to_local else None
-        if (
-            route is None
-            or not data
-            or (plan.walk_response is None and rename is None and not plan.tells_limits)
-        ):
+        if plan.walk_response is None and rename is None and not plan.tells_limits and route.indexed is None:
             return data
         try:
             response: Any = plan.method.response_type.FromString(data)
@@ -227,16 +249,26 @@ class Sidecar:
             raise Unavailable(f"{plan.method.name}: what the service answered can't be read.") from None
         places = plan.walk_response(response) if plan.walk_response is not None else None
         changed = self._renamed(rename, response, places, self._routes.to_local)
+        if route.indexed is not None and route.indexed.concerns(response):
+            for one in (response, *(places.inner if places is not None else ())):
+                route.indexed.reveal(one)
+            changed = True
         if places is not None and (places or changed):
-            batch, told = await self._decoded(plan, response, places, route, identity, peer)
+            batch, told = await self._decoded(plan, response, places, route, asked, caller)
             changed = changed or told or bool(places)
             self.counts["payloads decoded"] += batch.payloads
         if plan.tells_limits and route.chain.offloads:
-            changed |= _raise_limits(response)
+            changed |= raise_limits(response)
         return response.SerializeToString() if changed else data
 
     async def _decoded(
-        self, plan: Plan, response: Any, places: Places, route: Route, identity: str, peer: str
+        self,
+        plan: Plan,
+        response: Any,
+        places: Places,
+        route: Route,
+        asked: SerializationContext | None,
+        caller: _Caller,
     ) -> tuple[Batch, bool]:
         """Decode a response in place; tasks that can't be decoded are taken out, and the service is told."""
 
@@ -247,12 +279,17 @@ class Sidecar:
                     method=plan.method.name,
                     payloads=batch.payloads,
                     key_ids=batch.key_ids,
-                    identity=identity,
-                    peer=peer,
+                    identity=caller.identity,
+                    peer=caller.peer,
                 )
 
+        whose = None
+        if route.chain.asks:
+            whose = _whose(route, route.owners.of_response(response, asked), reading=True)
+            for task in plan.find_tasks(response) if plan.find_tasks is not None else ():
+                route.owners.remember(task.message)
         try:
-            batch = await messages.decode(places, route.chain)
+            batch = await messages.decode(places, route.chain, whose)
             audit(batch)
         except CodecError as error:
             tasks = list(plan.find_tasks(response)) if plan.find_tasks is not None else []
@@ -262,27 +299,33 @@ class Sidecar:
         else:
             return batch, False
         if is_task(response):
-            await self._fail(tasks[0], fault, route, identity)
+            await self._fail(tasks[0], fault, route, caller)
             return messages.NOTHING, True
         # What is no task goes first: if that can't be decoded, the whole call fails, and no task was answered yet.
-        await messages.decode_some(outside_tasks(places), route.chain)
+        await messages.decode_some(outside_tasks(places), route.chain, whose)
         messages.finish(places)
         batch = messages.NOTHING
         for task in tasks:
             walk = self._plans.walkers.of(task.message.DESCRIPTOR)
+            within = walk(task.message) if walk is not None else Places()
             try:
-                one = await messages.decode(walk(task.message) if walk is not None else Places(), route.chain)
+                one = await messages.decode(within, route.chain, whose)
                 audit(one)
                 batch += one
             except CodecError as error:
-                await self._fail(task, error, route, identity)
+                await self._fail(task, error, route, caller)
         return batch, True
 
-    async def _fail(self, task: Task, error: CodecError, route: Route, identity: str) -> None:
+    async def _fail(self, task: Task, error: CodecError, route: Route, caller: _Caller) -> None:
         """Take a task that can't be decoded out of its response, and tell the service."""
         self.counts["tasks failed"] += 1
-        _log.warning("sidecar.task_undecodable", namespace=route.remote, reason=str(error))
-        await self._tell(*failed(task.message, error, namespace=route.remote, identity=identity), route)
+        if self.counts["tasks failed"] % TASKS_TOLD_EACH == 1:
+            _log.warning("sidecar.task_undecodable", namespace=route.remote, reason=str(error))
+        # A workflow task comes again at once. What only a person can mend must not go round and round meanwhile.
+        await asyncio.sleep(pause_s(task.message))
+        await self._tell(
+            *failed(task.message, error, namespace=route.remote, identity=caller.identity), route
+        )
         task.remove()
 
     async def _tell(self, name: str, request: Message, route: Route) -> None:
@@ -291,7 +334,7 @@ class Sidecar:
         walk = plan.walk_request
         assert walk is not None
         try:
-            await messages.encode(walk(request), route.chain)
+            await messages.encode(walk(request), route.chain, _whose(route, route.owners.of_request(request)))
         except CodecError:
             withhold(walk(request))
         try:
@@ -320,14 +363,18 @@ class Sidecar:
             changed |= rename_inner is not None and rename_inner(inner, names)
         return changed
 
-    async def _ended(self, ended: Ended, route: Route | None) -> Ended:
+    async def _ended(self, ended: Ended, route: Route | None, asked: SerializationContext | None) -> Ended:
         """The service's status, with the failure that a worker wrote into it."""
         status = ended.status
         if route is None or not status.details:
             return ended
         try:
             details, sentence = await messages.decode_status(
-                status.details, status.sentence, route.chain, self._plans.walkers
+                status.details,
+                status.sentence,
+                route.chain,
+                self._plans.walkers,
+                _whose(route, asked, reading=True),
             )
         except CodecError as error:
             _log.warning("sidecar.status_undecodable", namespace=route.remote, reason=str(error))
@@ -344,22 +391,10 @@ def _parsed(request_type: type[Message], data: bytes) -> tuple[Message, str | No
         ) from None
 
 
-def _refusal(method: str, error: CodecError) -> RpcError:
-    """SDKs repeat what is UNAVAILABLE. What only a person can mend is told at once."""
-    sentence = f"{method}: {error}"
-    return FailedPrecondition(sentence) if _lasts(error) else Unavailable(sentence)
-
-
-def _lasts(error: CodecError) -> bool:
-    return isinstance(error, _LASTING) or not isinstance(error, _PASSING)
-
-
-def _raise_limits(response: Any) -> bool:
-    """Workers hold their payloads to what the service says it takes, and here large ones never reach it."""
-    limits = response.namespace_info.limits
-    changed = False
-    for name in ("blob_size_limit_error", "memo_size_limit_error"):
-        if 0 < getattr(limits, name) < EXPANSION_MAX_BYTES:
-            setattr(limits, name, EXPANSION_MAX_BYTES)
-            changed = True
-    return changed
+def _whose(
+    route: Route, whole: SerializationContext | None, *, reading: bool = False
+) -> messages.Whose | None:
+    """What the route's codecs are told of whose each payload is, in a message that is about `whole`."""
+    if not route.chain.asks:
+        return None
+    return functools.partial(route.owners.of_place, whole=whole, reading=reading)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
+from temporalio.api.common.v1 import Payload
 from temporalio.api.errordetails.v1 import QueryFailedFailure
+from temporalio.converter import SerializationContext
 
 from codec.encryption.tacit_format import KEY_ID_FIELD
 from codec.errors import PlaintextRefused
@@ -33,8 +35,12 @@ class Batch:
 NOTHING = Batch(payloads=0, key_ids=frozenset())
 
 
-async def encode(places: Places, chain: PayloadChain) -> Batch:
-    """Make all of a message fit for the service, in place.
+Whose = Callable[[Place], "SerializationContext | None"]
+"""What the codecs are told of whose payload stands at a place."""
+
+
+async def encode(places: Places, chain: PayloadChain, whose: Whose | None = None) -> Batch:
+    """Make all of a message fit for the service, in place. `whose` is asked if the chain asks.
 
     Raises:
         PlaintextRefused: something stays readable that nothing here can encrypt; the sentence names it.
@@ -44,33 +50,33 @@ async def encode(places: Places, chain: PayloadChain) -> Batch:
         sentences.hide(places)
     found = places.payloads
     if found:
-        _put(found, await chain.encode([place.message for place in found]))
+        _put(found, await _each(found, chain, whose, PayloadChain.encode))
     if chain.encrypts:
         refuse_readable(places)
     places.repack()
     return _batch(found)
 
 
-async def decode(places: Places, chain: PayloadChain) -> Batch:
+async def decode(places: Places, chain: PayloadChain, whose: Whose | None = None) -> Batch:
     """Make all of a message what the worker wrote, in place; if that fails, nothing of it has changed.
 
     Raises:
         CodecError: a payload can't be decoded, or a key or an object can't be had.
     """
     batch = _batch(places.payloads)
-    await decode_some(places.payloads, chain)
+    await decode_some(places.payloads, chain, whose)
     finish(places)
     return batch
 
 
-async def decode_some(found: Sequence[Place], chain: PayloadChain) -> None:
+async def decode_some(found: Sequence[Place], chain: PayloadChain, whose: Whose | None = None) -> None:
     """Decode these payloads in place. Once all are, `finish` is due.
 
     Raises:
         CodecError: as `decode`.
     """
     if found:
-        _put(found, await chain.decode([place.message for place in found]))
+        _put(found, await _each(found, chain, whose, PayloadChain.decode))
 
 
 def finish(places: Places) -> None:
@@ -102,7 +108,7 @@ def refuse_readable(places: Places) -> None:
 
 
 async def decode_status(
-    details: bytes, sentence: str, chain: PayloadChain, walkers: Walkers
+    details: bytes, sentence: str, chain: PayloadChain, walkers: Walkers, whose: Whose | None = None
 ) -> tuple[bytes, str]:
     """An error's details and sentence as the worker wrote them, where they hold a failure that it wrote.
 
@@ -118,12 +124,31 @@ async def decode_status(
     places = walk(status)
     if not places.payloads:
         return details, sentence
-    await decode(places, chain)
+    await decode(places, chain, whose)
     for packed in status.details:
         failed = QueryFailedFailure()
         if sentence == sentences.ENCODED and packed.Unpack(failed) and failed.failure.message:
             sentence = status.message = failed.failure.message
     return status.SerializeToString(), sentence
+
+
+async def _each(
+    found: Sequence[Place],
+    chain: PayloadChain,
+    whose: Whose | None,
+    work: Callable[[PayloadChain, Sequence[Payload]], Awaitable[list[Payload]]],
+) -> list[Payload]:
+    """What `work` makes of each payload, told whose it is where the chain asks for that."""
+    if not chain.asks or whose is None:
+        return await work(chain, [place.message for place in found])
+    groups: dict[SerializationContext | None, list[int]] = {}
+    for index, place in enumerate(found):
+        groups.setdefault(whose(place), []).append(index)
+    done: dict[int, Payload] = {}
+    for context, indices in groups.items():
+        made = await work(chain.told(context), [found[index].message for index in indices])
+        done.update(zip(indices, made, strict=True))
+    return [done[index] for index in range(len(found))]
 
 
 def _put(found: Sequence[Place], payloads: Sequence[object]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import PayloadCodec
+from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
 from codec.encryption.codec import is_encrypted
 from codec.proxy.offload import Offload, is_reference
@@ -19,12 +20,24 @@ CIPHERTEXT_BYTES_MIN = 28
 
 
 class PayloadChain:
-    """Codecs and, behind them, the object store. `encrypts`: the codecs encrypt, so nothing readable may leave."""
+    """Codecs and, behind them, the object store. `encrypts`: the codecs encrypt, so nothing readable may leave. `asks`: it
+    matters to them whose payloads they are, so they are to be told."""
 
-    def __init__(self, codec: PayloadCodec | None, offload: Offload | None, *, encrypts: bool) -> None:
+    def __init__(
+        self, codec: PayloadCodec | None, offload: Offload | None, *, encrypts: bool, asks: bool = False
+    ) -> None:
         self._codec = codec
         self._offload = offload
         self.encrypts = encrypts
+        self.asks = asks
+
+    def told(self, context: SerializationContext | None) -> PayloadChain:
+        """The chain for payloads of `context`."""
+        codec: Any = self._codec
+        if context is None or not isinstance(codec, WithSerializationContext):
+            return self
+        told: Any = codec.with_context(context)
+        return PayloadChain(told, self._offload, encrypts=self.encrypts, asks=self.asks)
 
     @property
     def offloads(self) -> bool:

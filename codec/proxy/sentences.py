@@ -92,7 +92,7 @@ def _hide_beside_failure(place: Place, places: Places) -> None:
         # SDKs of before that field say it in the string alone.
         message.failure.message = sentence
         message.failure.application_failure_info.SetInParent()
-        places.failures.append(Place(message.failure, (place.where, "failure", None)))
+        places.failures.append(Place(message.failure, (place.where, "failure", None, message)))
     setattr(message, name, ENCODED)
 
 
@@ -104,7 +104,9 @@ def _hide(failure: Failure, sentence: str, stack_trace: str, place: Place, place
         Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(attributes).encode())
     )
     if not known:
-        places.payloads.append(Place(failure.encoded_attributes, (place.where, "encoded_attributes", None)))
+        places.payloads.append(
+            Place(failure.encoded_attributes, (place.where, "encoded_attributes", None, failure))
+        )
 
 
 def _is_hidden(failure: Failure | NexusFailure) -> bool:
@@ -123,10 +125,10 @@ def _hide_nexus(place: Place, inner: Failure | None, places: Places) -> None:
             failure.details = json_format.MessageToJson(made, indent=None).encode()
 
         places.packed(write, made)
-        details = (place.where, "details", None)
+        details = (place.where, "details", None, failure)
         for index, payload in enumerate(made.application_failure_info.details.payloads):
             places.payloads.append(
-                Place(payload, (details, "application_failure_info.details.payloads", index))
+                Place(payload, (details, "application_failure_info.details.payloads", index, made))
             )
         failure.metadata.clear()
         failure.metadata["type"] = FAILURE
@@ -134,7 +136,7 @@ def _hide_nexus(place: Place, inner: Failure | None, places: Places) -> None:
         inner,
         failure.message or inner.message,
         failure.stack_trace or inner.stack_trace,
-        Place(inner, (place.where, "details", None)),
+        Place(inner, (place.where, "details", None, failure)),
         places,
     )
     inner.message = inner.stack_trace = ""

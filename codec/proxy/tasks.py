@@ -49,6 +49,9 @@ class Task:
 Find = Callable[[Any], Iterator[Task]]
 
 
+PAUSE_S_MAX = 4.0
+"""A workflow task times out after ten seconds by default."""
+
 TASK_FIELDS = frozenset({"workflow_task", "activity_tasks", "eager_workflow_task", "eager_activity_task"})
 """The fields of responses that hold tasks, beside polls, which are tasks themselves; a test compares."""
 
@@ -121,6 +124,17 @@ def outside_tasks(places: Places) -> list[Place]:
 def is_task(response: Any) -> bool:
     """Whether a response is a task itself, as a poll's is."""
     return response.DESCRIPTOR.full_name in _TASKS
+
+
+def pause_s(task: Any) -> float:
+    """How long to wait before the service is told: longer with each attempt of a workflow task, and well below its time-out.
+
+    Activities and Nexus tasks are retried by the service at their own pace, and a query has somebody who waits.
+    """
+    if not isinstance(task, PollWorkflowTaskQueueResponse) or task.HasField("query"):
+        return 0.0
+    pause: float = 0.05 * 2 ** min(task.attempt, 10)
+    return min(PAUSE_S_MAX, pause) if task.attempt > 1 else 0.0
 
 
 def failed(task: Any, error: CodecError, *, namespace: str, identity: str) -> tuple[str, Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -23,43 +24,50 @@ THROUGH = "through the sidecar"
 
 
 def figures(run: Run) -> list[Figure]:
-    """All three ways in turn against one `tacit dev`; the median of three rounds."""
+    """All ways in turn, before one `tacit dev` and before the real server; the median of three rounds."""
     with run.ours() as running:
-        folder = run.fresh_folder()
-        ring = folder / "keyring.json"
-        codec.create_key_ring(ring, codec.KeyRing.create("default"))
-        config = folder / "temporal.toml"
-        sdk.write_profile(
-            config,
-            "default",
-            address=running.connection.address,
-            namespace="default",
-            tls=False,
-            codec=sdk.CodecSettings(key_ring=ring),
-        )
-        env = {"TEMPORAL_CONFIG_FILE": str(config)}
-        port = free_port()
-        proxy = Server(
-            name="tacit codec proxy",
-            command=[
-                str(BIN / "tacit"),
-                *("codec", "proxy", "--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")),
-            ],
-            ports=[port],
-            log=folder / "proxy.log",
-            env=env,
-        )
-        proxy.start()
-        try:
-            ways = {
-                PLAIN: running.connection,
-                IN_PROCESS: Connection(profile="default", env=env),
-                THROUGH: Connection(address=proxy.address),
-            }
-            taken = _taken(run, running, ways, proxy.pid)
-        finally:
-            proxy.stop()
-    return _told(taken)
+        taken = _told(_through(run, running, (PLAIN, IN_PROCESS, THROUGH)), "")
+    if run.peer:
+        with run.real() as running:
+            taken += _told(_through(run, running, (PLAIN, THROUGH)), ", before the real server")
+    return taken
+
+
+def _through(run: Run, running: Running, wanted: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    folder = run.fresh_folder()
+    ring = folder / "keyring.json"
+    codec.create_key_ring(ring, codec.KeyRing.create("default"))
+    config = folder / "temporal.toml"
+    sdk.write_profile(
+        config,
+        "default",
+        address=running.connection.address,
+        namespace="default",
+        tls=False,
+        codec=sdk.CodecSettings(key_ring=ring),
+    )
+    env = {"TEMPORAL_CONFIG_FILE": str(config)}
+    port = free_port()
+    proxy = Server(
+        name="tacit codec proxy",
+        command=[
+            str(BIN / "tacit"),
+            *("codec", "proxy", "--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")),
+        ],
+        ports=[port],
+        log=folder / "proxy.log",
+        env=env,
+    )
+    proxy.start()
+    try:
+        ways = {
+            PLAIN: running.connection,
+            IN_PROCESS: Connection(profile="default", env=env),
+            THROUGH: Connection(address=proxy.address),
+        }
+        return _taken(run, running, {way: ways[way] for way in wanted}, proxy.pid)
+    finally:
+        proxy.stop()
 
 
 def _taken(
@@ -85,52 +93,46 @@ def _taken(
     return taken
 
 
-def _told(taken: dict[str, list[dict[str, Any]]]) -> list[Figure]:
+def _told(taken: dict[str, list[dict[str, Any]]], where: str) -> list[Figure]:
     values = {
         way: {
             key: median(one[key] for one in results)
-            for key in ("per_second", "client_cpu_ms", "sidecar_cpu_ms", "all_cpu_ms", "median_ms")
+            for key in ("per_second", "sidecar_cpu_ms", "all_cpu_ms", "median_ms")
         }
         for way, results in taken.items()
     }
-    through, plain, in_process = values[THROUGH], values[PLAIN], values[IN_PROCESS]
-    return [
-        Figure(
-            name=f"throughput {THROUGH}",
-            unit="/s",
-            ours=through["per_second"],
-            peer=plain["per_second"],
-            peer_name=PLAIN,
-            target=Target(bound=0.8, at_least=True),
-        ),
-        Figure(
-            name=f"throughput {THROUGH}, beside the codec in the worker",
-            unit="/s",
-            ours=through["per_second"],
-            peer=in_process["per_second"],
-            peer_name=IN_PROCESS,
-        ),
-        Figure(
-            name=f"median latency {THROUGH}",
-            unit="ms",
-            ours=through["median_ms"],
-            peer=plain["median_ms"],
-            peer_name=PLAIN,
-        ),
-        Figure(
-            name=f"CPU of all processes per workflow, {THROUGH}",
-            unit="ms",
-            ours=through["all_cpu_ms"],
-            peer=plain["all_cpu_ms"],
-            peer_name=PLAIN,
-            note="on a machine that is busy, throughput goes by its inverse",
-        ),
-        Figure(
-            name=f"CPU of all processes per workflow, {THROUGH}, beside the codec in the worker",
-            unit="ms",
-            ours=through["all_cpu_ms"],
-            peer=in_process["all_cpu_ms"],
-            peer_name=IN_PROCESS,
-        ),
-        Figure(name="CPU of the sidecar per workflow", unit="ms", ours=through["sidecar_cpu_ms"]),
+    through = values[THROUGH]
+    figures = [
+        Figure(name=f"CPU of the sidecar per workflow{where}", unit="ms", ours=through["sidecar_cpu_ms"])
     ]
+    for way in (PLAIN, IN_PROCESS):
+        direct = values.get(way)
+        if direct is None:
+            continue
+        beside = where if way == PLAIN else f"{where}, beside the codec in the worker"
+        figures += [
+            Figure(
+                name=f"throughput {THROUGH}{beside}",
+                unit="/s",
+                ours=through["per_second"],
+                peer=direct["per_second"],
+                peer_name=way,
+                target=Target(bound=0.8, at_least=True) if way == PLAIN else None,
+                note="worker, service and sidecar share this machine's cores" if way == PLAIN else "",
+            ),
+            Figure(
+                name=f"CPU of all processes per workflow, {THROUGH}{beside}",
+                unit="ms",
+                ours=through["all_cpu_ms"],
+                peer=direct["all_cpu_ms"],
+                peer_name=way,
+            ),
+            Figure(
+                name=f"median latency {THROUGH}{beside}",
+                unit="ms",
+                ours=through["median_ms"],
+                peer=direct["median_ms"],
+                peer_name=way,
+            ),
+        ]
+    return figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 from temporalio.client import Client, WorkflowFailureError, WorkflowQueryFailedError
-from temporalio.common import RetryPolicy
+from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -26,6 +26,9 @@ import sdk
 from cloud.app.development import Development
 from cloud.sidecar.audit import AuditFailed, AuditLog
 from cloud.sidecar.sidecar import Unknown
+from codec.proxy.payloads import PayloadChain
+from tests.canaries.canary import CANARIES
+from tests.canaries.features import use_all
 from tests.sidecar.conftest import HOST, Proxy, Start
 
 SHORT = timedelta(seconds=20)
@@ -337,20 +340,19 @@ class TestUndecodable:
 class TestAnswersThatCanNotBeEncoded:
     async def test_the_workflow_task_fails(self, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
         client = await proxy.connect()
-        chain = proxy.routes.first.chain
-        real = chain.encode
+        real = PayloadChain.encode
         broken = True
 
-        async def encode(payloads: list[Payload]) -> list[Payload]:
+        async def encode(chain: PayloadChain, payloads: Sequence[Payload]) -> list[Payload]:
             if broken and any(b"WordThatBreaks" in one.data for one in payloads):
                 raise codec.DisabledKey("k", ring="the ring")
-            return await real(payloads)
+            return await real(chain, payloads)
 
         async with worker(client):
             handle = await client.start_workflow(
                 Shouter.run, args=["WordThatBreaks", True], id=f"w-{uuid.uuid4()}", task_queue="q"
             )
-            monkeypatch.setattr(chain, "encode", encode)
+            monkeypatch.setattr(PayloadChain, "encode", encode)
             await handle.signal(Shouter.go)
             await _until(lambda: any(method == "RespondWorkflowTaskFailed" for method, _ in proxy.sent))
             broken = False
@@ -439,3 +441,93 @@ async def _import(source: Path, target: Path) -> None:
     for key in codec.load_key_ring(source).keys:
         if codec.load_key_ring(target).find(key.id) is None:
             codec.update_key_ring(target, lambda ring, key=key: ring.with_key(key))
+
+
+class TestWhosePayloadsTheyAre:
+    """Profiles that bind payloads to workflows: the sidecar tells its codecs what SDKs tell theirs."""
+
+    @pytest.mark.slow
+    async def test_every_feature_with_payloads_bound_and_unbound_ones_refused(
+        self, service: Development, make_profile: MakeProfile, start_proxy: Start, tmp_path: Path
+    ) -> None:
+        proxy = await start_proxy(
+            make_profile(
+                "bound",
+                f"{HOST}:{service.port}",
+                bind_workflow=True,
+                object_store=(tmp_path / "objects").as_uri(),
+            )
+        )
+        CANARIES.places.clear()
+        await use_all(await proxy.connect())
+        for method, message in proxy.sent:
+            assert not [place for secret, place in CANARIES.places.items() if secret.encode() in message], (
+                method
+            )
+
+    async def test_both_sides_read_what_the_other_has_bound(
+        self, service: Development, make_profile: MakeProfile, start_proxy: Start
+    ) -> None:
+        address = f"{HOST}:{service.port}"
+        strict = {"bind_workflow": True, "refuse_unbound": True}
+        proxy = await start_proxy(make_profile("proxy", address, **strict))
+        direct = await sdk.connect(make_profile("direct", address, **strict))
+        behind = await proxy.connect()
+        async with worker(behind):
+            assert await run_one(direct) == "SECRET"
+            assert await run_one(behind) == "SECRET"
+        async with worker(direct):
+            assert await run_one(behind) == "SECRET"
+            with pytest.raises(WorkflowFailureError):
+                await run_one(behind, "fail")
+
+    async def test_a_payload_of_another_workflow_is_found_out(
+        self, service: Development, make_profile: MakeProfile, start_proxy: Start
+    ) -> None:
+        address = f"{HOST}:{service.port}"
+        proxy = await start_proxy(make_profile("proxy", address, bind_workflow=True))
+        direct = await Client.connect(address)
+        behind = await proxy.connect()
+        first = await behind.start_workflow(
+            Shouter.run, args=["secret", True], id=f"w-{uuid.uuid4()}", task_queue="none"
+        )
+        history = await direct.get_workflow_handle(first.id).fetch_history()
+        stolen = history.events[0].workflow_execution_started_event_attributes.input
+        await direct.workflow_service.start_workflow_execution(
+            StartWorkflowExecutionRequest(
+                namespace="default",
+                workflow_id="another",
+                workflow_type={"name": "Shouter"},
+                task_queue={"name": "q"},
+                request_id=str(uuid.uuid4()),
+                input=stolen,
+            )
+        )
+        async with worker(behind):
+            await _until(lambda: proxy.sidecar.counts["tasks failed"] > 0)
+        await direct.get_workflow_handle("another").terminate()
+
+
+class TestBlindIndex:
+    async def test_search_attributes_are_hashed_and_found(
+        self, service: Development, make_profile: MakeProfile, start_proxy: Start
+    ) -> None:
+        await service.cell.ensure_search_attributes("default", {"Customer": 2})
+        address = f"{HOST}:{service.port}"
+        proxy = await start_proxy(make_profile("default", address, blind_index=("Customer",)))
+        client = await proxy.connect()
+        customer = SearchAttributeKey.for_keyword("Customer")
+        async with worker(client):
+            handle = await client.start_workflow(
+                Shouter.run,
+                args=["x", False],
+                id=f"w-{uuid.uuid4()}",
+                task_queue="q",
+                search_attributes=TypedSearchAttributes([SearchAttributePair(customer, "secret")]),
+            )
+            await handle.result()
+        assert (await handle.describe()).typed_search_attributes[customer] == "secret"
+        found = [one.id async for one in client.list_workflows("Customer = 'secret'")]
+        assert found == [handle.id]
+        for method, message in proxy.sent:
+            assert b"secret" not in message, method

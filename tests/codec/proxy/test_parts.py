@@ -30,7 +30,15 @@ from codec import MissingKey, ObjectStoreDriver, OffloadError
 from codec.places import Places
 from codec.proxy.namespaces import Renaming, SeveralNamespaces, namespace_accessor
 from codec.proxy.offload import Offload, is_reference
-from codec.proxy.tasks import TASK_FIELDS, TaskFinders, failed, failed_instead, outside_tasks
+from codec.proxy.tasks import (
+    PAUSE_S_MAX,
+    TASK_FIELDS,
+    TaskFinders,
+    failed,
+    failed_instead,
+    outside_tasks,
+    pause_s,
+)
 from codec.proxy.unknown import without_unknown
 from codec.walk import Walkers
 
@@ -243,6 +251,11 @@ class TestTasks:
         nexus = told(PollNexusTaskQueueResponse(task_token=b"t"))
         assert isinstance(nexus, RespondNexusTaskFailedRequest)
         assert nexus.error.error_type == "INTERNAL"
+
+    def test_what_comes_again_at_once_is_held_longer_each_time(self) -> None:
+        pauses = [pause_s(PollWorkflowTaskQueueResponse(attempt=attempt)) for attempt in (1, 2, 3, 100)]
+        assert pauses == [0.0, 0.2, 0.4, PAUSE_S_MAX]
+        assert pause_s(PollActivityTaskQueueResponse(attempt=9)) == 0.0
 
     def test_an_answer_that_can_not_be_encoded(self) -> None:
         error = MissingKey("k", ring="the ring")
