@@ -116,7 +116,8 @@ class Sidecar:
 
     async def _answer(self, plan: Plan, message: bytes, parts: CallParts) -> bytes:
         request, unknown = _parsed(plan.method.request_type, message)
-        if unknown is not None and self._unknown_fields is Unknown.REFUSE:
+        # What can hold nothing that users write has newer fields of the same kind: names of pollers, settings of workers.
+        if unknown is not None and plan.walk_request is not None and self._unknown_fields is Unknown.REFUSE:
             raise InvalidArgument(
                 f"{plan.method.name}: {unknown} is not known to this proxy, which therefore can't tell whether it is to "
                 "be encrypted. Use a newer Tacit, or let such fields pass with `--unknown-fields pass`."

@@ -269,6 +269,14 @@ class TestNames:
         refused = await status_of(client.workflow_service.start_workflow_execution(request))
         assert "--unknown-fields pass" in refused.message or refused.status is RPCStatusCode.INVALID_ARGUMENT
 
+    async def test_but_not_where_nothing_of_users_can_stand(self, proxy: Proxy) -> None:
+        """Newer SDKs name their pollers in fields that are new to us."""
+        client = await proxy.connect()
+        request = DescribeNamespaceRequest.FromString(
+            DescribeNamespaceRequest(namespace="default").SerializeToString() + b"\xfa\x3e\x06poller"
+        )
+        await client.workflow_service.describe_namespace(request)
+
 
 class TestUndecodable:
     """What is written with a key that the proxy lacks: tasks fail, nothing is lost, and all goes on once the key is there."""
