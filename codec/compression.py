@@ -156,10 +156,12 @@ class CompressionCodec(PayloadCodec):
         """Read the Go SDK's zlib. A stream does not say how large its content is, so a thread takes over if it is large."""
         inflating = zlib.decompressobj()
         try:
-            plain = inflating.decompress(data, ZLIB_TURN_BYTES)
-            if inflating.unconsumed_tail or not turn.take(len(plain)):
-                bound = self._expansion_max_bytes + 1 - len(plain)
-                plain += await asyncio.to_thread(inflating.decompress, inflating.unconsumed_tail, bound)
+            # One byte more than may be: it tells a stream that is too large. Zero would mean no bound at all.
+            bound = self._expansion_max_bytes + 1
+            plain = inflating.decompress(data, min(bound, ZLIB_TURN_BYTES))
+            if len(plain) < bound and (inflating.unconsumed_tail or not turn.take(len(plain))):
+                rest = inflating.unconsumed_tail
+                plain += await asyncio.to_thread(inflating.decompress, rest, bound - len(plain))
             if len(plain) > self._expansion_max_bytes:
                 raise InvalidPayload(
                     f"The compressed payload would expand to more than {self._expansion_max_bytes} bytes. "

@@ -40,7 +40,7 @@ from codec.blind_index import BlindIndex
 from codec.keys.provider import RingBacked
 from sdk.errors import ProfileError
 from sdk.keys import ENVIRONMENT_PROVIDER, KeySource, in_environment
-from sdk.profile import Profile, profiles_with_ring_for, settings_file
+from sdk.profile import Profile, profiles_with_keys_for, settings_file
 from sdk.settings import CodecSettings, Encryption
 
 OffloadSelector = Callable[[StorageDriverSelectContext, Payload], bool]
@@ -283,14 +283,14 @@ def _key_source(settings: CodecSettings, namespace: str) -> Path | KeySource | N
 def _no_key_ring(profile: Profile, namespace: str) -> str:
     """What to do, the safest first: a second ring for a namespace splits it into two that can't read each other."""
     names = {namespace, profile.codec.binding or namespace}
-    others = profiles_with_ring_for(profile.config_file, names, besides=profile.name)
+    others = profiles_with_keys_for(profile.config_file, names, besides=profile.name)
     place = f"[profile.{profile.name}] of {settings_file(profile.config_file)}"
     if others:
         other, settings = next(iter(others.items()))
         binding = f' and binding = "{settings.binding}"' if settings.binding else ""
         way = (
-            f'Profile {other!r} has one for this namespace: set key-ring = "{settings.key_ring}"{binding} '
-            f"in {place} (or TACIT_CODEC_KEY_RING)."
+            f"Profile {other!r} has keys for this namespace: set {settings.keys_setting}{binding} "
+            f"in {place} (or TACIT_CODEC_{'KEY_RING' if settings.key_provider is None else 'KEY_PROVIDER'})."
         )
     else:
         way = (

@@ -111,8 +111,8 @@ def load_profile(
     )
 
 
-def profiles_with_ring_for(path: Path, names: Collection[str], *, besides: str) -> dict[str, CodecSettings]:
-    """The profiles of the `temporal.toml` at `path`, but `besides`, whose key ring is for one of `names`.
+def profiles_with_keys_for(path: Path, names: Collection[str], *, besides: str) -> dict[str, CodecSettings]:
+    """The profiles of the `temporal.toml` at `path`, but `besides`, whose key ring or key service is for one of `names`.
 
     That is, whose namespace or payloads' binding is among them: what they wrote, a second ring cannot read.
     Profiles that are damaged are left out; a key ring whose file is lost counts by its profile.
@@ -127,13 +127,15 @@ def profiles_with_ring_for(path: Path, names: Collection[str], *, besides: str) 
         except ProfileError:
             continue
         ring = other.codec.key_ring
-        if ring is not None and not {other.namespace, _binding(other.codec, ring)}.isdisjoint(names):
+        if ring is None and other.codec.key_provider is None:
+            continue
+        if not {other.namespace, _binding(other.codec, ring)}.isdisjoint(names):
             found[name] = other.codec
     return found
 
 
-def _binding(settings: CodecSettings, ring: Path) -> str | None:
-    if settings.binding is not None:
+def _binding(settings: CodecSettings, ring: Path | None) -> str | None:
+    if settings.binding is not None or ring is None:
         return settings.binding
     try:
         return load_key_ring(ring).binding

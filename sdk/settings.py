@@ -96,6 +96,13 @@ class CodecSettings:
     blind_index: tuple[str, ...] = ()
     blind_index_key_ring: Path | None = None
 
+    @property
+    def keys_setting(self) -> str | None:
+        """The line of `tacit.toml` that says where keys come from; None if none does."""
+        if self.key_provider is not None:
+            return f'key-provider = "{self.key_provider}"'
+        return None if self.key_ring is None else f'key-ring = "{self.key_ring}"'
+
     def to_table(self) -> dict[str, Any]:
         """The profile's table of `tacit.toml`; what is as by default is left out."""
         table: dict[str, Any] = {}

@@ -26,7 +26,7 @@ from cloud.cli.keys_common import (
 from cloud.cli.output import Output, OutputOption, emit, fail, note
 from codec import KeyRing, create_key_ring, load_key_ring, update_key_ring
 from sdk import Profile, load_profile, settings_file, write_settings
-from sdk.profile import profiles_with_ring_for
+from sdk.profile import profiles_with_keys_for
 
 app = typer.Typer(
     help="The key ring that encrypts your payloads. It is yours alone: the service never sees it.",
@@ -199,10 +199,10 @@ def destroy(
 
 def _refuse_second_ring(profile: Profile, binding: str) -> None:
     """End the command if payloads of this binding have a key ring already, in another profile."""
-    others = do(lambda: profiles_with_ring_for(profile.config_file, {binding}, besides=profile.name))
+    others = do(lambda: profiles_with_keys_for(profile.config_file, {binding}, besides=profile.name))
     for name, settings in others.items():
         fail(
-            f"profile {name!r} has a key ring for {binding!r} already, and a second one can't read what the first "
-            f'encrypts: set key-ring = "{settings.key_ring}" in [profile.{profile.name}] of '
+            f"profile {name!r} has keys for {binding!r} already, and a second key ring can't read what they "
+            f"encrypt: set {settings.keys_setting} in [profile.{profile.name}] of "
             f"{settings_file(profile.config_file)}, or give --second to make another all the same"
         )

@@ -52,6 +52,11 @@ MOVES: tuple[Move, ...] = (
     _own("signal-input", "input of a signal"),
     _own("signal-with-start-input", "workflow input of a signal-with-start"),
     _own("signal-with-start-signal", "signal input of a signal-with-start"),
+    _own(
+        "workflow-signal-with-start-input",
+        "input of a workflow that another one starts by a signal-with-start",
+    ),
+    _own("workflow-signal-with-start-signal", "signal of a workflow's signal-with-start"),
     _own("update-with-start-input", "workflow input of an update-with-start"),
     _own("update-with-start-update", "update input of an update-with-start"),
     _own("query-input", "arguments of a query"),
@@ -110,7 +115,7 @@ MOVES: tuple[Move, ...] = (
     ),
     Move(
         name="async-result",
-        what="result of an activity that is completed from outside",
+        what="result, failure and heartbeats of an activity that is completed from outside",
         writer="",
         reader=_WORKFLOW,
         note="bound if whoever completes it says whose it is: AsyncActivityHandle.with_context",
@@ -177,6 +182,18 @@ MOVES: tuple[Move, ...] = (
     ),
     Move(name="nexus-sync-result", what="result that a handler gives at once", writer=_NEXUS, reader=_NEXUS),
     Move(name="nexus-failure", what="failure that a handler gives at once", writer=_NEXUS, reader=_NEXUS),
+    Move(
+        name="client-nexus-input",
+        what="input of a Nexus operation that a client starts",
+        writer=_NEXUS,
+        reader=_NEXUS,
+    ),
+    Move(
+        name="client-nexus-result",
+        what="result of a Nexus operation, back to the client",
+        writer=_NEXUS,
+        reader=_NEXUS,
+    ),
     Move(
         name="nexus-async-result",
         what="result of the workflow behind an operation, read by the caller",

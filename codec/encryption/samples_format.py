@@ -4,7 +4,6 @@
 
     metadata: encoding = "binary/encrypted"
               encryption-key-id = <key id>
-              encryption-dek = <the payload's own key, wrapped>     only with envelope encryption, as temporal-proxy has it
               encryption-cipher = "AES/GCM/NoPadding"     in Java's alone; not looked at
               encryption-dek = <base64 of the wrapped key>    only with envelope encryption, as temporal-proxy writes it
     data:     nonce (12 bytes) | AES-256-GCM ciphertext and tag (16 bytes) of the whole serialized Payload

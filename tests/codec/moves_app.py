@@ -109,7 +109,7 @@ class Handler:
     async def at_once(self, _ctx: nexusrpc.handler.StartOperationContext, text: str) -> str:
         if "fail" in text:
             raise nexusrpc.OperationError("<nexus-failure>", state=nexusrpc.OperationErrorState.FAILED)
-        return "<nexus-sync-result>"
+        return "<client-nexus-result>" if "client" in text else "<nexus-sync-result>"
 
     @nexus.workflow_run_operation
     async def by_workflow(
@@ -175,6 +175,14 @@ class Mover:
             has(error, "<child-failure>")
 
     async def nexus(self) -> None:
+        await workflow.signal_with_start_workflow(
+            Echo.run,
+            "<workflow-signal-with-start-input> wait",
+            id="started-by-signal",
+            task_queue=workflow.info().task_queue,
+            signal=Echo.tell,
+            signal_args=["<workflow-signal-with-start-signal>"],
+        )
         client = workflow.create_nexus_client(service=Service, endpoint=ENDPOINT)
         await client.execute_operation(Service.at_once, "<nexus-input>")
         try:

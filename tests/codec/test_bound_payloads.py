@@ -19,6 +19,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
+import sdk
 from codec import (
     ChainCodec,
     CompressionCodec,
@@ -210,6 +211,23 @@ class TestWorkflow:
         assert owner_of(in_workflow("")) is None
         assert owner_of(in_activity(None, "")) is None
         assert owner_of(in_activity("", "7")) == Owner(Kind.ACTIVITY, "7")
+
+
+@pytest.mark.parametrize("bind", [False, True])
+async def test_a_renamed_namespace_keeps_decrypting(bind: bool) -> None:
+    """Payloads are bound to the ring's binding and to ids, not to what the namespace is called."""
+    before, after = (
+        sdk.data_converter(sdk.DataConverterOptions(namespace=name, key_ring=RING, bind_workflow=bind))
+        for name in ("orders.acme", "bestellungen.acme")
+    )
+    sealed = await before.with_context(in_workflow("a", "orders.acme")).encode(["secret"])
+    assert await after.with_context(in_workflow("a", "bestellungen.acme")).decode(sealed) == ["secret"]
+    # A ring that was made for the new name does not read it, nor does the old name tell anything.
+    other = sdk.data_converter(
+        sdk.DataConverterOptions(namespace="orders.acme", key_ring=KeyRing(binding="new", keys=RING.keys))
+    )
+    with pytest.raises(InvalidPayload):
+        await other.with_context(in_workflow("a", "orders.acme")).decode(sealed)
 
 
 class Asked(FixedKeys):

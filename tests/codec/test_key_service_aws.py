@@ -107,7 +107,9 @@ async def test_no_credentials(monkeypatch: pytest.MonkeyPatch, arn: str, endpoin
         await opened(arn, endpoint).generate("a")
 
 
-async def test_temporal_proxy_is_read_and_may_be_written_for(admin: Any, arn: str, endpoint: str) -> None:
+async def test_temporal_proxy_is_read_and_may_be_written_for(
+    admin: Any, arn: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A payload as temporal-proxy writes it: its data key by KMS's Encrypt, base64, AES-256-GCM without more."""
     secret, nonce = bytes(range(32)), bytes(12)
     blob = admin.encrypt(KeyId=arn, Plaintext=secret)["CiphertextBlob"]
@@ -120,9 +122,9 @@ async def test_temporal_proxy_is_read_and_may_be_written_for(admin: Any, arn: st
         },
         data=nonce + AESGCM(secret).encrypt(nonce, PAYLOAD.SerializeToString(), None),
     )
-    # As the proxy's own URL, but for where the tests' server is.
-    theirs = open_key_service(f"{url}&endpoint={endpoint}")
-    theirs._key_id = url  # type: ignore[attr-defined]
+    # Where KMS is, the vendor's own clients read here, the proxy's too.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", endpoint)
+    theirs = open_key_service(url)
     codec = EncryptionCodec(
         EnvelopeKeys(opened(arn, endpoint), binding="a", also=[theirs]), write_format=WriteFormat.SAMPLES
     )

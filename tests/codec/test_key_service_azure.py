@@ -134,7 +134,7 @@ class FakeVault:
         return AzureKeyVault(url, key_id=f"{scheme}:{url}", client=client, foreign=foreign)
 
     def answer(self, path: str, body: dict[str, str]) -> tuple[int, Any]:
-        if self.faults and not path.endswith("wrapkey_"):
+        if self.faults:
             status, code = self.faults.pop(0)
             return status, {"error": {"code": code, "message": "a secret of the service"}}
         _, _, name, *rest = path.rstrip("/").split("/")
@@ -274,6 +274,12 @@ async def test_what_an_answer_means(vault: FakeVault, status: int, code: str, ki
         await service.unwrap(wrapped, "a")
     assert type(caught.value) is kind
     assert "secret" not in str(caught.value)
+
+
+async def test_a_key_that_can_not_wrap_is_no_fault_of_a_payload(vault: FakeVault) -> None:
+    vault.faults = [(400, "BadParameter")]
+    with pytest.raises(KeyServiceDenied, match="BadParameter"):
+        await vault.open("orders").generate("a")
 
 
 async def test_no_credentials(vault: FakeVault) -> None:

@@ -211,6 +211,12 @@ async def test_what_an_answer_means(kms: FakeKms, status: grpc.StatusCode, kind:
     assert len(kms.requests) == 1
 
 
+async def test_a_key_that_can_not_encrypt_is_no_fault_of_a_payload(kms: FakeKms) -> None:
+    kms.faults = [grpc.StatusCode.INVALID_ARGUMENT]
+    with pytest.raises(KeyServiceDenied, match="InvalidArgument"):
+        await kms.open("orders").generate("a")
+
+
 async def test_nobody_there(kms: FakeKms) -> None:
     service = kms.open("orders")
     kms.server.stop(None).wait()

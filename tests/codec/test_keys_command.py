@@ -133,6 +133,17 @@ def test_a_second_ring_for_the_same_binding_needs_a_word(keys: Command) -> None:
     assert load_key_ring(keys.folder / "third.json").binding == "orders.acme"
 
 
+def test_a_ring_beside_a_key_service_of_the_same_binding_needs_a_word(keys: Command) -> None:
+    (keys.folder / "temporal.toml").write_text(
+        '[profile.default]\nnamespace = "orders.acme"\n[profile.cloud]\nnamespace = "orders.acme"\n'
+    )
+    (keys.folder / "tacit.toml").write_text(
+        'version = 1\n[profile.default]\nkey-provider = "aws-kms:alias/x"\n'
+    )
+    refused = keys.run("init", "--profile", "cloud", code=1)
+    assert 'set key-provider = "aws-kms:alias/x" in [profile.cloud]' in refused.stderr
+
+
 def test_keys_go_to_another_ring(keys: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
     keys.run("init", "--binding", "a", "--key-id", "k1")
     other = Command(tmp_path_factory.mktemp("other"))

@@ -219,6 +219,25 @@ class TestZlib:
         tracemalloc.stop()
         assert peak < 10_000_000
 
+    @pytest.mark.parametrize(
+        "expansion_max_bytes", [1000, ZLIB_TURN_BYTES - 1, ZLIB_TURN_BYTES, ZLIB_TURN_BYTES + 1]
+    )
+    async def test_the_bound_is_exact(self, expansion_max_bytes: int) -> None:
+        codec = CompressionCodec(expansion_max_bytes=expansion_max_bytes)
+        head = Payload(data=bytes(900)).SerializeToString()
+        for size in (expansion_max_bytes, expansion_max_bytes + 1, expansion_max_bytes * 20):
+            # An unknown field of many zeros fills it up to the size.
+            filler = size - len(head) - 6
+            sealed = self.written(
+                head + b"\x9a\x06" + (filler | 0x80808000).to_bytes(4, "little") + bytes(filler)
+            )
+            fault = ""
+            try:
+                await codec.decode([sealed])
+            except InvalidPayload as error:
+                fault = str(error)
+            assert ("expand to more" in fault) == (size > expansion_max_bytes)
+
     async def test_damaged(self) -> None:
         whole = self.written(self.ORIGINAL.SerializeToString()).data
         damaged = [whole[:length] for length in range(len(whole))]

@@ -348,7 +348,7 @@ def test_without_a_key_ring_that_of_another_profile_is_named(config: Path, tmp_p
     with pytest.raises(ProfileError) as raised:
         options_of(load_profile("cloud", config_file=config, environment={}))
     told = str(raised.value)
-    assert f"Profile 'default' has one for this namespace: set key-ring = \"{ring}\"" in told
+    assert f"Profile 'default' has keys for this namespace: set key-ring = \"{ring}\"" in told
     assert 'binding = "orders.acme"' in told
     assert "other.json" not in told
     assert "keys init" not in told
@@ -359,7 +359,7 @@ def test_a_ring_is_found_by_the_binding_in_its_file(config: Path, tmp_path: Path
     create_key_ring(ring, KeyRing.create("orders.acme"))
     write(config, "old", codec=CodecSettings(key_ring=ring), namespace="moved.acme")
     write(config, "cloud")
-    with pytest.raises(ProfileError, match="Profile 'old' has one"):
+    with pytest.raises(ProfileError, match="Profile 'old' has keys"):
         options_of(load_profile("cloud", config_file=config, environment={}))
 
 

@@ -110,7 +110,7 @@ class AzureKeyVault:
             version = keys.get_key(self._name, self._pinned, timeout=ATTEMPT_SECONDS).properties.version
             return version, self._version(keys, version).wrap_key(self._algorithm, secret).encrypted_key
 
-        version, wrapped = await self._call(call)
+        version, wrapped = await self._call(call, unwrapping=False)
         if self._foreign:
             return KeyMaterial(secret), wrapped
         label = version.encode()
@@ -125,7 +125,7 @@ class AzureKeyVault:
         def call(keys: Any) -> bytes:
             return bytes(self._version(keys, version).unwrap_key(self._algorithm, inner).key)
 
-        secret = await self._call(call)
+        secret = await self._call(call, unwrapping=True)
         if len(secret) != KEY_BYTES:
             raise InvalidPayload(f"What {self._key_id} unwrapped is no 256-bit data key.")
         return KeyMaterial(secret)
@@ -143,13 +143,13 @@ class AzureKeyVault:
                 )
             return found
 
-    async def _call(self, call: Callable[[Any], T]) -> T:
+    async def _call(self, call: Callable[[Any], T], *, unwrapping: bool) -> T:
         try:
             return await self._client.run(call)
         except Exception as error:
-            raise self._fault(error) from None
+            raise self._fault(error, unwrapping=unwrapping) from None
 
-    def _fault(self, error: Exception) -> Exception:
+    def _fault(self, error: Exception, *, unwrapping: bool) -> Exception:
         from azure.core import exceptions as azure
 
         if isinstance(error, azure.ClientAuthenticationError):
@@ -159,7 +159,7 @@ class AzureKeyVault:
             code = getattr(getattr(error, "error", None), "code", None) or f"status {status}"
             if status in (408, 429) or status >= 500:
                 return KeyServiceUnavailable(self._key_id, f"can't answer now ({code})")
-            if status == 400:
+            if status == 400 and unwrapping:
                 return self._altered()
             return KeyServiceDenied(self._key_id, str(code)[:80])
         if isinstance(error, azure.ServiceRequestError | azure.ServiceResponseError):

@@ -89,7 +89,7 @@ class GoogleCloudKms:
                 raise self._garbled()
             return bytes(answer.ciphertext)
 
-        return KeyMaterial(secret), await self._call(call)
+        return KeyMaterial(secret), await self._call(call, unwrapping=False)
 
     async def unwrap(self, wrapped: bytes, binding: str) -> KeyMaterial:
         """See `KeyService`."""
@@ -111,7 +111,7 @@ class GoogleCloudKms:
                 raise self._garbled()
             return bytes(answer.plaintext)
 
-        secret = await self._call(call)
+        secret = await self._call(call, unwrapping=True)
         if len(secret) != KEY_BYTES:
             raise InvalidPayload(f"What {self._key_id} unwrapped is no 256-bit data key.")
         return KeyMaterial(secret)
@@ -122,17 +122,17 @@ class GoogleCloudKms:
     def _garbled(self) -> KeyServiceUnavailable:
         return KeyServiceUnavailable(self._key_id, "was not understood (a CRC32C sum does not fit)")
 
-    async def _call(self, call: Callable[[Any], T]) -> T:
+    async def _call(self, call: Callable[[Any], T], *, unwrapping: bool) -> T:
         try:
             return await self._client.run(call)
         except Exception as error:
-            raise self._fault(error) from None
+            raise self._fault(error, unwrapping=unwrapping) from None
 
-    def _fault(self, error: Exception) -> Exception:
+    def _fault(self, error: Exception, *, unwrapping: bool) -> Exception:
         from google.api_core import exceptions as google
         from google.auth import exceptions as auth
 
-        if isinstance(error, google.InvalidArgument):
+        if unwrapping and isinstance(error, google.InvalidArgument):
             # A sum that does not fit is answered so too; then asking again answers the same, as with an altered key.
             return InvalidPayload(
                 f"The payload's data key was not wrapped by {self._key_id} for this binding: it was altered, or belongs "
