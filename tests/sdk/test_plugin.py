@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -211,6 +212,33 @@ async def test_a_client_made_of_anothers_configuration_is_encrypted_once(
         [payload] = await again.data_converter.encode(["a"])
         [inner] = await codec.EncryptionCodec(options.key_ring).decode([payload])  # type: ignore[arg-type]
         assert inner.metadata["encoding"] == b"json/plain"
+
+
+@workflow.defn
+class Parent:
+    """Starts itself as a child, with a summary that it writes for it."""
+
+    @workflow.run
+    async def run(self, child: str) -> None:
+        if child:
+            await workflow.execute_child_workflow(Parent.run, "", id=child, static_summary="for people")
+
+
+async def test_what_a_parent_wrote_of_its_child_is_shown_where_payloads_are_bound(
+    address: str, options: sdk.DataConverterOptions
+) -> None:
+    bound = dataclasses.replace(options, bind_workflow=True, refuse_unbound=True)
+    client = await Client.connect(address, plugins=[sdk.TacitPlugin(converter=bound)])
+    queue = f"q-{uuid.uuid4()}"
+    async with Worker(client, task_queue=queue, workflows=[Parent]):
+        await client.execute_workflow(Parent.run, f"{queue}-child", id=queue, task_queue=queue)
+    described = await client.get_workflow_handle(f"{queue}-child").describe()
+    assert await described.static_summary() == "for people"
+    # By a client that was not told of parents it is a payload out of place.
+    plain = await Client.connect(address, data_converter=sdk.data_converter(bound))
+    described = await plain.get_workflow_handle(f"{queue}-child").describe()
+    with pytest.raises(codec.MovedPayload):
+        await described.static_summary()
 
 
 async def test_by_profile(address: str, tmp_path: Path) -> None:
