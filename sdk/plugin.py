@@ -92,7 +92,8 @@ class TacitPlugin(SimplePlugin):
             interceptors = config["interceptors"] = [*interceptors, texts]
         has_files = any(isinstance(one, FilesInterceptor) for one in interceptors)
         if self._options.object_store is not None and not has_files:
-            config["interceptors"] = [*interceptors, self._files(config["namespace"])]
+            # First, so that the program's own interceptors have files, too.
+            config["interceptors"] = [self._files(config["namespace"]), *interceptors]
         return config
 
     async def connect_service_client(

@@ -94,9 +94,7 @@ class FileKeys:
         material = KeyMaterial(secrets.token_bytes(KEY_BYTES))
         if self.keys is None:
             return material, StoredKey(bare=material)
-        key = self.keys.sealing(scope, KEY_BYTES)
-        if key is None:
-            key = await self.keys.fetch_sealing(scope, KEY_BYTES)
+        key = await _sealing(self.keys, scope)
         nonce = fresh_nonce()
         sealed = _cipher(key).encrypt(nonce, material.reveal(), self._associated(key, address))
         return material, StoredKey(key_id=key.id, wrapped=key.wrapped, sealed=nonce + sealed)
@@ -134,13 +132,27 @@ class FileKeys:
                 "it was altered, or written under another binding or another key of that id."
             ) from None
 
-    def may_continue(self, stored: StoredKey) -> bool:
-        """Whether an upload that was begun with that key may go on with it: never with a bare one unless all are."""
-        return (stored.bare is not None) == (self.keys is None)
+    async def may_continue(self, stored: StoredKey, scope: Scope) -> bool:
+        """Whether an upload that was begun with that key may go on with it.
+
+        Only as a new file would be made: wrapped by the key that is active now, and bare only if all are. Else the store
+        could choose the key, and a key that was taken out of use would get new content.
+
+        Raises:
+            CodecError: the active key cannot be had.
+        """
+        if stored.bare is not None or self.keys is None:
+            return stored.bare is not None and self.keys is None
+        return stored.key_id == (await _sealing(self.keys, scope)).id
 
     def _associated(self, key: DataKey, address: FileAddress) -> bytes:
         parts = (_VERSION, key.id.encode(), (self.binding or key.binding).encode(), address.uri.encode())
         return b"tacit file key\0" + b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+async def _sealing(keys: Keys, scope: Scope) -> DataKey:
+    key = keys.sealing(scope, KEY_BYTES)
+    return key if key is not None else await keys.fetch_sealing(scope, KEY_BYTES)
 
 
 def _cipher(key: DataKey) -> XAES256GCM:

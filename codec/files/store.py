@@ -224,7 +224,7 @@ class FileStore:
             try:
                 content = await self._objects.get(path, least=1, most=HEAD_MAX_BYTES)
                 start = Start.from_bytes(bytes(content), address)
-                if self._keys.may_continue(start.key):
+                if await self._keys.may_continue(start.key, scope):
                     return start, path, await self._keys.open(start.key, address, scope)
             except CodecError as error:
                 # Whatever is wrong with it, an upload can begin anew.

@@ -578,6 +578,15 @@ class TestResuming:
         files = file_store(tmp_path, keys=KeyRing.create("orders.acme", key_id="k2"))
         assert await read(files, await files.put(content, upload="u")) == content
 
+    async def test_a_key_that_is_not_active_any_more_gets_no_new_content(self, tmp_path: Path) -> None:
+        content = content_of(16 * 1024)
+        await self.crashed(tmp_path, content)
+        files = file_store(tmp_path, keys=RING.rotated(key_id="k2"))
+        handle = await files.put(content, upload="u")
+        [manifest] = [path for name, path in objects(tmp_path).items() if name.startswith("manifest-")]
+        assert json.loads(manifest.read_bytes().splitlines()[0])["key"]["id"] == "k2"
+        assert await read(files, handle) == content
+
     async def test_a_bare_key_is_never_taken_for_an_upload_that_is_encrypted(self, tmp_path: Path) -> None:
         """The store could else choose the key."""
         content = content_of(16 * 1024)
