@@ -162,7 +162,7 @@ class Files:
         await self._store.download(handle, Path(path), scope=self._scope(), progress=progress)
 
     async def delete(self, handle: FileHandle) -> None:
-        """Delete a file of the profile's own namespace before `tacit codec gc` would; nothing happens if it is gone.
+        """Delete a file of the profile's own namespace before `tacit codec gc --files` would; nothing happens if it is gone.
 
         Raises:
             codec.InvalidFile: the handle is malformed.

@@ -8,16 +8,21 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowFailureError
 from temporalio.testing import ActivityEnvironment
 
 import codec
 import sdk
-from codec import KeyRing, create_key_ring
+from codec import KeyRing, create_key_ring, open_store
+from codec.storage.gc_run import Options, Source, collect
+from codec.storage.gc_store import GcStore
 from sdk import files
+from sdk.converter import options_of
 from sdk.settings import CodecSettings
 from tests.codec.files_worker import Cinema, Film, Order, Reader, render
 from tests.processes import Server, python_module, tacit_dev
@@ -129,6 +134,44 @@ async def test_a_workflow_passes_handles_on_and_reads_none(profile: sdk.Profile,
             await asyncio.wait_for((await lost).result(), SECONDS_MAX)
     finally:
         process.kill()
+
+
+@pytest.fixture
+def own_service(tmp_path: Path) -> Iterator[Server]:
+    """One whose payloads are all under one key ring."""
+    server = tacit_dev(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+async def test_a_collection_keeps_what_a_workflow_names(own_service: Server, tmp_path: Path) -> None:
+    profile = write_profile(tmp_path, own_service.address, object_store=(tmp_path / "objects").as_uri())
+    queue = f"files-{uuid.uuid4()}"
+    client = await sdk.connect(profile)
+    own = files.of(client)
+    named, orphan = await own.put(b"named", upload="a"), await own.put(b"orphan")
+    film = Film("title", named, [])
+    waiting = await client.start_workflow(Reader.run, film, id=queue, task_queue=queue)
+    converter = sdk.data_converter(options_of(profile))
+
+    async def opened(payload: Payload) -> Payload:
+        assert converter.payload_codec is not None
+        return (await converter.payload_codec.decode([payload]))[0]
+
+    store = GcStore(open_store((tmp_path / "objects").as_uri()), "default", files=True)
+    source = Source(service=client.workflow_service, namespace="default", store=store, opened=opened)
+    soon = datetime.now(UTC) + timedelta(days=30)
+    for moment in (soon, soon + timedelta(days=30)):
+        options = Options(delete=True, accept_unknown_readers=True)
+        [found] = await collect([source], options, clock=lambda moment=moment: moment)
+    assert found.deleted.objects == 2
+    async with own.open(named) as stream:
+        assert await stream.read() == b"named"
+    with pytest.raises(codec.ObjectMissing):
+        async with own.open(orphan):
+            pass
+    await waiting.terminate()
 
 
 class TestWithoutAStore:

@@ -29,6 +29,8 @@ from codec.files.inventory import delete_file, list_files
 from codec.files.layout import Shape
 from codec.files.store import FileStore
 from codec.keys.provider import Keys
+from codec.keys.subject_store import SubjectStore
+from codec.keys.subjects import SubjectKeys, each_workflow
 from codec.storage.object_store import OpenStore, open_store
 
 SHAPE = Shape(segment_bytes=1024, chunk_bytes=256)
@@ -477,6 +479,27 @@ class TestKeys:
         handle = await file_store(tmp_path, keys=service).put(b"content")
         assert await read(file_store(tmp_path, keys=service), handle) == b"content"
         assert service.asked == [("kms/1", b"wrapped")]
+
+    async def test_a_destroyed_key_and_a_forgotten_subject_take_their_files_with_them(
+        self, tmp_path: Path
+    ) -> None:
+        handle = await file_store(tmp_path).put(b"content")
+        destroyed = RING.rotated(key_id="k2").destroyed("k1")
+        with pytest.raises(codec.DestroyedKey, match="'k1'"):
+            await read(file_store(tmp_path, keys=destroyed), handle)
+
+        subjects = SubjectStore((tmp_path / "subjects").as_uri())
+
+        def keys() -> SubjectKeys:
+            return SubjectKeys(FixedKeys(RING), subjects, each_workflow, binding="orders.acme")
+
+        scope = codec.Scope(namespace="orders.acme", workflow_id="customer-17")
+        handle = await file_store(tmp_path, keys=keys()).put(content_of(3000), scope=scope)
+        # Read by another workflow, which its handle has reached.
+        assert await read(file_store(tmp_path, keys=keys()), handle) == content_of(3000)
+        await keys().forget("customer-17")
+        with pytest.raises(codec.ForgottenSubject):
+            await read(file_store(tmp_path, keys=keys()), handle)
 
 
 class TestNamespaces:
