@@ -23,9 +23,9 @@ async def download(file: OpenFile, path: Path, progress: Progress | None) -> Non
     await in_thread(target.open)
     done, size = 0, file.claims.size
     try:
-        async with contextlib.aclosing(file.blocks(0, size)) as blocks:
+        async with contextlib.aclosing(file.blocks(0, size, sink=target.write)) as blocks:
             async for block in blocks:
-                done += await in_thread(target.write, block)
+                done += len(block)
                 if progress is not None:
                     progress(done, size)
         await in_thread(target.keep)
@@ -46,12 +46,11 @@ class _Target:
         with self._faults():
             self._descriptor = os.open(self._temporary, flags, FILE_MODE)
 
-    def write(self, block: memoryview) -> int:
+    def write(self, block: memoryview) -> None:
         with self._faults():
             left = block
             while left:
                 left = left[os.write(self._descriptor, left) :]
-        return len(block)
 
     def keep(self) -> None:
         with self._faults():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import obstore
@@ -41,8 +43,8 @@ class Objects:
         """Whether an object that is listed is whole: not so in a directory after the machine has crashed."""
         return self.store.directory is None
 
-    async def put(self, path: str, content: bytes | memoryview) -> None:
-        """Write an object, and return once it is durable.
+    async def put(self, path: str, content: bytes | memoryview, *, settled: bool = True) -> None:
+        """Write an object, and return once it is durable; unless `settled`, only `settle` sees to that.
 
         Raises:
             OffloadError: the store refuses, or is full.
@@ -50,8 +52,22 @@ class Objects:
         try:
             # One request for each object: what is here is no larger than a part of a multipart upload would be.
             await obstore.put_async(self.store.raw, path, content, use_multipart=False)
-            await self.store.settle(path)
+            if settled:
+                await self.store.settle(path)
         except STORE_ERRORS as error:
+            raise self.store.failure(path, "written to", error) from error
+
+    async def settle(self, path: str) -> None:
+        """See the content of an object in a directory onto the disk; its name is, once another beside it is put settled.
+
+        Raises:
+            OffloadError: the disk refuses.
+        """
+        if (root := self.store.directory) is None:
+            return
+        try:
+            await asyncio.to_thread(_sync, root / path)
+        except OSError as error:
             raise self.store.failure(path, "written to", error) from error
 
     async def get(self, path: str, *, least: int, most: int) -> memoryview:
@@ -124,3 +140,11 @@ class Objects:
                     raise failure from error
             await asyncio.sleep(BACKOFF_SECONDS * 2**attempt)
         raise AssertionError("the last try returns or raises")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import hashlib
 import mmap
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
 from codec.errors import InvalidFile, ObjectCorrupt
@@ -37,10 +37,13 @@ class OpenFile:
     budget: Budget
     cache: SegmentCache | None = None
 
-    async def blocks(self, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
+    async def blocks(
+        self, start: int, stop: int, *, sink: Callable[[memoryview], object] | None = None
+    ) -> AsyncGenerator[memoryview, None]:
         """The content from `start` to `stop`, a segment's part at a time, each good only until the next is asked for.
 
-        If that is the whole file, its SHA-256 is compared before the last block is handed out.
+        If that is the whole file, its SHA-256 is compared before the last block is handed out. `sink` is called with each block
+        before that, in a thread.
 
         Raises:
             ObjectMissing: a part is gone.
@@ -70,13 +73,14 @@ class OpenFile:
                     return
                 buffer, block = await ahead[0]
                 ahead.popleft()
-                if whole:
-                    await in_thread(hasher.update, block)
-                    if not ahead and piece is None and hasher.hexdigest() != self.claims.sha256:
-                        raise InvalidFile(
-                            f"The content of {self.claims.address.uri} has another SHA-256 than its handle says: "
-                            "the handle or the file was altered."
-                        )
+                if whole or sink is not None:
+                    # One change of threads for both: on a busy machine these are what a transfer waits for.
+                    await in_thread(_pass_on, block, hasher.update if whole else None, sink)
+                if whole and not ahead and piece is None and hasher.hexdigest() != self.claims.sha256:
+                    raise InvalidFile(
+                        f"The content of {self.claims.address.uri} has another SHA-256 than its handle says: "
+                        "the handle or the file was altered."
+                    )
                 yield block
                 buffers.give(buffer)
         finally:
@@ -127,3 +131,9 @@ class OpenFile:
                 await self.cache.put(path, stored)
         at = piece.first_chunk * layout.shape.chunk_bytes
         return buffer, into[max(0, start - at) : min(count, stop - at)]
+
+
+def _pass_on(block: memoryview, *sinks: Callable[[memoryview], object] | None) -> None:
+    for sink in sinks:
+        if sink is not None:
+            sink(block)

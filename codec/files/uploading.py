@@ -1,6 +1,6 @@
 """The way up: content is read, hashed, sealed and sent, segment by segment, several at a time.
 
-While one segment is hashed the next is read, and those before are sealed and sent. All of it waits for a free buffer, so a
+While one segment is read and hashed, those before are sealed and sent. All of it waits for a free buffer, so a
 slow store slows the source, and memory is `BUFFERS` plus `SENDING_MAX` segments however large the file, and half of that
 while many transfers run at one time.
 """
@@ -25,7 +25,7 @@ from codec.files.segment_cache import SegmentCache
 from codec.files.sources import Source
 
 BUFFERS = 3
-"""One being read, one being hashed, one being sealed."""
+"""One being read, one that waits to know whether it is the last, one being sealed."""
 
 SENDING_MAX = 3
 """Segments on their way to the store at one time: more were no faster, and each takes its bytes of a worker's memory."""
@@ -67,6 +67,7 @@ class Upload:
         self._cache = cache
         self._budget = budget
         self._done = 0
+        self._written: asyncio.Queue[str | None] = asyncio.Queue()
 
     async def run(self, source: Source) -> Uploaded:
         """Send all that the source has.
@@ -80,14 +81,18 @@ class Upload:
         self._plain = Buffers(2, BUFFERS, largest, self._budget)
         self._sealed = Buffers(1, SENDING_MAX, stored_bytes(largest, shape), self._budget)
         try:
-            async with asyncio.TaskGroup() as group:
-                return await self._run(source, group)
+            async with asyncio.TaskGroup() as settling:
+                settling.create_task(self._settle())
+                async with asyncio.TaskGroup() as sending:
+                    done = await self._run(source, sending)
+                self._written.put_nowait(None)
         except ExceptionGroup as failures:
             # One cause is enough to act on, and callers branch on its type.
-            raise failures.exceptions[0] from None
+            raise _first(failures) from None
         finally:
             self._plain.close()
             self._sealed.close()
+        return done
 
     async def _run(self, source: Source, group: asyncio.TaskGroup) -> Uploaded:
         shape = self._cipher.shape
@@ -95,30 +100,26 @@ class Upload:
         salts: list[bytes] = []
         size = 0
         buffer = await self._plain.take()
-        count = await source.fill(memoryview(buffer))
+        count = await source.take(memoryview(buffer), hasher.update)
         while True:
             size += count
             if size > FILE_MAX_BYTES or len(salts) == SEGMENTS_MAX:
                 raise FileError(
                     f"A file has at most {min(FILE_MAX_BYTES, SEGMENTS_MAX * shape.segment_bytes)} bytes."
                 )
+            digest = hasher.digest()
             following, following_count = None, 0
-            content = memoryview(buffer)[:count]
             if count == shape.segment_bytes:
                 following = await self._plain.take()
-                following_count, _ = await asyncio.gather(
-                    source.fill(memoryview(following)), in_thread(hasher.update, content)
-                )
-            else:
-                await in_thread(hasher.update, content)
+                following_count = await source.take(memoryview(following), hasher.update)
             last = following_count == 0
             if not salts and not last:
                 await self._before_first()
-            salt = self._cipher.salt(len(salts), hasher.digest(), last=last)
+            salt = self._cipher.salt(len(salts), digest, last=last)
             group.create_task(self._send(len(salts), salt, buffer, count, last=last, total=source.size))
             salts.append(salt)
             if last:
-                return Uploaded(size, hasher.hexdigest(), tuple(salts))
+                return Uploaded(size, digest.hex(), tuple(salts))
             assert following is not None
             buffer, count = following, following_count
 
@@ -135,14 +136,23 @@ class Upload:
                 partial(self._cipher.seal, segment, salt, plain, memoryview(sealed), last=last)
             )
             self._plain.give(buffer)
-            await self._objects.put(path, memoryview(sealed)[:written])
+            await self._objects.put(path, memoryview(sealed)[:written], settled=False)
             if self._cache is not None and self._cache.keeps(total):
                 await self._cache.put(path, memoryview(sealed)[:written])
             # A request that was given up and tried again may still be read from: what it sends must stay what it was.
             self._sealed.part_with(sealed)
+        self._written.put_nowait(path)
         self._done += count
         if self._progress is not None:
             self._progress(self._done, total)
+
+    async def _settle(self) -> None:
+        """See one segment after the other onto the disk beside all else: a disk that syncs slowly holds up nothing but the end.
+
+        Their names are there once the manifest is, which lies beside them.
+        """
+        while (path := await self._written.get()) is not None:
+            await self._objects.settle(path)
 
     async def _is_there(self, segment: int, salt: bytes, path: str, count: int, *, last: bool) -> bool:
         """Whether an earlier attempt has sent just this; its name says that it has the same content."""
@@ -159,9 +169,13 @@ class Upload:
             stored = await self._objects.get(path, least=size, most=size)
             into = memoryview(unused)
             await in_thread(partial(self._cipher.open, segment, salt, first, stored, into, final_chunk=final))
-            await self._objects.store.settle(path)
-        except (ObjectMissing, ObjectCorrupt, ChunkInvalid, OSError):
+        except (ObjectMissing, ObjectCorrupt, ChunkInvalid):
             return False
         finally:
             self._sealed.give(unused)
         return True
+
+
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
