@@ -316,12 +316,13 @@ async def _run(
         audit=options.audit,
         bounds=options.bounds,
     )
-    loopback = _is_loopback(options.ip)
-    hosts = frozenset({"localhost", "127.0.0.1", "::1", options.ip}) if loopback else None
+    # A page's own name can be made to point here; where tokens are asked for, such a page has none.
+    hosts = frozenset({"localhost", "127.0.0.1", "::1", options.ip}) if options.no_auth else None
     edge = CodecEdge(server.answer, hosts=hosts)
     tls = options.certificate
     port = await edge.start(options.ip, options.port, tls.context if tls is not None else None)
-    url = f"{'https' if tls is not None else 'http'}://{options.ip}:{port}"
+    host = f"[{options.ip}]" if ":" in options.ip else options.ip
+    url = f"{'https' if tls is not None else 'http'}://{host}:{port}"
     _announce(url, sorted(namespaces), output)
     followers = [asyncio.create_task(_follow(options, server, rules))]
     if tls is not None:

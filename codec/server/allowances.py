@@ -87,13 +87,15 @@ class Allowances:
         Raises:
             Refusal: it has (429).
         """
-        _refuse_if(
-            self._failures.wait_s(remote), "Too many requests without a good token came from this address"
-        )
+        _refuse_if(self._failures.wait_s(remote), _GUESSED)
 
     def count_failure(self, remote: str) -> None:
-        """A request of this address had no good token."""
-        self._failures.take(remote)
+        """A request of this address had no good token.
+
+        Raises:
+            Refusal: there were too many of late (429).
+        """
+        _refuse_if(self._failures.take(remote), _GUESSED)
 
     def take(self, caller: str) -> None:
         """Count a request.
@@ -129,6 +131,9 @@ class Allowances:
             self._running[caller] -= 1
             if not self._running[caller]:
                 del self._running[caller]
+
+
+_GUESSED = "Too many requests without a good token came from this address"
 
 
 def _refuse_if(wait_s: float, what: str) -> None:

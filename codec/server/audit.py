@@ -9,7 +9,7 @@ It may grow by keys; a key's meaning does not change. No line holds any part of 
 up (a namespace, a key id) stands in it shortened, as JSON text, so it can begin no line of its own.
 
 An answer waits until its line is on disk: what was shown was written down first. Lines of many requests go to the disk
-together. Who has no right and asks often costs a few lines a second: the rest is counted (`omitted`).
+together. Whoever is refused often costs a few lines a second: the rest is counted (`omitted`).
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ class AuditTrail:
         Raises:
             AuditFailed: it is not.
         """
-        if line.outcome == "refused" and self._refused.take(line.remote if line.status == 401 else "") > 0:
+        sender = f"{line.remote}\0{line.who.get('subject', '')}"
+        if line.outcome == "refused" and self._refused.take(sender) > 0:
             self._omitted += 1
             return
         if len(self._waiting) >= WAITING_MAX:

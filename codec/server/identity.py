@@ -5,17 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
-
-import structlog
 
 from codec.server.access import Caller, CallerKind
 from codec.server.issuers import Issuers
 from codec.server.jwt_check import TOKEN_BYTES_MAX, TokenRefused
 from codec.server.protocol import EXTRAS_HEADER, Refusal, Request
-
-_log = structlog.get_logger(__name__)
 
 TOKEN_CHARS_MIN = 20
 """Shorter static tokens could be guessed. 32 random bytes in base64 have 43."""
@@ -79,8 +75,8 @@ class Identities:
         """Whether callers have to prove who they are."""
         return bool(self._tokens or self._issuers is not None or self._api_keys is not None)
 
-    async def prove(self, request: Request) -> Caller:
-        """Who sends this request.
+    async def prove(self, request: Request, *, before_asking: Callable[[], None] = lambda: None) -> Caller:
+        """Who sends this request. `before_asking` is called before the service is asked about a key, and may refuse.
 
         Raises:
             Refusal: it proves nothing (401, one sentence for every cause), or an issuer can't be asked (503).
@@ -99,6 +95,7 @@ class Identities:
             return known
         try:
             if self._api_keys is not None and self._api_keys.may_be(token):
+                before_asking()
                 return await self._api_keys.prove(token)
             if self._issuers is not None:
                 found = await self._issuers.prove(token, request.headers.get(EXTRAS_HEADER))
@@ -124,10 +121,10 @@ class Identities:
 
 
 def _unproved(why: str) -> Refusal:
-    _log.info("codec_server.unauthenticated", reason=why)
     return Refusal(
         401,
         "The request carries no token that is accepted here: sign in again, or give the CLI one with --codec-auth.",
         "unauthenticated",
         headers={"www-authenticate": 'Bearer realm="tacit codec server"'},
+        why=why,
     )

@@ -69,9 +69,17 @@ class Refusal(Exception):
     """A request that is not answered as asked: an HTTP status, a sentence for the caller, a word for the audit line."""
 
     def __init__(
-        self, status: int, sentence: str, reason: str, *, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        sentence: str,
+        reason: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        why: str = "",
     ) -> None:
+        """`why` is for this server's log alone: what a caller who proves nothing shall not learn."""
         super().__init__(sentence)
+        self.why = why
         self.status = status
         self.sentence = sentence
         self.reason = reason

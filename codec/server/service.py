@@ -103,16 +103,23 @@ class CodecServer:
     async def answer(self, request: Request) -> Answer:
         """The answer to a request; never raises but when it is cancelled."""
         allowed: Mapping[str, str] = {}
+        foreign: Refusal | None = None
         try:
             allowed = self._cors.headers(request)
-            reply = await self._reply(request)
+        except Refusal as refusal:
+            foreign = refusal
+        try:
+            reply = await self._reply(request, foreign)
         except Refusal as refusal:
             reply = refusal.answer()
         except Exception as error:
             reply = _defect(error)
         return Answer(status=reply.status, body=reply.body, headers={**_ALWAYS, **reply.headers, **allowed})
 
-    async def _reply(self, request: Request) -> Answer:
+    async def _reply(self, request: Request, foreign: Refusal | None) -> Answer:
+        """The answer; `foreign` refuses the page that asks, which is written down if it asked for payloads."""
+        if foreign is not None and (request.method != "POST" or operation_of(request) is None):
+            raise foreign
         if request.path == HEALTH_PATH and request.method in ("GET", "HEAD"):
             return Answer(status=200, body=b"ok\n", headers={"content-type": "text/plain; charset=utf-8"})
         operation = operation_of(request)
@@ -126,7 +133,7 @@ class CodecServer:
             operation=operation, caller=Caller(kind=CallerKind.NOBODY, subject=request.remote)
         )
         try:
-            answer = await self._work(request, progress)
+            answer = await self._work(request, progress, foreign)
         except Refusal as refusal:
             outcome = "refused" if refusal.status < 500 else "failed"
             line = progress.line(
@@ -142,13 +149,20 @@ class CodecServer:
         await self._write_down(progress.line(remote=request.remote, outcome="done", status=answer.status))
         return answer
 
-    async def _work(self, request: Request, progress: _Progress) -> Answer:
-        self._allowances.check_address(request.remote)
+    async def _work(self, request: Request, progress: _Progress, foreign: Refusal | None) -> Answer:
+        if foreign is not None:
+            raise foreign
+        remote = request.remote
         try:
-            progress.caller = caller = await self._identities.prove(request)
+            progress.caller = caller = await self._identities.prove(
+                request, before_asking=lambda: self._allowances.check_address(remote)
+            )
         except Refusal as refusal:
             if refusal.status == 401:
-                self._allowances.count_failure(request.remote)
+                # Good tokens are looked at first: behind a proxy all have one address, and who guesses must not
+                # lock the others out.
+                self._allowances.count_failure(remote)
+                _log.info("codec_server.unauthenticated", reason=refusal.why, remote=remote)
             raise
         self._allowances.take(caller.key)
         progress.namespace = namespace = namespace_of(request, self._namespaces)

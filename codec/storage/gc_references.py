@@ -19,7 +19,7 @@ from typing import Any
 
 from temporalio.api.common.v1 import Payload
 
-from codec.errors import CodecError, DestroyedKey, OffloadError
+from codec.errors import CodecError, DestroyedKey, ForgottenSubject, OffloadError
 from codec.files.handle import find_addresses
 from codec.storage.references import read_claim
 from codec.walk import Walkers
@@ -100,7 +100,7 @@ class References:
         assert self._opened is not None
         try:
             return await self._opened(payload)
-        except DestroyedKey:
+        except (DestroyedKey, ForgottenSubject):
             self.unreadable += 1
             return None
         except CodecError as error:

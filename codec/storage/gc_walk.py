@@ -41,6 +41,9 @@ CALL_TIMEOUT_S = 60.0
 SYSTEM_WORKFLOWS = "TemporalNamespaceDivision IS NOT NULL"
 """The query for workflows that the service runs for itself (schedules, batches) and hides from plain lists."""
 
+SCHEDULED_BY = "TemporalScheduledById"
+"""The search attribute of what a schedule has started."""
+
 _OPEN = frozenset(
     {
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
@@ -58,7 +61,8 @@ class WalkFailed(OffloadError):
 
 @dataclasses.dataclass(kw_only=True)
 class Seen:
-    """What a walk has read: numbers for the report, chains of runs by their first run's id, schedules' actions."""
+    """What a walk has read: numbers for the report, chains of runs that schedules started by their first
+    run's id, schedules' actions."""
 
     executions: int = 0
     events: int = 0
@@ -85,6 +89,7 @@ class Walk:
         self._progress = progress
         self._gate = asyncio.Semaphore(READS_AT_A_TIME)
         self._closed: set[tuple[str, str]] = set()
+        self._moments: dict[tuple[str, str], int] = {}
         self._counted: set[tuple[str, str]] = set()
         self.seen = Seen()
 
@@ -115,6 +120,21 @@ class Walk:
             return
         of = f"Workflow {execution.workflow_id!r} (run {execution.run_id})"
         hashes = await self._references.add(info, of=of)
+        if info.status in _OPEN:
+            described = await self._call(
+                self._service.describe_workflow_execution,
+                DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution),
+                of=of,
+                may_be_gone=True,
+            )
+            if described is None:
+                return
+            await self._references.add(described, of=of)
+            # Taken before the history is read: one that has not moved since then needs no second look.
+            moment = described.workflow_execution_info.state_transition_count
+            if moment and self._moments.get(key) == moment:
+                return
+            self._moments[key] = moment
         request = GetWorkflowExecutionHistoryRequest(namespace=self._namespace, execution=execution)
         read = False
         async for page in self._pages(
@@ -123,18 +143,9 @@ class Walk:
             hashes |= await self._references.add(page, of=of)
             self.seen.events += len(page.history.events)
             read = True
-        if info.status in _OPEN:
-            described = await self._call(
-                self._service.describe_workflow_execution,
-                DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution),
-                of=of,
-                may_be_gone=True,
-            )
-            if described is not None:
-                await self._references.add(described, of=of)
-        else:
+        if info.status not in _OPEN:
             self._closed.add(key)
-        if read:
+        if read and SCHEDULED_BY in info.search_attributes.indexed_fields:
             chain = self.seen.chains.setdefault(info.first_run_id or execution.run_id, Chain())
             chain.seen = True
             chain.completed |= info.status == _COMPLETED

@@ -18,6 +18,7 @@ from tests.benchmarks import (
     idle,
     layers,
     machine,
+    offload_bench,
     one_activity,
     operations,
     profiling,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "codec": ("Payload encryption", codec_bench.figures),
     "sidecar": ("One-activity workflows through the sidecar, 20 in flight", sidecar.figures),
     "files": ("Files through activities", files_bench.figures),
+    "offload": ("Offloaded payloads", offload_bench.figures),
 }
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tests.processes import ROOT, Server, free_port, tacit_dev
-from tests.ui.populate import TASK_QUEUE, Shown, populated
+from tests.processes import BIN, ROOT, Server, free_port, tacit_dev
+from tests.ui.populate import TASK_QUEUE, Shown, populated, sealing_profile
 
 SOURCES = Path(__file__).parent
 BUILD = ROOT / "build" / "ui"
@@ -39,6 +39,7 @@ cors:
   cookieInsecure: true
   allowOrigins: ["http://127.0.0.1:{port}"]
 codec:
+  endpoint: http://127.0.0.1:{codec_port}
   passAccessToken: false
 """
 
@@ -51,10 +52,12 @@ def pages(shown: Shown) -> list[dict[str, Any]]:
     failed = f"{base}/workflows/order-doomed/{shown.failed_run}"
     stuck = f"{base}/workflows/order-stuck/{shown.stuck_run}"
     schedule = f"{base}/schedules/nightly-orders"
+    sealed = f"{base}/workflows/order-sealed/{shown.sealed_run}"
+    stored = f"{base}/workflows/order-stored/{shown.stored_run}"
     wanted: list[tuple[str, str, list[str]]] = [
         ("namespaces", "/namespaces", ["default"]),
         ("namespace", base, ["default", "Retention"]),
-        ("workflows", f"{base}/workflows", ["order-open", "2 Running", "3 Completed", "1 Failed"]),
+        ("workflows", f"{base}/workflows", ["order-open", "3 Running", "5 Completed", "1 Failed"]),
         ("workflows-filtered", f'{base}/workflows?query=Customer%3D"ada"', ["order-open", "1 workflow"]),
         ("workflow-start", f"{base}/workflows/start-workflow", ["Start Workflow", "Random UUID"]),
         ("workflow", f"{waiting}/history", ["order-open", "Workflow Execution Update Completed", "amend"]),
@@ -78,25 +81,45 @@ def pages(shown: Shown) -> list[dict[str, Any]]:
         ("batch", f"{base}/batch-operations/{shown.job}", [shown.job, "to be shown"]),
         ("workers", f"{base}/workers", [TASK_QUEUE]),
         ("archive", f"{base}/archival", ["Archival"]),
+        # Encrypted on the client's side; what the pages show of it, the codec server has decrypted for the browser.
+        ("sealed", f"{sealed}/history", ["order-sealed", "sealed words", "receipt for sealed words"]),
+        ("sealed-memo", f"{sealed}/memo", ["made for the pages, and sealed"]),
+        ("sealed-metadata", f"{sealed}/user-metadata", ["A sealed order"]),
+        ("sealed-query", f"{sealed}/query", ["sealed note"]),
+        ("sealed-stored", f"{stored}/history", ["order-stored", "tacit.objectstore"]),
     ]
-    presses = {"queries": ["Run Query"]}
+    presses = {"queries": ["Run Query"], "sealed-query": ["Run Query"], "sealed-stored": [" KB"]}
     return [
         {"name": name, "path": path, "presses": presses.get(name, []), "texts": texts}
         for name, path, texts in wanted
     ]
 
 
-def ui_server(folder: Path, address: str) -> Server:
+def ui_server(folder: Path, address: str, *, port: int, codec_port: int) -> Server:
     """The UI's own server, in front of the service at `address`."""
-    port = free_port()
     (folder / "config").mkdir()
-    (folder / "config" / "test.yaml").write_text(_CONFIG.format(address=address, port=port))
+    (folder / "config" / "test.yaml").write_text(
+        _CONFIG.format(address=address, port=port, codec_port=codec_port)
+    )
     program = str(BUILD / "ui-server")
     return Server(
         name="Temporal web UI",
         command=[program, "--root", str(folder), "--config", "config", "--env", "test", "start"],
         ports=[port],
         log=folder / "ui.log",
+    )
+
+
+def codec_server(folder: Path, config: Path, *, ui_port: int) -> Server:
+    """The codec server that the pages ask, with the profile that sealed workflows are written with."""
+    port = free_port()
+    options = ("--no-auth", "--port", str(port), "--origin", f"http://127.0.0.1:{ui_port}")
+    return Server(
+        name="codec server",
+        command=[str(BIN / "tacit"), "codec", "serve", *options, "--audit", str(folder / "audit.jsonl")],
+        ports=[port],
+        log=folder / "codec-server.log",
+        env={"TEMPORAL_CONFIG_FILE": str(config)},
     )
 
 
@@ -127,17 +150,28 @@ async def visit(ui: Server, shown: Shown, folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in told.splitlines()]
 
 
+def downloaded(folder: Path, console: Console) -> bool:
+    """Whether the press on a stored payload fetched it through the codec server."""
+    lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
+    done = any(line["operation"] == "download" and line["outcome"] == "done" for line in lines)
+    console.print(f"[{'green]✓' if done else 'red]✗'}[/] a stored payload is fetched by a press")
+    return done
+
+
 async def check(console: Console, folder: Path) -> bool:
     """Start everything, look at every page; whether all are as they should be."""
     with ExitStack() as stack:
         dev = tacit_dev(folder, more=("--search-attribute", "Customer=Keyword"))
-        ui = ui_server(folder, dev.address)
-        for server in (dev, ui):
+        config = sealing_profile(folder, dev.address)
+        ui_port = free_port()
+        codecs = codec_server(folder, config, ui_port=ui_port)
+        ui = ui_server(folder, dev.address, port=ui_port, codec_port=codecs.ports[0])
+        for server in (dev, codecs, ui):
             stack.callback(server.stop)
             server.start()
-        async with populated(dev.address) as shown:
+        async with populated(dev.address, config) as shown:
             wanted, found = pages(shown), await visit(ui, shown, folder)
-    good = len(found) == len(wanted)
+    good = len(found) == len(wanted) and downloaded(folder, console)
     for page in found:
         faults = [f"not seen: {text}" for text in page["missing"]]
         faults += [f"refused: {call}" for call in page["refused"]] + page["errors"]

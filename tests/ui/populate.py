@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from temporalio import activity, workflow
 from temporalio.api.batch.v1 import BatchOperationSignal
@@ -24,7 +26,14 @@ from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePa
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+with workflow.unsafe.imports_passed_through():
+    import sdk
+    from codec import KeyRing, create_key_ring
+    from sdk import CodecSettings, write_profile
+
 TASK_QUEUE = "orders-queue"
+SEALED_QUEUE = "sealed-queue"
+STORED_BYTES = 8_000
 CUSTOMER = SearchAttributeKey.for_keyword("Customer")
 
 
@@ -91,18 +100,51 @@ class Shown:
     done_run: str
     failed_run: str
     stuck_run: str
+    sealed_run: str
+    stored_run: str
     job: str
 
 
 @asynccontextmanager
-async def populated(address: str) -> AsyncIterator[Shown]:
-    """Make all that, and keep a worker polling."""
+async def populated(address: str, config: Path) -> AsyncIterator[Shown]:
+    """Make all that, and keep workers polling."""
     client = await Client.connect(address)
-    async with Worker(client, task_queue=TASK_QUEUE, workflows=[Order, Shipment], activities=[charge]):
-        yield await _made(client)
+    sealing = await sdk.connect(config_file=config)
+    async with (
+        Worker(client, task_queue=TASK_QUEUE, workflows=[Order, Shipment], activities=[charge]),
+        Worker(sealing, task_queue=SEALED_QUEUE, workflows=[Order, Shipment], activities=[charge]),
+    ):
+        yield await _made(client, sealing)
 
 
-async def _made(client: Client) -> Shown:
+def sealing_profile(folder: Path, address: str) -> Path:
+    """A profile that encrypts, and puts what is large into a store; returns its file."""
+    create_key_ring(folder / "ring.json", KeyRing.create("default"))
+    config = folder / "temporal.toml"
+    settings = CodecSettings(
+        key_ring=folder / "ring.json",
+        object_store=(folder / "objects").as_uri(),
+        offload_threshold_bytes=STORED_BYTES,
+    )
+    write_profile(config, "default", address=address, namespace="default", tls=False, codec=settings)
+    return config
+
+
+async def _made(client: Client, sealing: Client) -> Shown:
+    sealed = await sealing.start_workflow(
+        Order.run,
+        "sealed words, open",
+        id="order-sealed",
+        task_queue=SEALED_QUEUE,
+        memo={"note": "made for the pages, and sealed"},
+        static_summary="one sealed order",
+        static_details="A sealed order that the pages show",
+    )
+    stored = await sealing.start_workflow(
+        Order.run, os.urandom(STORED_BYTES).hex(), id="order-stored", task_queue=SEALED_QUEUE
+    )
+    await sealed.signal(Order.note, "sealed note")
+    await stored.result()
     waiting = await _start(client, "order-open", customer="ada")
     done = await _start(client, "order-done")
     failed = await _start(client, "order-doomed")
@@ -133,10 +175,19 @@ async def _made(client: Client) -> Shown:
     )
     while not (await stuck.describe()).raw_description.pending_activities:
         await asyncio.sleep(0.05)
-    runs = [handle.first_execution_run_id or "" for handle in (waiting, done, failed, stuck)]
     return Shown(
-        open_run=runs[0], done_run=runs[1], failed_run=runs[2], stuck_run=runs[3], job="batch-of-notes"
+        open_run=_run(waiting),
+        done_run=_run(done),
+        failed_run=_run(failed),
+        stuck_run=_run(stuck),
+        sealed_run=_run(sealed),
+        stored_run=_run(stored),
+        job="batch-of-notes",
     )
+
+
+def _run(handle: WorkflowHandle[Order, str]) -> str:
+    return handle.first_execution_run_id or ""
 
 
 async def _start(client: Client, order: str, customer: str = "") -> WorkflowHandle[Order, str]:

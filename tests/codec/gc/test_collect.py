@@ -15,7 +15,14 @@ from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
     ListWorkflowExecutionsRequest,
 )
-from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleSpec
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionStartWorkflow,
+    ScheduleHandle,
+    ScheduleSpec,
+)
 from temporalio.converter import DataConverter, ExternalStorage, StorageDriverStoreContext
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
@@ -28,8 +35,8 @@ from codec.storage.gc_walk import WalkFailed
 from codec.storage.object_store import open_store
 from codec.storage.references import objects_prefix
 from tests.object_stores import S3, Bucket
-from tests.processes import Server, tacit_dev
-from tests.sdk.offloading import Child, Everything, large
+from tests.processes import Server, tacit_dev, temporal_dev
+from tests.sdk.offloading import SIZE, Child, Everything, large
 from tests.sdk.test_offload_everywhere import connected, use_everything, working
 
 FIRST = datetime.now(UTC) + timedelta(days=30)
@@ -39,6 +46,14 @@ SECOND = FIRST + timedelta(days=30)
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = tacit_dev(tmp_path_factory.mktemp("dev"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = temporal_dev(tmp_path_factory.mktemp("temporal"))
     server.start()
     yield server
     server.stop()
@@ -59,6 +74,17 @@ class Beating:
         await workflow.execute_activity(
             beat, start_to_close_timeout=timedelta(minutes=5), heartbeat_timeout=timedelta(minutes=1)
         )
+
+
+@workflow.defn
+class Chained:
+    """Each run of a schedule is given the last one's result, and returns another that is as large."""
+
+    @workflow.run
+    async def run(self) -> str:
+        if not workflow.has_last_completion_result():
+            return large(f"first-{workflow.info().run_id}")
+        return f"after {workflow.get_last_completion_result(str)}"[:SIZE]
 
 
 class Collector:
@@ -165,16 +191,8 @@ async def test_only_what_nothing_points_to_goes(service: Server, s3: S3) -> None
         assert await running.result() == large("output")
         description = await schedule.describe()
         assert await description.memo_value("note") == large("schedule-memo")
-        await schedule.trigger()
-
-        async def has_run() -> bool:
-            return bool((await schedule.describe()).info.recent_actions)
-
-        await until(has_run)
-        [action] = (await schedule.describe()).info.recent_actions
-        assert await client.get_workflow_handle(action.action.workflow_id).result() == large(
-            "schedule-result"
-        )
+        run = await trigger(schedule)
+        assert await client.get_workflow_handle(run).result() == large("schedule-result")
         pending = (await beating.describe()).raw_description.pending_activities[0].heartbeat_details.payloads
         assert await client.data_converter.decode(pending) == [large("pending-heartbeat")]
         await beating.terminate()
@@ -192,6 +210,78 @@ async def test_only_what_nothing_points_to_goes(service: Server, s3: S3) -> None
     fourth = await collector.at(SECOND + timedelta(days=60))
     assert fourth.deleted.objects == third.plan.newly_marked.objects > 10
     assert fourth.plan.referenced.objects == len(collector.objects()) > 3
+
+
+async def trigger(schedule: ScheduleHandle) -> str:
+    """The result of a run that the schedule starts now."""
+    actions = len((await schedule.describe()).info.recent_actions)
+    await schedule.trigger()
+
+    async def has_run() -> bool:
+        return len((await schedule.describe()).info.recent_actions) > actions
+
+    await until(has_run)
+    action = (await schedule.describe()).info.recent_actions[-1].action
+    assert isinstance(action, ScheduleActionExecutionStartWorkflow)
+    return action.workflow_id
+
+
+async def test_a_schedule_keeps_the_result_of_a_run_that_is_gone(service: Server, s3: S3) -> None:
+    bucket, queue = s3.bucket(), uuid.uuid4().hex
+    client = await connected(service.address, bucket)
+    collector = Collector(client, bucket)
+    worker = Worker(
+        client, task_queue=queue, workflows=[Chained], workflow_runner=UnsandboxedWorkflowRunner()
+    )
+    async with worker:
+        schedule = await client.create_schedule(
+            queue,
+            Schedule(
+                action=ScheduleActionStartWorkflow(Chained.run, id=queue, task_queue=queue),
+                spec=ScheduleSpec(),
+            ),
+        )
+        for seen_before in (True, False):
+            first = await trigger(schedule)
+            result = await client.get_workflow_handle(first).result()
+            if seen_before:
+                await collector.at(FIRST)
+            await delete_workflow(client, first)
+            for days in (30, 60, 90):
+                found = await collector.at(FIRST + timedelta(days=days))
+            assert list(found.held_by_schedules) == ([] if seen_before else [f"default/{queue}"])
+            second = await trigger(schedule)
+            assert await client.get_workflow_handle(second).result() == f"after {result}"[:SIZE]
+        await schedule.delete()
+
+
+async def test_on_temporal_s_own_server(temporal: Server, s3: S3) -> None:
+    bucket, queue = s3.bucket(), uuid.uuid4().hex
+    client = await connected(temporal.address, bucket)
+    collector = Collector(client, bucket)
+    async with working(client, queue):
+        running = await use_everything(client, queue)
+        schedule = await client.create_schedule(
+            f"{queue}-schedule",
+            Schedule(
+                action=ScheduleActionStartWorkflow(
+                    Child.run, large("schedule-input"), id=f"{queue}-scheduled", task_queue=queue
+                ),
+                spec=ScheduleSpec(),
+            ),
+        )
+        run = await trigger(schedule)
+        assert await client.get_workflow_handle(run).result() == large("schedule-result")
+        await collector.orphans(3)
+        first = await collector.at(FIRST)
+        assert first.plan.newly_marked.objects >= 3
+        second = await collector.at(SECOND)
+        assert second.deleted.objects == first.plan.newly_marked.objects
+        assert len(collector.objects()) == second.plan.referenced.objects > 20
+        run = await trigger(schedule)
+        assert await client.get_workflow_handle(run).result() == large("schedule-result")
+        await running.signal(Everything.tell, large("last-signal"))
+        assert await running.result() == large("output")
 
 
 async def test_a_collection_runs_beside_workers(service: Server, s3: S3) -> None:

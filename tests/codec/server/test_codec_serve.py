@@ -23,8 +23,10 @@ import sdk
 from codec import KeyRing, create_key_ring
 from codec.server import access_file
 from codec.server.access_file import AccessFileError, AccessSettings, read_access_file
-from sdk import CodecSettings, write_profile
+from sdk import CodecSettings, data_converter, load_profile, write_profile
+from sdk.converter import options_of
 from tests.codec.server.oidc import AUDIENCE, oidc
+from tests.codec.server.serving import body_of, payloads_of
 from tests.processes import BIN, Server, clean_environment, free_port, tacit_dev
 
 TOKEN = "a-token-for-the-cli-of-the-tests"
@@ -211,6 +213,39 @@ may = ["decode"]
                     await asyncio.sleep(0.2)
     first = json.loads((setup.folder / "codec-server.log").read_text().splitlines()[0])
     assert first == {"url": f"http://{server.address}", "namespaces": ["default"]}
+
+
+async def test_several_namespaces_each_with_its_keys(tmp_path: Path) -> None:
+    config = tmp_path / "temporal.toml"
+    sealed = {}
+    for name in ("orders", "bills"):
+        ring = tmp_path / f"{name}.json"
+        create_key_ring(ring, KeyRing.create(name, key_id=f"key-of-{name}"))
+        settings = CodecSettings(key_ring=ring)
+        write_profile(
+            config, name, address="127.0.0.1:1", namespace=f"{name}.acme", tls=False, codec=settings
+        )
+        converter = data_converter(options_of(load_profile(name, config_file=config, environment={})))
+        sealed[name] = body_of(await converter.encode([f"of {name}"]))
+    port = free_port()
+    profiles = ("--profile", "orders", "--profile", "bills")
+    server = Server(
+        name="codec server",
+        command=[str(BIN / "tacit"), "codec", "serve", "--no-auth", "--port", str(port), *profiles],
+        ports=[port],
+        log=tmp_path / "codec-server.log",
+        env={"TEMPORAL_CONFIG_FILE": str(config)},
+    )
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        await asyncio.to_thread(server.start)
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            for name, other in (("orders", "bills"), ("bills", "orders")):
+                async with client.post(f"/{name}.acme/decode", data=sealed[name]) as answer:
+                    assert payloads_of(await answer.read())[0].data == f'"of {name}"'.encode()
+                async with client.post(f"/{name}.acme/decode", data=sealed[other]) as answer:
+                    assert answer.status == 400
+                    assert f"key-of-{other}" in await answer.text()
 
 
 def begins(folder: Path, *options: str, code: int) -> str:

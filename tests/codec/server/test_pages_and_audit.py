@@ -52,6 +52,8 @@ async def test_pages_that_may_not(served: Served, origin: str) -> None:
         assert answer.status == 403
         assert "access-control-allow-origin" not in answer.headers
     assert SECRET not in served.sink.content
+    [line] = served.sink.lines
+    assert (line["outcome"], line["reason"], line["status"]) == ("refused", "origin", 403)
 
 
 async def test_credentials_and_any_origin(tmp_path: Path) -> None:

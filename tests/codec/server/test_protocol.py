@@ -14,8 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
+from temporalio.converter import WorkflowSerializationContext
 
+from codec import EncryptionCodec, KeyRing
 from codec.server.allowances import Bounds
+from codec.server.namespaces import NamespaceCodec, Worked
 from tests.codec.server.serving import (
     BILLS,
     ORDERS,
@@ -49,6 +52,20 @@ async def test_round_trip_by_header_and_what_is_not_encoded_passes_through(serve
     mixed = [UNKNOWN, encoded, PLAIN, Payload(metadata={"encoding": b"binary/null"})]
     assert await served.payloads("/decode", mixed, headers=header) == [UNKNOWN, PLAIN, *mixed[2:]]
     assert await served.payloads("/decode", [], headers=header) == []
+
+
+async def test_what_is_bound_to_a_workflow_is_shown_though_nobody_says_whose_it_is(served: Served) -> None:
+    ring = KeyRing.create(ORDERS, key_id="bound")
+    writing = EncryptionCodec(ring, bind_workflow=True, refuse_unbound=True, padding=True)
+    whose = WorkflowSerializationContext(namespace=ORDERS, workflow_id="w")
+    encoded = await writing.with_context(whose).encode([PLAIN])
+    reading = NamespaceCodec(
+        codec=EncryptionCodec(ring, bind_workflow=True, refuse_unbound=True), storage=None
+    )
+    worked = Worked()
+    await reading.decode(encoded, worked, keep_references=True)
+    assert worked.payloads == [PLAIN]
+    assert list(worked.key_ids) == ["bound"]
 
 
 async def test_each_namespace_has_its_own_keys(served: Served) -> None:
