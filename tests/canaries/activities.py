@@ -9,6 +9,7 @@ from nexusrpc.handler import StartOperationContext, service_handler, sync_operat
 from temporalio import activity, nexus
 from temporalio.exceptions import ApplicationError
 
+from sdk import files
 from tests.canaries.canary import CANARIES
 from tests.canaries.workflows import Desk, Errand
 
@@ -29,6 +30,18 @@ async def fetch_locally(argument: str) -> str:
 @activity.defn
 async def fetch_much(argument: str) -> str:
     return CANARIES.new("offloaded result") + secrets.token_hex(LARGE_BYTES)
+
+
+@activity.defn
+async def put_file(argument: str) -> files.FileHandle:
+    content = (CANARIES.new("content of a file") + secrets.token_hex(1000)).encode()
+    return await files.put(content, name=CANARIES.new("name of a file"))
+
+
+@activity.defn
+async def read_file(handle: files.FileHandle) -> str:
+    async with files.open(handle) as stream:
+        return b"".join([bytes(part) async for part in stream]).decode()
 
 
 @activity.defn
@@ -67,4 +80,4 @@ class DeskHandler:
         raise ApplicationError(CANARIES.new("nexus failure"), type="Refused", non_retryable=True)
 
 
-ACTIVITIES = [fetch, fetch_locally, fetch_much, fail, complete_later]
+ACTIVITIES = [fetch, fetch_locally, fetch_much, put_file, read_file, fail, complete_later]

@@ -44,6 +44,8 @@ from tests.canaries.activities import (
     fail,
     fetch,
     fetch_much,
+    put_file,
+    read_file,
 )
 from tests.canaries.canary import CANARIES
 from tests.canaries.headers import Headers
@@ -317,9 +319,19 @@ async def large_payloads(run: Run) -> None:
     )
 
 
+async def file_handles(run: Run) -> None:
+    """A file's content and name, put by one activity and read by another; only where payloads are encrypted."""
+    if run.client.data_converter.external_storage is None:
+        return
+    options: dict[str, Any] = {"task_queue": run.queue, "start_to_close_timeout": SHORT}
+    argument = CANARIES.new("argument of what puts a file")
+    handle = await run.client.execute_activity(put_file, argument, id=run.name(), **options)
+    assert await run.client.execute_activity(read_file, handle, id=run.name(), **options)
+
+
 FEATURES: tuple[Callable[[Run], Awaitable[None]], ...] = (
     *(everything, failing_workflow, starts_with_messages, schedules, standalone_activities),
-    *(asynchronous_completion, standalone_nexus_operations, reset, batch, large_payloads),
+    *(asynchronous_completion, standalone_nexus_operations, reset, batch, large_payloads, file_handles),
 )
 
 
