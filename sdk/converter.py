@@ -135,8 +135,16 @@ def _message_bound(options: DataConverterOptions) -> MessageBound | None:
     """What counts for the samples' format: beside the key ring where that is a file."""
     if options.write_format is not WriteFormat.SAMPLES:
         return None
-    ring = options.key_ring
-    file = ring.with_name(f"{ring.name}.messages") if isinstance(ring, Path) else None
+    match options.key_ring:
+        case Path() as ring:
+            pass
+        case KeySource(ring=ring):
+            pass
+        case KeyRingFile(path=ring):
+            pass
+        case _:
+            ring = None
+    file = ring.with_name(f"{ring.name}.messages") if ring is not None else None
     return MessageBound(file, writers=options.samples_writers)
 
 

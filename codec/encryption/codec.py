@@ -149,7 +149,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         if self._write_format is WriteFormat.SAMPLES:
             # Data keys of a key service end by that service's own bounds long before.
             while key.wrapped is None and not self._message_bound.take(key.id):
-                await asyncio.to_thread(self._message_bound.reserve, key.id)
+                await asyncio.to_thread(self._message_bound.reserve, key.id, one_of_many=key.of_subject)
             return await turn.run(size, seal_as_samples, key, payload)
         sealer = self._cipher(key).sealer(self._owner if self._bind_workflow else None, padded=self._padding)
         if turn.take(size):

@@ -32,13 +32,15 @@ class DataKey:
     """A key at hand: what a payload is encrypted or decrypted with.
 
     `wrapped` is the key as another key has encrypted it. It travels with each payload, so that whoever may use that
-    other key can read it; None where `id` is enough to find the key.
+    other key can read it; None where `id` is enough to find the key. `of_subject`: it is one of very many, each for the
+    data of one subject.
     """
 
     id: str
     material: KeyMaterial
     binding: str
     wrapped: bytes | None = None
+    of_subject: bool = False
 
 
 class Keys(Protocol):

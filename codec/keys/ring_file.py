@@ -112,6 +112,11 @@ class KeyRingFile(RingBacked):
     def __repr__(self) -> str:
         return f"KeyRingFile({str(self._path)!r})"
 
+    @property
+    def path(self) -> Path:
+        """The file that is followed."""
+        return self._path
+
     def current(self) -> KeyRing:
         """The ring as its file has it, at most the refresh interval ago."""
         if time.monotonic() - self._looked_at >= self._refresh_seconds:

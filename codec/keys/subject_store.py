@@ -31,7 +31,13 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from codec.errors import KeyRingError, KeyServiceDenied, KeyServiceUnavailable, StoreRefused
-from codec.keys.subject_records import INDEX, RECORD_MAX_BYTES, Record, record_from_json
+from codec.keys.subject_records import (
+    INDEX,
+    RECORD_MAX_BYTES,
+    ForgottenRecord,
+    Record,
+    record_from_json,
+)
 from codec.secret_files import sole_writer
 from codec.storage.object_store import STORE_ERRORS, OpenStore, open_store
 
@@ -99,7 +105,11 @@ class SubjectStore:
         return await self._create(_path(record.index), record.to_json())
 
     async def exchange(self, found: Found, record: Record) -> bool:
-        """Write a record in the place of the one that was found; false if another has come there meanwhile."""
+        """Write a record in the place of the one that was found; false if another has come there meanwhile.
+
+        On a directory a record that makes a subject forgotten overwrites, on the disk, the bytes that were there. Other
+        records don't: who just reads the older one would take it for damaged.
+        """
         path = _path(record.index)
         if self._store.directory is None:
             try:
@@ -113,18 +123,10 @@ class SubjectStore:
             now = await self._get(path)
             if now is None or now[1] != found.version:
                 return False
-            await self._overwrite(path, record.to_json())
-            return True
-
-    async def overwrite(self, record: Record) -> None:
-        """Write a record whatever is there; on a directory the bytes that were there are overwritten on the disk."""
-        path = _path(record.index)
-        if self._store.directory is None:
-            await self._overwrite(path, record.to_json())
-            return
-        async with self._alone():
-            with _erased_afterwards(self._store.directory / path):
+            forgets = isinstance(record, ForgottenRecord)
+            with _erased_afterwards(self._store.directory / path) if forgets else contextlib.nullcontext():
                 await self._overwrite(path, record.to_json())
+            return True
 
     async def indexes(self) -> AsyncIterator[str]:
         """All records' indexes, in no order."""

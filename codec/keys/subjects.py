@@ -195,11 +195,13 @@ class SubjectKeys:
             generation = 1 if found is None else found.record.generation
             forgotten = found.record.forgotten if found and isinstance(found.record, ForgottenRecord) else now
             tombstone = ForgottenRecord(index=index, generation=generation, forgotten=forgotten, admits=admit)
+            # In the place of just this record: a subject that may come back may have done so since it was read, under a
+            # key of the next generation, which is then to be forgotten, too, and whose number must not be given twice.
             if found is None:
                 if not await self._store.create(tombstone):
                     continue
-            elif found.record != tombstone:
-                await self._store.overwrite(tombstone)
+            elif found.record != tombstone and not await self._store.exchange(found, tombstone):
+                continue
             self._sealing.drop(subject)
             for past in range(1, generation + 1):
                 self._opening.drop((index, past))
@@ -314,7 +316,9 @@ class SubjectKeys:
         return subject
 
     def _data_key(self, index: str, generation: int, material: KeyMaterial) -> DataKey:
-        return DataKey(id=f"{PREFIX}{index}/{generation}", material=material, binding=self._binding)
+        return DataKey(
+            id=f"{PREFIX}{index}/{generation}", material=material, binding=self._binding, of_subject=True
+        )
 
     def _missing(self, key_id: str) -> MissingKey:
         return MissingKey(

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
+from temporalio.converter import WorkflowSerializationContext
 
 import sdk
 from codec import (
+    ChainCodec,
     CompressionCodec,
     DataKey,
     EncryptionCodec,
@@ -29,6 +31,7 @@ from codec import (
     create_key_ring,
 )
 from codec.encryption.message_bound import BLOCK, MESSAGES_MAX, WRITERS
+from codec.keys.ring_document import ring_to_json
 from tests.codec.samples import KEY, METADATA, PROGRAMS, VECTORS, found, run
 
 DOCUMENT: dict[str, Any] = json.loads(VECTORS.read_text())
@@ -213,3 +216,65 @@ class TestMessageBound:
         options = sdk.DataConverterOptions(namespace="a", key_ring=path, write_format=WriteFormat.SAMPLES)
         await sdk.data_converter(options).encode(["x"])
         assert self.count(tmp_path / "ring.json.messages") == {"k1": BLOCK}
+
+    async def test_so_does_a_profile_with_subjects_keys_but_not_those(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = tmp_path / "ring.json"
+        create_key_ring(path, KeyRing.create("a", key_id="k1"))
+        source = sdk.KeySource(
+            namespace="a",
+            ring=path,
+            subject_store=f"file://{tmp_path}/subjects",
+            subject="(customer-[0-9]+)-",
+        )
+        options = sdk.DataConverterOptions(namespace="a", key_ring=source, write_format=WriteFormat.SAMPLES)
+        codec = sdk.data_converter(options).payload_codec
+        assert isinstance(codec, ChainCodec)
+        with caplog.at_level(logging.WARNING):
+            for workflow_id in ("internal-report", "customer-1-a", "customer-2-a"):
+                context = WorkflowSerializationContext(namespace="a", workflow_id=workflow_id)
+                await codec.with_context(context).encode([PLAIN])
+        assert self.count(tmp_path / "ring.json.messages") == {"k1": BLOCK}
+        assert [message for message in caplog.messages if "for this process alone" in message] == [
+            "subjects' keys: payloads in the samples' format are counted for this process alone, and from zero: "
+            "they are too many for a file."
+        ]
+
+    async def test_without_a_file_the_log_says_so_once(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("TACIT_KEY_RING", ring_to_json(KeyRing.create("a", key_id="k1")).decode())
+        source = sdk.KeySource(namespace="a", provider="env")
+        options = sdk.DataConverterOptions(
+            namespace="a", key_ring=source, write_format=WriteFormat.SAMPLES, samples_writers=2**32 // 2560
+        )
+        converter = sdk.data_converter(options)
+        with caplog.at_level(logging.WARNING):
+            for _ in range(20):
+                await converter.encode(["x"])
+        assert caplog.messages == [
+            "key k1: payloads in the samples' format are counted for this process alone, and from zero: "
+            "there is no key ring's file to count beside."
+        ]
+
+    def test_subjects_keys_have_a_bound_each_and_take_bounded_memory(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("codec.encryption.message_bound.SUBJECTS_MAX", 10)
+        bound = MessageBound(file, writers=2**32 // 2560)
+
+        def use(key_id: str, times: int) -> None:
+            for _ in range(times):
+                while not bound.take(key_id):
+                    bound.reserve(key_id, one_of_many=True)
+
+        use("subject/busy/1", 2550)
+        for number in range(1000):
+            use(f"subject/{number}/1", 1)
+        assert len(bound._subjects) <= 10
+        assert len(bound._left) <= 10
+        # Those that were used least are forgotten, not this one.
+        with pytest.raises(MessageBoundReached):
+            use("subject/busy/1", 11)
+        assert not file.exists()

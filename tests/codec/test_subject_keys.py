@@ -260,6 +260,32 @@ async def test_forgetting_and_resealing_at_once_forgets(store: Open, ring: KeyRi
         await unseal(worker(store, rotated), key)
 
 
+async def test_forgetting_one_who_comes_back_meanwhile(store: Open, ring: KeyRing) -> None:
+    """A forgotten subject comes back between the two steps of forgetting it again: the new key is forgotten, too."""
+    await seal(worker(store, ring), "customer-1-a")
+    await worker(store, ring).forget("customer-1", admit=True)
+    forgetting = worker(store, ring)
+    read, came_back = forgetting._store.read, list[DataKey]()
+
+    async def slow(index: str) -> object:
+        found = await read(index)
+        if not came_back:
+            came_back.append(await seal(worker(store, ring), "customer-1-b"))
+        return found
+
+    forgetting._store.read = slow  # type: ignore[method-assign,assignment]
+    done = await forgetting.forget("customer-1")
+    assert (done.known, done.key_id) == (True, came_back[0].id)
+    with pytest.raises(ForgottenSubject):
+        await unseal(worker(store, ring), came_back[0])
+    # No name is given to two keys.
+    await forgetting.forget("customer-1", admit=True)
+    again = await seal(worker(store, ring), "customer-1-c")
+    assert again.id.endswith("/3")
+    with pytest.raises(ForgottenSubject):
+        await unseal(worker(store, ring), came_back[0])
+
+
 async def test_resealed_keys_need_the_old_key_no_more(store: Open, ring: KeyRing) -> None:
     keys = [await seal(worker(store, ring), f"customer-{number}-a") for number in range(3)]
     await worker(store, ring).forget("customer-2")
