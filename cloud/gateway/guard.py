@@ -38,7 +38,10 @@ class PlaintextGuard:
         self._told: set[tuple[str, str]] = set()
 
     def check(self, method: Method, request: Message, namespace: str, mode: GuardMode) -> None:
-        """Look at all that `request` carries.
+        """Look at all that `request` carries; mode ENFORCE takes out what nobody here can tell the meaning of.
+
+        Fields newer than our protos may hold payloads. The cell does not know them either, but it keeps messages
+        whole, so they would be stored. Refusing them instead would shut out every newer SDK.
 
         Raises:
             PlaintextRefused: mode ENFORCE, and something is readable; names the first such field and the way
@@ -46,6 +49,8 @@ class PlaintextGuard:
         """
         if mode is GuardMode.OFF:
             return
+        if mode is GuardMode.ENFORCE:
+            request.DiscardUnknownFields()
         walk = self._walks[method.request_type]
         if walk is None:
             return

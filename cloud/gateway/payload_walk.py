@@ -19,7 +19,7 @@ from typing import Any
 from google.protobuf import descriptor_pool, json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
@@ -190,6 +190,8 @@ class PayloadWalkers:
             message = GetMessageClass(descriptor).FromString(packed.value)
         except DecodeError:
             return [Finding(f"is no {type_name}").inside("value")]
+        if _has_unknown_fields(message):
+            return [Finding("has fields that are not known here, so it can't be checked").inside("value")]
         return [finding.inside(f"({descriptor.name})") for finding in walk(message)]
 
     def _operation_input(self, command: Any) -> Findings:
@@ -211,9 +213,7 @@ class PayloadWalkers:
             request: Any = GetMessageClass(descriptor).FromString(command.input.data)
         except DecodeError:
             return None
-        size = request.ByteSize()
-        request.DiscardUnknownFields()
-        return request if request.ByteSize() == size else None
+        return None if _has_unknown_fields(request) else request
 
     def _walk_nexus_failure(self, failure: NexusFailure) -> Findings:
         found: list[Finding] = []
@@ -234,6 +234,13 @@ class PayloadWalkers:
         except (json_format.ParseError, RecursionError):
             return [Finding("is not an encoded failure")]
         return self._compiled(Failure.DESCRIPTOR)(inner)
+
+
+def _has_unknown_fields(message: Message) -> bool:
+    """Whether a message that was packed in another has fields newer than our protos; takes them out of `message`."""
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    return message.ByteSize() != size
 
 
 def _protocol_type(name: str) -> AnyDescriptor | None:

@@ -57,6 +57,38 @@ def refused(guard: PlaintextGuard, m: Method, request: object) -> PlaintextRefus
     return None
 
 
+def unknown_payload() -> bytes:
+    """A payload in a field that no proto of ours has: number 2047, as bytes on the wire."""
+    content = PLAIN.SerializeToString()
+    return b"\xfa\x7f" + bytes([len(content)]) + content
+
+
+def test_fields_newer_than_the_protos_are_taken_out_where_it_enforces(guard: PlaintextGuard) -> None:
+    m = method("StartWorkflowExecution")
+    known = StartWorkflowExecutionRequest(namespace=NAMESPACE, workflow_id="w")
+    known.user_metadata.summary.CopyFrom(ENCRYPTED)
+    request = StartWorkflowExecutionRequest.FromString(known.SerializeToString() + unknown_payload())
+    request.user_metadata.MergeFromString(unknown_payload())
+    before = request.SerializeToString()
+    assert before.count(PLAIN.data) == 2
+    guard.check(m, request, NAMESPACE, GuardMode.OBSERVE)
+    assert request.SerializeToString() == before
+    guard.check(m, request, NAMESPACE, GuardMode.ENFORCE)
+    assert request == known
+    assert PLAIN.data not in request.SerializeToString()
+
+
+def test_unknown_fields_of_a_packed_message_are_refused(guard: PlaintextGuard) -> None:
+    packed = AnyMessage()
+    packed.Pack(Response(outcome=Outcome(success=Payloads(payloads=[ENCRYPTED]))))
+    m = method("RespondWorkflowTaskCompleted")
+    assert not refused(guard, m, RespondWorkflowTaskCompletedRequest(messages=[ProtocolMessage(body=packed)]))
+    packed.value += unknown_payload()
+    refusal = refused(guard, m, RespondWorkflowTaskCompletedRequest(messages=[ProtocolMessage(body=packed)]))
+    assert refusal is not None
+    assert "not known here" in str(refusal)
+
+
 def is_readable(m: Method, path: str) -> bool:
     """Whether the way of `path` leads through a field that is readable by design."""
     descriptor = m.request_type.DESCRIPTOR
