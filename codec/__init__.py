@@ -18,12 +18,14 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from codec.chain import ChainCodec
     from codec.compression import CompressionCodec
+    from codec.decode_bound import DECODE_BYTES_MAX
     from codec.encryption.codec import EncryptionCodec, WriteFormat, is_encrypted
     from codec.encryption.message_bound import WRITERS as SAMPLES_WRITERS
     from codec.encryption.message_bound import MessageBound
     from codec.encryption.owner import DescribedWorkflowContext
     from codec.errors import (
         CodecError,
+        DecodeBoundReached,
         DestroyedKey,
         DisabledKey,
         FileError,
@@ -75,6 +77,7 @@ with workflow.unsafe.imports_passed_through():
 
 __all__ = [
     "ANYONE",
+    "DECODE_BYTES_MAX",
     "OBJECT_CACHE_BYTES",
     "OFFLOAD_THRESHOLD_BYTES",
     "SAMPLES_WRITERS",
@@ -82,6 +85,7 @@ __all__ = [
     "CodecError",
     "CompressionCodec",
     "DataKey",
+    "DecodeBoundReached",
     "DescribedWorkflowContext",
     "DestroyedKey",
     "DisabledKey",

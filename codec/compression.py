@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
+from codec.decode_bound import DECODE_BYTES_MAX, DecodeBound, decode_bound
 from codec.errors import InvalidPayload
 from codec.turns import Turn
 
@@ -55,9 +56,15 @@ _SKIPPED = frozenset({ENCODING, ZLIB_ENCODING, b"binary/encrypted", b"binary/tac
 class CompressionCodec(PayloadCodec):
     """Compresses what gets smaller by it; decompresses what was."""
 
-    def __init__(self, *, expansion_max_bytes: int = EXPANSION_MAX_BYTES) -> None:
-        """Payloads above `expansion_max_bytes` (uncompressed) are neither compressed nor decompressed."""
+    def __init__(
+        self, *, expansion_max_bytes: int = EXPANSION_MAX_BYTES, decode_bytes_max: int = DECODE_BYTES_MAX
+    ) -> None:
+        """Payloads above `expansion_max_bytes` (uncompressed) are neither compressed nor decompressed.
+
+        All payloads of one decode together may become `decode_bytes_max`.
+        """
         self._expansion_max_bytes = expansion_max_bytes
+        self._decode_bytes_max = decode_bytes_max
         # A frame's window is a power of two, or its content's size; zstandard takes bounds of a kilobyte and more.
         self._window_max_bytes = max(1024, 1 << (expansion_max_bytes - 1).bit_length())
         # Neither compressors nor decompressors of zstandard may be shared between threads.
@@ -73,9 +80,11 @@ class CompressionCodec(PayloadCodec):
 
         Raises:
             InvalidPayload: damaged, or larger than the bound when decompressed.
+            DecodeBoundReached: larger than the bound together.
         """
         turn = Turn(DECOMPRESS_TURN_BYTES, each=8192)
-        return [await self._decode(payload, turn) for payload in payloads]
+        bound = decode_bound(self._decode_bytes_max)
+        return [await self._decode(payload, turn, bound) for payload in payloads]
 
     async def _encode(self, payload: Payload, turn: Turn) -> Payload:
         if payload.metadata.get("encoding", b"") in _SKIPPED:
@@ -88,14 +97,15 @@ class CompressionCodec(PayloadCodec):
             return payload
         return Payload(metadata={"encoding": ENCODING}, data=compressed)
 
-    async def _decode(self, payload: Payload, turn: Turn) -> Payload:
+    async def _decode(self, payload: Payload, turn: Turn, bound: DecodeBound) -> Payload:
         encoding = payload.metadata.get("encoding", b"")
         if encoding == ENCODING:
             data = payload.data
             size = self._content_size(data)
+            bound.take(size)
             return await turn.run(size, self._decompress, data, size)
         if encoding == ZLIB_ENCODING:
-            return await self._inflate(payload.data, turn)
+            return await self._inflate(payload.data, turn, bound)
         return payload
 
     def _compress(self, plain: bytes) -> bytes:
@@ -152,21 +162,22 @@ class CompressionCodec(PayloadCodec):
             )
         return size
 
-    async def _inflate(self, data: bytes, turn: Turn) -> Payload:
+    async def _inflate(self, data: bytes, turn: Turn, bound: DecodeBound) -> Payload:
         """Read the Go SDK's zlib. A stream does not say how large its content is, so a thread takes over if it is large."""
         inflating = zlib.decompressobj()
         try:
             # One byte more than may be: it tells a stream that is too large. Zero would mean no bound at all.
-            bound = self._expansion_max_bytes + 1
-            plain = inflating.decompress(data, min(bound, ZLIB_TURN_BYTES))
-            if len(plain) < bound and (inflating.unconsumed_tail or not turn.take(len(plain))):
+            most = min(self._expansion_max_bytes, bound.left) + 1
+            plain = inflating.decompress(data, min(most, ZLIB_TURN_BYTES))
+            if len(plain) < most and (inflating.unconsumed_tail or not turn.take(len(plain))):
                 rest = inflating.unconsumed_tail
-                plain += await asyncio.to_thread(inflating.decompress, rest, bound - len(plain))
+                plain += await asyncio.to_thread(inflating.decompress, rest, most - len(plain))
             if len(plain) > self._expansion_max_bytes:
                 raise InvalidPayload(
                     f"The compressed payload would expand to more than {self._expansion_max_bytes} bytes. "
                     "Raise the bound if it is yours; else it is an attempt to exhaust memory."
                 )
+            bound.take(len(plain))
             if not inflating.eof or inflating.unused_data:
                 raise InvalidPayload(
                     "The compressed payload is damaged: its zlib stream is cut, or not all of it."

@@ -13,6 +13,7 @@ CodecError
 ├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, attacker)
 │   └── MovedPayload      a payload that stands in another workflow than the one it was written for (attacker)
 ├── MessageBoundReached   a key has encrypted as much as its format allows (operator: rotate it)
+├── DecodeBoundReached    the payloads of one message would become too many bytes (operator: raise it; attacker)
 ├── UnboundRefused        a payload bound to no workflow where only bound ones are accepted (sender)
 ├── PlaintextRefused      an unencrypted payload where only encrypted ones are accepted (sender)
 ├── FileError             a file cannot be put or opened as asked (caller)
@@ -155,6 +156,16 @@ class MessageBoundReached(CodecError):
             "with one key. Run `tacit keys rotate`: the new key starts anew, the old one still decrypts."
         )
         self.key_id = key_id
+
+
+class DecodeBoundReached(CodecError):
+    """The payloads of one message would become more bytes than one decode may hold."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(
+            f"The payloads of one message would become more than {bytes_max} bytes in all. If they are yours, raise "
+            "decode-bytes-max (tacit.toml, or TACIT_CODEC_DECODE_BYTES_MAX); else it is an attempt to exhaust memory."
+        )
 
 
 class UnboundRefused(CodecError):

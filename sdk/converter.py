@@ -20,6 +20,7 @@ from temporalio.converter import (
 )
 
 from codec import (
+    DECODE_BYTES_MAX,
     OBJECT_CACHE_BYTES,
     OFFLOAD_THRESHOLD_BYTES,
     SAMPLES_WRITERS,
@@ -55,6 +56,8 @@ class DataConverterOptions:
     ring's file, followed while the program runs, a ring in memory, or whatever else gives keys (`sdk.KeySource`: key services,
     keys per subject); None leaves payloads readable by the service.
 
+    What the payloads of one decode become, fetched and decompressed, may have `decode_bytes_max` in all.
+
     Payloads of `offload_threshold_bytes` and more go to the object store if `offload_types` (workflow and activity types, with
     `*` and `?` as in file names; empty: all) have whose payload it is, and `offload_selector` does not say no.
 
@@ -72,6 +75,7 @@ class DataConverterOptions:
     refuse_unbound: bool = False
     padding: bool = False
     compression: bool = True
+    decode_bytes_max: int = DECODE_BYTES_MAX
     object_store: str | None = None
     object_store_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     offload_threshold_bytes: int = OFFLOAD_THRESHOLD_BYTES
@@ -94,7 +98,9 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
         codec.KeyRingError: the key ring's file is not usable.
         codec.OffloadError: the object store is not.
     """
-    codecs: list[PayloadCodec] = [CompressionCodec()] if options.compression else []
+    codecs: list[PayloadCodec] = (
+        [CompressionCodec(decode_bytes_max=options.decode_bytes_max)] if options.compression else []
+    )
     keys = keys_of(options)
     if keys is not None:
         codecs.append(
@@ -117,6 +123,7 @@ def data_converter(options: DataConverterOptions) -> DataConverter:
             readable_namespaces=options.readable_namespaces,
             options=options.object_store_options,
             cache=cache_of(options),
+            decode_bytes_max=options.decode_bytes_max,
         )
         storage = ExternalStorage(
             drivers=[driver],
@@ -231,6 +238,7 @@ def options_of(
         refuse_unbound=settings.refuse_unbound,
         padding=settings.padding,
         compression=settings.compression,
+        decode_bytes_max=settings.decode_bytes_max,
         object_store=settings.object_store,
         object_store_options=settings.object_store_options,
         offload_threshold_bytes=settings.offload_threshold_bytes,

@@ -23,6 +23,7 @@ its file. Format, version 1, one table per profile of the same name (all fields 
     refuse-unbound = false                 # true: a payload that is bound to no workflow is an error
     padding = false                        # true: lengths are hidden, for up to 12 % more bytes
     compression = true
+    decode-bytes-max = 268435456           # what the payloads of one message may become, fetched and decompressed, in all
     object-store = "s3://bucket/prefix"    # or file:///directory; absent: nothing is offloaded
     offload-threshold-bytes = 262144
     readable-namespaces = ["billing.acme"] # whose offloaded payloads may be read too
@@ -48,7 +49,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from codec import OBJECT_CACHE_BYTES, OFFLOAD_THRESHOLD_BYTES, SAMPLES_WRITERS, EnvelopeBounds, WriteFormat
+from codec import (
+    DECODE_BYTES_MAX,
+    OBJECT_CACHE_BYTES,
+    OFFLOAD_THRESHOLD_BYTES,
+    SAMPLES_WRITERS,
+    EnvelopeBounds,
+    WriteFormat,
+)
 from sdk.errors import ProfileError
 
 VERSION = 1
@@ -84,6 +92,7 @@ class CodecSettings:
     refuse_unbound: bool = False
     padding: bool = False
     compression: bool = True
+    decode_bytes_max: int = DECODE_BYTES_MAX
     object_store: str | None = None
     offload_threshold_bytes: int = OFFLOAD_THRESHOLD_BYTES
     readable_namespaces: tuple[str, ...] = ()
@@ -199,6 +208,7 @@ def _from_text(field: str, text: str, *, where: str) -> Any:
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
         case (
             "samples-writers"
+            | "decode-bytes-max"
             | "offload-threshold-bytes"
             | "object-store-cache-bytes"
             | "data-key-seconds"
@@ -232,6 +242,10 @@ def _flag(value: Any) -> bool | None:
 
 def _size(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
+
+
+def _bound(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
 
 
 def _writers(value: Any) -> int | None:
@@ -281,6 +295,7 @@ _KINDS: Mapping[Callable[[Any], object], str] = {
     _path: "a path",
     _flag: "true or false",
     _size: "a number of bytes, 0 or more",
+    _bound: "a number of bytes, 1 or more",
     _grace: "a number of seconds, 0 or more",
     _age: "a number of seconds, 1 or more",
     _writers: "a number of machines, 1 to 1000000",
@@ -309,6 +324,7 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "refuse-unbound": _flag,
     "padding": _flag,
     "compression": _flag,
+    "decode-bytes-max": _bound,
     "object-store": _text,
     "offload-threshold-bytes": _size,
     "readable-namespaces": _names,

@@ -63,12 +63,18 @@ def server(sidecar: Sidecar, *, host: str, tls: Tls | None) -> Http2Server:
     """The server to start.
 
     Raises:
-        CannotListen: `host` is not this machine alone, and there is no TLS: payloads would travel readable.
+        CannotListen: `host` is not this machine alone, and there is no TLS (payloads would travel readable), or nobody is
+            asked who they are.
     """
     if tls is None and not is_loopback(host):
         raise CannotListen(
             f"Workers send payloads unencrypted to the proxy, so it listens on loopback alone, not on {host}. For workers "
             "on other machines give --tls-cert and --tls-key, and --client-ca or --token-file."
+        )
+    if not is_loopback(host) and not sidecar.asks_token and (tls is None or tls.client_ca is None):
+        raise CannotListen(
+            f"Whoever reaches the proxy on {host} could have everything decrypted. Say who may connect: --client-ca (workers "
+            "with a certificate), --token-file (workers with a token), or both."
         )
     if tls is None:
         kind = ListenerKind.DEVELOPMENT

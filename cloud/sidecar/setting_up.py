@@ -64,6 +64,7 @@ def chain_of(profile: Profile) -> PayloadChain:
         offload,
         encrypts=settings.encryption is Encryption.ON,
         asks=settings.bind_workflow or settings.refuse_unbound or settings.subject_keys is not None,
+        decode_bytes_max=settings.decode_bytes_max,
     )
 
 

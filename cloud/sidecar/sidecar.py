@@ -35,6 +35,7 @@ from cloud.sidecar.routes import Route, Routes
 from cloud.transport.calls import NAMESPACE_HEADER, CallParts
 from cloud.transport.grpc_status import Ended
 from codec import CodecError, PlaintextRefused
+from codec.decode_bound import one_message
 from codec.places import Places
 from codec.proxy import messages
 from codec.proxy.messages import Batch
@@ -89,6 +90,7 @@ class Sidecar:
         self._unknown_namespaces = unknown_namespaces
         self._unknown_fields = unknown_fields
         self._token = None if token is None else f"Bearer {token}".encode()
+        self.asks_token = token is not None
         self._plans = Plans()
         self._known_metadata: dict[
             tuple[int, str | None], tuple[Mapping[str, str], tuple[tuple[str, str], ...]]
@@ -303,18 +305,19 @@ class Sidecar:
             await self._fail(tasks[0], fault, route, caller)
             return messages.NOTHING, True
         # What is no task goes first: if that can't be decoded, the whole call fails, and no task was answered yet.
-        await messages.decode_some(outside_tasks(places), route.chain, whose)
-        messages.finish(places)
-        batch = messages.NOTHING
-        for task in tasks:
-            walk = self._plans.walkers.of(task.message.DESCRIPTOR)
-            within = walk(task.message) if walk is not None else Places()
-            try:
-                one = await messages.decode(within, route.chain, whose)
-                audit(one)
-                batch += one
-            except CodecError as error:
-                await self._fail(task, error, route, caller)
+        with one_message(route.chain.decode_bytes_max):
+            await messages.decode_some(outside_tasks(places), route.chain, whose)
+            messages.finish(places)
+            batch = messages.NOTHING
+            for task in tasks:
+                walk = self._plans.walkers.of(task.message.DESCRIPTOR)
+                within = walk(task.message) if walk is not None else Places()
+                try:
+                    one = await messages.decode(within, route.chain, whose)
+                    audit(one)
+                    batch += one
+                except CodecError as error:
+                    await self._fail(task, error, route, caller)
         return batch, True
 
     async def _fail(self, task: Task, error: CodecError, route: Route, caller: _Caller) -> None:

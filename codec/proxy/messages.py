@@ -11,6 +11,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.errordetails.v1 import QueryFailedFailure
 from temporalio.converter import SerializationContext
 
+from codec.decode_bound import one_message
 from codec.encryption.tacit_format import KEY_ID_FIELD
 from codec.errors import PlaintextRefused
 from codec.places import Place, Places
@@ -76,7 +77,8 @@ async def decode_some(found: Sequence[Place], chain: PayloadChain, whose: Whose 
         CodecError: as `decode`.
     """
     if found:
-        _put(found, await _each(found, chain, whose, PayloadChain.decode))
+        with one_message(chain.decode_bytes_max):
+            _put(found, await _each(found, chain, whose, PayloadChain.decode))
 
 
 def finish(places: Places) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
+from codec.decode_bound import DECODE_BYTES_MAX
 from codec.encryption.codec import is_encrypted
 from codec.proxy.offload import Offload, is_reference
 
@@ -21,15 +22,23 @@ CIPHERTEXT_BYTES_MIN = 28
 
 class PayloadChain:
     """Codecs and, behind them, the object store. `encrypts`: the codecs encrypt, so nothing readable may leave. `asks`: it
-    matters to them whose payloads they are, so they are to be told."""
+    matters to them whose payloads they are, so they are to be told. `decode_bytes_max`: what all payloads of one message may
+    become together (`codec.decode_bound`)."""
 
     def __init__(
-        self, codec: PayloadCodec | None, offload: Offload | None, *, encrypts: bool, asks: bool = False
+        self,
+        codec: PayloadCodec | None,
+        offload: Offload | None,
+        *,
+        encrypts: bool,
+        asks: bool = False,
+        decode_bytes_max: int = DECODE_BYTES_MAX,
     ) -> None:
         self._codec = codec
         self._offload = offload
         self.encrypts = encrypts
         self.asks = asks
+        self.decode_bytes_max = decode_bytes_max
 
     def told(self, context: SerializationContext | None) -> PayloadChain:
         """The chain for payloads of `context`."""
@@ -37,7 +46,13 @@ class PayloadChain:
         if context is None or not isinstance(codec, WithSerializationContext):
             return self
         told: Any = codec.with_context(context)
-        return PayloadChain(told, self._offload, encrypts=self.encrypts, asks=self.asks)
+        return PayloadChain(
+            told,
+            self._offload,
+            encrypts=self.encrypts,
+            asks=self.asks,
+            decode_bytes_max=self.decode_bytes_max,
+        )
 
     @property
     def offloads(self) -> bool:

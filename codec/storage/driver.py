@@ -30,6 +30,7 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
+from codec.decode_bound import DECODE_BYTES_MAX, decode_bound
 from codec.encryption.codec import is_encrypted
 from codec.errors import ObjectCorrupt, ObjectMissing, OffloadError
 from codec.storage.cache import ObjectCache
@@ -88,11 +89,13 @@ class ObjectStoreDriver(StorageDriver):
         concurrency_max: int = CONCURRENCY_MAX,
         cache: ObjectCache | None = None,
         transfer_timeout: timedelta = TRANSFER_TIMEOUT,
+        decode_bytes_max: int = DECODE_BYTES_MAX,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Open a store by URL, with options as `codec.storage.object_store.open_store` has them, or take one.
 
-        `cache` is asked first on reads, and told of all that is read and written.
+        `cache` is asked first on reads, and told of all that is read and written. What is read at once may have
+        `decode_bytes_max` in all.
 
         Raises:
             OffloadError: no such kind of store, an unknown option, or a namespace that has no safe path.
@@ -106,6 +109,7 @@ class ObjectStoreDriver(StorageDriver):
         self._gate = Gate(concurrency_max, TRANSFER_BYTES_MAX)
         self._cache = cache
         self._timeout_s = transfer_timeout.total_seconds()
+        self._decode_bytes_max = decode_bytes_max
         self._clock = clock
         self._announcement = Announcement(self._store, namespace, self._readable - {namespace})
         # Names of objects that were found damaged, to be written anew although they are there.
@@ -144,8 +148,10 @@ class ObjectStoreDriver(StorageDriver):
             ObjectCorrupt: the object is not what was stored.
             StoreRefused: this client has no right to read there.
             OffloadError: a malformed reference, another namespace's, or the store can't be reached, is too slow or fails.
+            DecodeBoundReached: the objects are larger together than one decode may hold.
         """
         references = [self._permitted(read_claim(claim.claim_data)) for claim in claims]
+        decode_bound(self._decode_bytes_max).take(sum(reference.size for reference in references))
         return await self._all(self._get, [(reference.size, reference) for reference in references])
 
     async def _all(self, call: Callable[[_A], Awaitable[_T]], work: Sequence[tuple[int, _A]]) -> list[_T]:

@@ -15,7 +15,10 @@ from temporalio.service import TLSConfig
 
 import sdk
 from cloud.app.development import Development
-from cloud.sidecar.listening import CannotListen, Tls
+from cloud.sidecar.audit import AuditLog
+from cloud.sidecar.listening import CannotListen, Tls, server
+from cloud.sidecar.setting_up import routes_of
+from cloud.sidecar.sidecar import Sidecar
 from tests.processes import BIN, Server, clean_environment, free_port, temporal_dev
 from tests.sidecar.conftest import HOST, Start
 from tests.sidecar.test_sidecar import Shouter, run_one, worker
@@ -148,6 +151,8 @@ def test_what_it_can_not_do(refused: Command, config: Path, ring: Path, tmp_path
     says("missing.json", 1, "--profile", "c")
     says("--listen is HOST:PORT", 2, "--profile", "a", "--listen", "7235")
     says("loopback alone", 1, "--profile", "a", "--listen", "0.0.0.0:0")
+    secured = ("--listen", "0.0.0.0:0", "--tls-cert", "x.pem", "--tls-key", "y.pem")
+    says("Say who may connect", 1, "--profile", "a", *secured)
     says("go together", 2, "--profile", "a", "--tls-cert", "x.pem")
     says("can't be read", 1, "--profile", "a", "--tls-cert", "x.pem", "--tls-key", "y.pem")
     token = tmp_path / "token"
@@ -203,3 +208,25 @@ class TestTls:
     def test_files_that_are_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(CannotListen, match="can't be read"):
             Tls(cert=tmp_path / "a", key=tmp_path / "b").material()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "proxy.example"])  # noqa: S104 # to be refused
+async def test_beyond_loopback_somebody_is_asked(
+    host: str, make_profile: Callable[..., sdk.Profile], tmp_path: Path
+) -> None:
+    for name in ("cert.pem", "key.pem", "ca.pem"):
+        (tmp_path / name).write_bytes(b"-")
+    shown = Tls(cert=tmp_path / "cert.pem", key=tmp_path / "key.pem")
+    asking = Tls(cert=tmp_path / "cert.pem", key=tmp_path / "key.pem", client_ca=tmp_path / "ca.pem")
+    routes = routes_of([make_profile("default", "127.0.0.1:1")])
+    anybody = Sidecar(routes, audit=AuditLog(None))
+    with_token = Sidecar(routes, audit=AuditLog(None), token="open-sesame")  # of a test
+    with pytest.raises(CannotListen, match="Say who may connect"):
+        server(anybody, host=host, tls=shown)
+    with pytest.raises(CannotListen, match="loopback alone"):
+        server(with_token, host=host, tls=None)
+    server(anybody, host=host, tls=asking)
+    server(with_token, host=host, tls=shown)
+    server(anybody, host="127.0.0.1", tls=shown)
+    for route in routes.all:
+        await route.upstream.close()

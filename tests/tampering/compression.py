@@ -7,18 +7,25 @@ import zlib
 import zstandard
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryResponse
 
 from codec import ChainCodec, CompressionCodec, EncryptionCodec
 from codec.compression import ENCODING, ZLIB_ENCODING
-from tests.tampering import kind, refused, run
+from codec.proxy import messages
+from codec.proxy.payloads import PayloadChain
+from codec.walk import Walkers
+from tests.tampering import errs, kind, refused, run
 from tests.tampering.payloads import RING
 
 BOUND_BYTES = 100_000
 ENCRYPTION = EncryptionCodec(RING)
-COMPRESSION = CompressionCodec(expansion_max_bytes=BOUND_BYTES)
+COMPRESSION = CompressionCodec(expansion_max_bytes=BOUND_BYTES, decode_bytes_max=BOUND_BYTES * 4)
 READER = ChainCodec(COMPRESSION, ENCRYPTION)
 
 SIZES = st.one_of(st.integers(BOUND_BYTES + 1, BOUND_BYTES * 2), st.sampled_from([2**21, 2**24]))
+_found = Walkers().of(GetWorkflowExecutionHistoryResponse.DESCRIPTOR)
+assert _found is not None
+_WALK = _found
 _KEPT: dict[tuple[bytes, int], bytes] = {}
 
 
@@ -30,11 +37,14 @@ def _refused(data: st.DataObject, encoding: bytes, content: bytes) -> None:
         refused(COMPRESSION, [payload])
 
 
+def _compressed(encoding: bytes, plain: bytes) -> bytes:
+    return zstandard.compress(plain) if encoding == ENCODING else zlib.compress(plain)
+
+
 def _bomb(encoding: bytes, size: int) -> bytes:
     known = _KEPT.get((encoding, size))
     if known is None:
-        compress = zstandard.compress if encoding == ENCODING else zlib.compress
-        known = compress(bytes(size))
+        known = _compressed(encoding, bytes(size))
         if size >= 2**21:
             _KEPT[encoding, size] = known
     return known
@@ -45,6 +55,35 @@ def bombs(data: st.DataObject) -> None:
     """Too large when decompressed."""
     encoding = data.draw(st.sampled_from([ENCODING, ZLIB_ENCODING]))
     _refused(data, encoding, _bomb(encoding, data.draw(SIZES)))
+
+
+@kind("many small bombs in one message", weight=6)
+def many_bombs(data: st.DataObject) -> None:
+    """Each within the bound of one payload, and too large together; over several calls of one message too."""
+    sizes = data.draw(st.lists(st.integers(BOUND_BYTES // 4, BOUND_BYTES // 2), min_size=17, max_size=40))
+    encodings = [data.draw(st.sampled_from([ENCODING, ZLIB_ENCODING])) for _ in sizes]
+    payloads = [
+        Payload(
+            metadata={"encoding": encoding},
+            # A valid payload, so that nothing but its size is wrong.
+            data=_compressed(encoding, Payload(data=bytes(size)).SerializeToString()),
+        )
+        for encoding, size in zip(encodings, sizes, strict=True)
+    ]
+    codec = COMPRESSION
+    chain = PayloadChain(codec, None, encrypts=False, decode_bytes_max=BOUND_BYTES * 4)
+    if data.draw(st.booleans(), label="encrypted"):
+        payloads = run(ENCRYPTION.encode(payloads))
+        chain = PayloadChain(READER, None, encrypts=True, decode_bytes_max=BOUND_BYTES * 4)
+        codec = READER
+    if data.draw(st.booleans(), label="by the proxy"):
+        fields = GetWorkflowExecutionHistoryResponse()
+        for payload in payloads:
+            marker = fields.history.events.add().marker_recorded_event_attributes
+            marker.details["d"].payloads.append(payload)
+        errs(lambda: run(messages.decode(_WALK(fields), chain)))
+    else:
+        refused(codec, payloads)
 
 
 @kind("zstd frames that lie", weight=6)
