@@ -8,7 +8,6 @@ TEMPORAL_PROFILE, TEMPORAL_ADDRESS and the rest. What concerns payloads is in `t
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 import sys
 from collections.abc import Collection, Mapping
@@ -20,6 +19,7 @@ from temporalio.envconfig import ClientConfigProfile
 
 from codec import KeyRingError, SecretFileError, load_key_ring, sole_writer, write_secret_file
 from sdk.errors import ProfileError
+from sdk.loopback import is_loopback_address
 from sdk.settings import VERSION, CodecSettings, read_document, read_settings, read_toml
 
 DEFAULT_PROFILE = "default"
@@ -227,12 +227,7 @@ def refuse_key_in_the_clear(address: str) -> None:
     Raises:
         ProfileError: it is another machine, or may be.
     """
-    host = address.rsplit(":", 1)[0].strip("[]")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback_address(address):
         raise ProfileError(
             f"An API key would travel to {address} unencrypted. Switch TLS on for this profile."
         )

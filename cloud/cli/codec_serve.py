@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import ipaddress
 import json
 import signal
 import sys
@@ -32,6 +31,7 @@ from codec.server.namespaces import NamespaceCodec
 from codec.server.service import CodecServer
 from sdk import SdkError, data_converter, load_profile
 from sdk.converter import options_of
+from sdk.loopback import is_loopback, without_brackets
 
 if TYPE_CHECKING:
     from cloud.cli.codec_api_keys import ServiceKeys
@@ -123,6 +123,7 @@ def serve(
     It has no right to anything but what the profiles say, and shows nothing before a line of it is written down.
     """
     configure_logging(output)
+    ip = without_brackets(ip)
     tls = _certificate(tls_cert, tls_key)
     _refuse_unsafe(ip=ip, tls=tls is not None, no_auth=no_auth, proves=access or token_file)
     try:
@@ -163,7 +164,7 @@ def serve(
 
 
 def _refuse_unsafe(*, ip: str, tls: bool, no_auth: bool, proves: object) -> None:
-    loopback = _is_loopback(ip)
+    loopback = is_loopback(ip)
     if not no_auth and not proves:
         fail(
             "say who may use the codec server: --access FILE (people, by their sign-in), --token-file FILE (one token), "
@@ -183,13 +184,6 @@ def _refuse_unsafe(*, ip: str, tls: bool, no_auth: bool, proves: object) -> None
             "127.0.0.1",
             EXIT_MISUSED,
         )
-
-
-def _is_loopback(ip: str) -> bool:
-    try:
-        return ipaddress.ip_address(ip).is_loopback
-    except ValueError:
-        return ip == "localhost"
 
 
 def _certificate(cert: Path | None, key: Path | None) -> ShownCertificate | None:

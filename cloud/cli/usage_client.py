@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from billing import UsageCount
 from cloud.cli.cloud_client import CLOUD_PROFILE, cloud_profile_name, without_tls
 from cloud.controlplane.usage_by_kind import GET_USAGE_BY_KIND, decode_response, encode_request
 from sdk.errors import ProfileError
+from sdk.loopback import is_loopback_address
 from sdk.profile import load_profile
 
 CALL_TIMEOUT_S = 30.0
@@ -68,7 +68,7 @@ def connection_from(
             f"the profile switches TLS off, and an API key is not sent to {address} in the clear: "
             "use a profile with TLS, or give --server-ca"
         )
-    if switched_off or not (api_key or roots or found or not _is_loopback(address)):
+    if switched_off or not (api_key or roots or found or not is_loopback_address(address)):
         return Connection(address=address)
     tls = found if isinstance(found, TLSConfig) else TLSConfig()
     return Connection(
@@ -153,11 +153,3 @@ def _sentence(error: grpc.RpcError, address: str) -> str:
     return f"usage could not be read from {address}: {code.name}, {details}" + (
         f"; {advice}" if advice else ""
     )
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]") or address
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

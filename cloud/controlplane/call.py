@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from cloud.rpc import CallContext, CallerKind, PermissionDenied
+from cloud.rpc import (
+    ACCOUNT_HEADER,
+    CREDENTIAL_HEADER,
+    PRINCIPAL_KIND_HEADER,
+    CallContext,
+    CallerKind,
+    PermissionDenied,
+)
 from tenancy.access import Principal, PrincipalKind
 from tenancy.model import OperationRequest
-
-# Set by the gateway on calls that it authenticated; what a client sends under these names never gets here.
-ACCOUNT_HEADER = "tacit-account-id"
-PRINCIPAL_KIND_HEADER = "tacit-principal-kind"
-CREDENTIAL_HEADER = "tacit-credential-id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,19 +23,10 @@ from cloud.gateway.server_certificate import (
     OwnCertificate,
     ServerCertificate,
 )
-from cloud.transport.calls import (
-    ACCOUNT_HEADER,
-    CREDENTIAL_HEADER,
-    PRINCIPAL_KIND_HEADER,
-    CallParts,
-    ListenerKind,
-)
+from cloud.transport.calls import CallParts, ListenerKind
 
 __all__ = [
-    "ACCOUNT_HEADER",
-    "CREDENTIAL_HEADER",
     "METHOD_TABLE",
-    "PRINCIPAL_KIND_HEADER",
     "CallParts",
     "CertificateFiles",
     "CertificateSource",

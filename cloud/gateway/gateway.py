@@ -29,6 +29,9 @@ from cloud.gateway.limits import Limits, Place
 from cloud.gateway.method_table import METHOD_TABLE, LimitClass, Needs, Scope
 from cloud.gateway.namespace_of import NamespaceOf, namespace_accessor
 from cloud.rpc import (
+    ACCOUNT_HEADER,
+    CREDENTIAL_HEADER,
+    PRINCIPAL_KIND_HEADER,
     CallContext,
     Caller,
     CallerKind,
@@ -42,10 +45,7 @@ from cloud.rpc import (
     Unimplemented,
 )
 from cloud.transport.calls import (
-    ACCOUNT_HEADER,
-    CREDENTIAL_HEADER,
     NAMESPACE_HEADER,
-    PRINCIPAL_KIND_HEADER,
     CallParts,
     ListenerKind,
     MessageAnswers,

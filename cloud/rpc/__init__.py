@@ -1,6 +1,13 @@
 """The words that API methods and transports share: methods, call context, errors. No transport lives here."""
 
-from cloud.rpc.context import CallContext, Caller, CallerKind
+from cloud.rpc.context import (
+    ACCOUNT_HEADER,
+    CREDENTIAL_HEADER,
+    PRINCIPAL_KIND_HEADER,
+    CallContext,
+    Caller,
+    CallerKind,
+)
 from cloud.rpc.errors import (
     Aborted,
     AlreadyExists,
@@ -22,6 +29,9 @@ from cloud.rpc.errors import (
 from cloud.rpc.methods import Handler, Method, methods_of
 
 __all__ = [
+    "ACCOUNT_HEADER",
+    "CREDENTIAL_HEADER",
+    "PRINCIPAL_KIND_HEADER",
     "Aborted",
     "AlreadyExists",
     "CallContext",

@@ -6,6 +6,12 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ACCOUNT_HEADER = "tacit-account-id"
+PRINCIPAL_KIND_HEADER = "tacit-principal-kind"
+CREDENTIAL_HEADER = "tacit-credential-id"
+"""Metadata of calls of account scope, set by the gateway once it has proved the caller: its account, its PrincipalKind, and its
+API key's id. What a client sends under these names gets no further than the transport."""
+
 
 class CallerKind(enum.Enum):
     """How the caller proved who it is."""

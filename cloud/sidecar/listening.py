@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from cloud.sidecar.sidecar import Sidecar
 from cloud.transport.calls import ListenerKind, TlsMaterial
 from cloud.transport.http2.server import Http2Server
 from codec.compression import EXPANSION_MAX_BYTES
+from sdk.loopback import is_loopback
 
 MESSAGE_BYTES_MAX = EXPANSION_MAX_BYTES
 """A request may be larger than what the service takes: its payloads are compressed or offloaded on the way."""
@@ -82,13 +82,3 @@ def server(sidecar: Sidecar, *, host: str, tls: Tls | None) -> Http2Server:
         kind = ListenerKind.API_KEY if tls.client_ca is None else ListenerKind.MTLS
     material = None if tls is None else tls.material()
     return Http2Server(sidecar, kind, material, message_bytes_max=MESSAGE_BYTES_MAX)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -25,11 +25,6 @@ NAMESPACE_HEADER = "temporal-namespace"
 TRUSTED_HEADER_PREFIX = "tacit-"
 """Headers of this name are the gateway's own word: what a client sends under it is dropped."""
 
-ACCOUNT_HEADER = "tacit-account-id"
-PRINCIPAL_KIND_HEADER = "tacit-principal-kind"
-CREDENTIAL_HEADER = "tacit-credential-id"
-"""Set on calls of account scope: the caller's account, its PrincipalKind, and its API key's id."""
-
 
 class ListenerKind(enum.Enum):
     """How callers of a listener prove who they are."""

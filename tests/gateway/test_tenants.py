@@ -35,10 +35,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from cloud.gateway import (
-    ACCOUNT_HEADER,
-    CREDENTIAL_HEADER,
     METHOD_TABLE,
-    PRINCIPAL_KIND_HEADER,
     CallParts,
     Gateway,
     Identities,
@@ -50,7 +47,14 @@ from cloud.gateway import (
     mtls_listener,
 )
 from cloud.gateway.method_table import account_row
-from cloud.rpc import CallContext, CallerKind, RpcError
+from cloud.rpc import (
+    ACCOUNT_HEADER,
+    CREDENTIAL_HEADER,
+    PRINCIPAL_KIND_HEADER,
+    CallContext,
+    CallerKind,
+    RpcError,
+)
 from cloud.settings import Transport
 from tenancy.access import GuardMode, Permission
 from tests.gateway.certificates import Pair, authority, leaf
