@@ -19,7 +19,7 @@ from cloud.cli.durations import duration
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note, warn
 from codec import CodecError, OffloadError
 from codec.storage.gc import GRACE, GRACE_MIN, Tally
-from codec.storage.gc_references import Opened, is_reference, read_reference
+from codec.storage.gc_references import Opened, may_be_reference, read_reference
 from codec.storage.gc_run import Collected, Options, Source, collect
 from codec.storage.gc_store import GcStore
 from codec.storage.object_store import open_store
@@ -152,7 +152,7 @@ def _opener(profile: Profile) -> Opened:
     drivers = converter.external_storage.drivers if converter.external_storage is not None else []
 
     async def opened(payload: Payload) -> Payload:
-        if is_reference(payload):
+        if may_be_reference(payload):
             name, claim = read_reference(payload)
             for driver in drivers:
                 if driver.name() == name:

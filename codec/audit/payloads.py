@@ -19,6 +19,7 @@ from temporalio.api.common.v1 import Payload
 
 from codec.encryption.codec import is_encrypted
 from codec.readable import MARKER_DETAILS, SYSTEM_ANSWERS, SYSTEM_REQUESTS, is_bookkeeping
+from codec.storage.sdk_references import BYTES_MAX, holds_reference, is_labelled
 
 SAMPLE_BYTES = 4096
 SHORT_BYTES = 32
@@ -40,8 +41,7 @@ _SEARCH_ATTRIBUTE_TYPES = frozenset(
     f"INDEXED_VALUE_TYPE_{name}".encode()
     for name in ("TEXT", "KEYWORD", "INT", "DOUBLE", "BOOL", "DATETIME", "KEYWORD_LIST")
 }
-_REFERENCE = b"temporal.api.sdk.v1.ExternalStorageReference"
-_REFERENCE_ENCODING = b"json/external-storage-reference"
+_REFERENCE_WORD = re.compile(rb'"(driverName|claimData|driver_name|driver_claim)"')
 _PLAIN = frozenset({b"json/plain", b"json/protobuf", b"binary/protobuf", b"binary/plain", b"binary/zstd"})
 _SYSTEM = frozenset(name.encode() for name in SYSTEM_REQUESTS) | SYSTEM_ANSWERS
 _BOOKKEEPING = "note of the SDK's core about a local activity or a patch"
@@ -76,7 +76,8 @@ def payloads_in(data: bytes | memoryview, *, damaged: bool = False) -> Iterator[
     for match in _ENTRY.finditer(data):
         metadata, content, end = _parsed(data, match.start())
         if metadata is not None and _NAME.fullmatch(metadata["encoding"]):
-            yield _judged(match.start(), end, metadata, content, damaged)
+            # What ends before its end is judged by what is left of it.
+            yield _judged(match.start(), end, metadata, content, damaged or end > len(data))
     for match in _JSON_ENCODING.finditer(data):
         metadata, content = _parsed_json(data, match)
         if metadata is not None:
@@ -114,7 +115,7 @@ def judge(
         if looks_random(content) or (damaged and not is_text(content)):
             return Kind.CIPHERTEXT, ""
         return Kind.PLAINTEXT, "says that it is encrypted, and its data is no ciphertext"
-    if encoding == _REFERENCE_ENCODING or metadata.get("messageType") == _REFERENCE:
+    if holds_reference(metadata, content) or (damaged and _is_damaged_reference(metadata, content)):
         return Kind.REFERENCE, ""
     if encoding == b"binary/null" or not len(content):
         return Kind.EMPTY, ""
@@ -126,6 +127,8 @@ def judge(
         payload = Payload(metadata={"encoding": encoding}, data=bytes(content[: 16 * 1024]))
         if any(is_bookkeeping(payload, fields) for fields in MARKER_DETAILS.values()):
             return Kind.BY_DESIGN, _BOOKKEEPING
+    if is_labelled(metadata):
+        return Kind.PLAINTEXT, "says that it is a reference to an object, and its data is none"
     if encoding in _PLAIN or not looks_random(content):
         return Kind.PLAINTEXT, "is not encrypted"
     return Kind.UNKNOWN, "another program's codec"
@@ -138,6 +141,11 @@ def _judged(
     if damaged and kind is Kind.PLAINTEXT and _is_damaged_bookkeeping(content):
         kind, why = Kind.BY_DESIGN, _BOOKKEEPING
     return Found(offset, end, metadata["encoding"].decode(), len(content), kind, why)
+
+
+def _is_damaged_reference(metadata: Mapping[str, bytes], content: bytes | memoryview) -> bool:
+    """Whether what is left can have been a reference."""
+    return is_labelled(metadata) and len(content) <= BYTES_MAX and _REFERENCE_WORD.search(content) is not None
 
 
 def _is_damaged_bookkeeping(content: bytes | memoryview) -> bool:

@@ -11,7 +11,9 @@ from temporalio.converter import PayloadCodec, SerializationContext, WithSeriali
 
 from codec.decode_bound import DECODE_BYTES_MAX
 from codec.encryption.codec import is_encrypted
-from codec.proxy.offload import Offload, is_reference
+from codec.errors import OffloadError
+from codec.proxy.offload import Offload
+from codec.storage.sdk_references import MARKER, is_marked, is_reference, read
 
 SLICE = 64
 """So many payloads are worked on before others get a turn of the event loop: a millisecond or so."""
@@ -80,18 +82,41 @@ class PayloadChain:
         Raises:
             CodecError: a payload can't be decoded, or a key or an object can't be had.
         """
-        decoded = list(payloads)
+        decoded = await self._opened_references(payloads)
         if self._offload is not None:
             decoded = await self._offload.retrieve(decoded)
         if self._codec is None:
             return decoded
         # A reference that another driver is to follow is no payload to decode yet.
-        here = [index for index, payload in enumerate(decoded) if not is_reference(payload)]
+        here = [index for index, payload in enumerate(decoded) if read(payload) is None]
         for index, payload in zip(
             here, await _sliced(self._codec.decode, [decoded[index] for index in here]), strict=True
         ):
             decoded[index] = payload
         return decoded
+
+    async def _opened_references(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """The payloads, with references that an SDK has put through its codecs as they were before that."""
+        opened = list(payloads)
+        marked = [index for index, payload in enumerate(opened) if is_marked(payload)]
+        if self._codec is None or not marked:
+            return opened
+        sealed = []
+        for index in marked:
+            bare = Payload()
+            bare.CopyFrom(opened[index])
+            del bare.metadata[MARKER]
+            del bare.external_payloads[:]
+            sealed.append(bare)
+        for index, reference in zip(marked, await _sliced(self._codec.decode, sealed), strict=True):
+            if read(reference) is None:
+                raise OffloadError(
+                    "A payload is marked as an encoded reference to a stored one, and holds none: altered, or another program's."
+                )
+            if not reference.external_payloads:
+                reference.external_payloads.extend(opened[index].external_payloads)
+            opened[index] = reference
+        return opened
 
 
 def is_sealed(payload: Payload) -> bool:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import Sequence
 
 import structlog
-from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload
 from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.converter import (
     ExternalStorage,
-    JSONProtoPayloadConverter,
     PayloadCodec,
     StorageDriver,
     StorageDriverClaim,
@@ -26,6 +23,7 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
+from codec.encryption.tacit_format import KEY_ID_FIELD
 from codec.errors import (
     CodecError,
     KeyRingError,
@@ -36,20 +34,14 @@ from codec.errors import (
 )
 from codec.server.allowances import Bounds
 from codec.server.protocol import Refusal
+from codec.storage.sdk_references import is_marked, read, write
 
 _log = structlog.get_logger(__name__)
 
-REFERENCE_BYTES_MAX = 8 * 1024
-"""A driver's name and its claim; what is larger is no reference."""
 KEY_IDS_MAX = 16
 KEY_ID_CHARS_MAX = 512
 PAYLOADS_PER_TURN = 32
 """Small payloads that are worked on before others on the event loop have their turn."""
-
-_KEY_ID_FIELD = "encryption-key-id"
-_REFERENCE_TYPE = ExternalStorageReference.DESCRIPTOR.full_name.encode()
-_MARKER = "__temporal_external_storage_reference"
-"""Metadata by which SDKs mark a reference that went through the codecs itself."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -64,7 +56,7 @@ class Worked:
 
     def note_key(self, payload: Payload) -> None:
         """Remember the id of the key that `payload` names."""
-        raw = payload.metadata.get(_KEY_ID_FIELD)
+        raw = payload.metadata.get(KEY_ID_FIELD)
         if raw and len(self.key_ids) < KEY_IDS_MAX:
             self.key_ids[raw[:KEY_ID_CHARS_MAX].decode(errors="replace")] = None
 
@@ -105,9 +97,9 @@ class NamespaceCodec:
         for number, payload in enumerate(payloads):
             await _give_way(number)
             worked.note_key(payload)
-            if payload.metadata.get(_MARKER) == b"true":
+            if is_marked(payload):
                 payload = await self._through_codec(payload, encode=False)
-            reference = reference_of(payload)
+            reference = read(payload)
             if reference is None:
                 self._add(await self._through_codec(payload, encode=False), worked)
             elif keep_references:
@@ -125,7 +117,7 @@ class NamespaceCodec:
         Raises:
             Refusal: one is no reference, or can't be fetched or decoded, or is too large.
         """
-        if not all(p.metadata.get(_MARKER) == b"true" or reference_of(p) is not None for p in payloads):
+        if not all(is_marked(p) or read(p) is not None for p in payloads):
             raise Refusal(
                 400,
                 "Only references to stored payloads can be downloaded; decode the others.",
@@ -208,34 +200,6 @@ class NamespaceCodec:
             )
 
 
-def reference_of(payload: Payload) -> ExternalStorageReference | None:
-    """What a reference refers to; None for a payload that is none."""
-    encoding = payload.metadata.get("encoding", b"")
-    if len(payload.data) > REFERENCE_BYTES_MAX:
-        return None
-    try:
-        if encoding == b"json/protobuf" and payload.metadata.get("messageType") == _REFERENCE_TYPE:
-            return json_format.Parse(payload.data, ExternalStorageReference(), ignore_unknown_fields=True)
-        if encoding == b"json/external-storage-reference":
-            return _older_reference(payload.data)
-    except (json_format.ParseError, ValueError, RecursionError):
-        return None
-    return None
-
-
-def _older_reference(data: bytes) -> ExternalStorageReference | None:
-    """The form that SDKs wrote before the reference was a message of the protocol."""
-    document = json.loads(data)
-    claim = document.get("driver_claim", {}) if isinstance(document, dict) else {}
-    claims = claim.get("claim_data", {}) if isinstance(claim, dict) else {}
-    name = document.get("driver_name") if isinstance(document, dict) else None
-    if not isinstance(name, str) or not isinstance(claims, dict):
-        return None
-    if not all(isinstance(value, str) for value in claims.values()):
-        return None
-    return ExternalStorageReference(driver_name=name, claim_data=claims)
-
-
 def _declared_bytes(payload: Payload, reference: ExternalStorageReference) -> int:
     """How large the object says to be: looked at before it is fetched, and again after."""
     sizes = [one.size_bytes for one in payload.external_payloads]
@@ -255,11 +219,7 @@ async def _stored(driver: StorageDriver, payload: Payload) -> Payload:
         raise Refusal(
             502, "The object store could not be written; see the codec server's log.", "store"
         ) from error
-    message = ExternalStorageReference(driver_name=driver.name(), claim_data=claim.claim_data)
-    reference = JSONProtoPayloadConverter().to_payload(message)
-    assert reference is not None
-    reference.external_payloads.add().size_bytes = payload.ByteSize()
-    return reference
+    return write(driver.name(), claim.claim_data, size_bytes=payload.ByteSize())
 
 
 def _refused(error: CodecError) -> Refusal:

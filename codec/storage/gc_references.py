@@ -12,7 +12,6 @@ error: then nothing is deleted.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -22,13 +21,9 @@ from temporalio.api.common.v1 import Payload
 from codec.errors import CodecError, DestroyedKey, ForgottenSubject, OffloadError
 from codec.files.handle import find_addresses
 from codec.storage.references import read_claim
+from codec.storage.sdk_references import MARKER, MESSAGE_TYPE, OLD_ENCODING, read_data
 from codec.walk import Walkers
 
-ENCODED_REFERENCE = "__temporal_external_storage_reference"
-"""The SDK's own marker, in a payload's metadata."""
-
-_REFERENCE_TYPE = b"temporal.api.sdk.v1.ExternalStorageReference"
-_OLD_REFERENCE_ENCODING = b"json/external-storage-reference"
 _SHA256 = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 Opened = Callable[[Payload], Awaitable[Payload]]
@@ -64,9 +59,9 @@ class References:
             payload: Payload = place.message
             # Again, for what is packed in base64 (a Nexus failure's details).
             found |= hashes_in(payload.data)
-            if ENCODED_REFERENCE in payload.metadata:
+            if MARKER in payload.metadata:
                 found |= await self._encoded(payload, of)
-            elif is_reference(payload):
+            elif may_be_reference(payload):
                 self._check(payload, of)
             if self._opened is not None:
                 await self._look_for_files(payload, of)
@@ -81,7 +76,7 @@ class References:
             )
         bare = Payload()
         bare.CopyFrom(payload)
-        del bare.metadata[ENCODED_REFERENCE]
+        del bare.metadata[MARKER]
         del bare.external_payloads[:]
         reference = await self._open(bare, of)
         if reference is None:
@@ -111,7 +106,7 @@ class References:
     def _check(self, payload: Payload, of: str) -> None:
         try:
             driver, claim = read_reference(payload)
-        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        except ValueError:
             raise UnknownReference(
                 f"{of} has a reference to an offloaded payload that is malformed. Nothing is deleted."
             ) from None
@@ -126,10 +121,12 @@ class References:
             ) from None
 
 
-def is_reference(payload: Payload) -> bool:
-    """Whether a payload is the SDK's reference to an offloaded one."""
-    encoding = payload.metadata.get("encoding", b"")
-    return encoding == _OLD_REFERENCE_ENCODING or payload.metadata.get("messageType") == _REFERENCE_TYPE
+def may_be_reference(payload: Payload) -> bool:
+    """Whether a payload looks like the SDK's reference to an offloaded one: generous, for what it names is kept."""
+    return (
+        payload.metadata.get("encoding") == OLD_ENCODING
+        or payload.metadata.get("messageType") == MESSAGE_TYPE
+    )
 
 
 def hashes_in(content: bytes) -> set[str]:
@@ -138,21 +135,12 @@ def hashes_in(content: bytes) -> set[str]:
 
 
 def read_reference(payload: Payload) -> tuple[str, dict[str, str]]:
-    """Driver and claim of a reference, in either of the SDK's forms.
+    """Driver and claim of a reference, in either of the SDK's forms, whatever its size.
 
     Raises:
         ValueError: it is malformed.
-        AttributeError: the same.
-        TypeError: the same.
-        KeyError: the same.
-        RecursionError: the same.
     """
-    document = json.loads(payload.data)
-    if payload.metadata.get("encoding") == _OLD_REFERENCE_ENCODING:
-        driver, claim = document["driver_name"], document["driver_claim"]["claim_data"]
-    else:
-        driver = document.get("driverName", document.get("driver_name", ""))
-        claim = document.get("claimData", document.get("claim_data", {}))
-    if not isinstance(driver, str) or not all(isinstance(one, str) for pair in claim.items() for one in pair):
+    reference = read_data(payload.data, old=payload.metadata.get("encoding") == OLD_ENCODING)
+    if reference is None:
         raise ValueError("no reference")
-    return driver, claim
+    return reference.driver_name, dict(reference.claim_data)

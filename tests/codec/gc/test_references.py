@@ -23,8 +23,9 @@ from temporalio.converter import JSONProtoPayloadConverter
 
 from codec import DestroyedKey, EncryptionCodec, KeyRing, MissingKey
 from codec.storage.driver import DRIVER_NAME
-from codec.storage.gc_references import ENCODED_REFERENCE, References, UnknownReference, hashes_in
+from codec.storage.gc_references import References, UnknownReference, hashes_in
 from codec.storage.references import Reference
+from codec.storage.sdk_references import MARKER
 
 SHA256 = hashlib.sha256(b"content").hexdigest()
 CLAIM = Reference("orders.acme", None, SHA256, 7).claim()
@@ -130,7 +131,7 @@ class TestWithKeys:
 
     async def test_encrypted_references_need_keys(self) -> None:
         [sealed] = await self.codec.encode([reference()])
-        sealed.metadata[ENCODED_REFERENCE] = b"true"
+        sealed.metadata[MARKER] = b"true"
         sealed.external_payloads.add(size_bytes=7)
         with pytest.raises(UnknownReference, match="is encrypted; run with --files"):
             await found(history(sealed))

@@ -29,7 +29,7 @@ from cloud.gateway.method_table import METHOD_TABLE
 from codec import MissingKey, ObjectStoreDriver, OffloadError
 from codec.places import Places
 from codec.proxy.namespaces import Renaming, SeveralNamespaces, namespace_accessor
-from codec.proxy.offload import Offload, is_reference
+from codec.proxy.offload import Offload
 from codec.proxy.tasks import (
     PAUSE_S_MAX,
     TASK_FIELDS,
@@ -40,6 +40,7 @@ from codec.proxy.tasks import (
     pause_s,
 )
 from codec.proxy.unknown import without_unknown
+from codec.storage.sdk_references import is_reference
 from codec.walk import Walkers
 
 METHODS = [row.method for row in METHOD_TABLE.values() if row.method]
