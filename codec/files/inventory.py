@@ -83,10 +83,7 @@ async def delete_file(store: OpenStore, address: FileAddress) -> int:
         others = [path for path in paths if path not in set(manifests)]
         for some in (manifests, others):
             if some:
-                await obstore.delete_async(store.raw, some)
-    except FileNotFoundError:
-        # Somebody else is deleting it too.
-        return 0
+                await store.delete(some)
     except STORE_ERRORS as error:
         raise store.failure(address.prefix, "deleted from", error) from error
     return len(paths)

@@ -115,21 +115,9 @@ class GcStore:
 
     async def _delete_objects(self, paths: list[str]) -> None:
         try:
-            await obstore.delete_async(self.store.raw, paths)
-        except FileNotFoundError:
-            # Some stores say so of what another collection has just deleted: the others are deleted one by one.
-            for path in paths:
-                await self._delete_object(path)
+            await self.store.delete(paths)
         except STORE_ERRORS as error:
             raise self.store.failure(paths[0], "deleted from", error) from error
-
-    async def _delete_object(self, path: str) -> None:
-        try:
-            await obstore.delete_async(self.store.raw, path)
-        except FileNotFoundError:
-            return
-        except STORE_ERRORS as error:
-            raise self.store.failure(path, "deleted from", error) from error
 
     async def _delete_file(self, one: Stored) -> bool:
         try:

@@ -16,13 +16,15 @@ import dataclasses
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+import obstore
+from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from codec.errors import OffloadError, StoreFull, StoreRefused
@@ -34,7 +36,9 @@ STALL_TIMEOUT = timedelta(seconds=30)
 REQUEST_TIMEOUT = timedelta(minutes=5)
 """How long one request may take in all, so that a store that answers a byte at a time holds nobody for ever."""
 
-RETRIES_MAX = 5
+RETRIES_MAX = 10
+"""With the backoff below it takes some 3 seconds: GCS takes one write a second to one name, and workers may store the same."""
+
 RETRY_TIMEOUT = timedelta(seconds=20)
 """After it a request that failed is not tried again. A worker's task is: that is the better place for patience."""
 
@@ -44,6 +48,8 @@ STORE_ERRORS = (BaseError, OSError, ValueError)
 """What `obstore` raises of a store that does not do as asked (`FileNotFoundError`, an OSError, of a missing object)."""
 
 _REMOTE_SCHEMES = frozenset({"s3", "gs", "az"})
+# How the options end that say where a store is: S3 and Azure have endpoints, GCS has a base URL.
+_ADDRESSES = ("endpoint", "endpoint_url", "base_url")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 # What the stores call it: S3-compatible servers, Azure, GCS, and the operating system by way of `obstore`.
 _FULL = re.compile(
@@ -51,6 +57,9 @@ _FULL = re.compile(
     r"NotEnoughSpace|EntityTooLarge|\b507\b",
     re.IGNORECASE,
 )
+
+# Listings, and the ends of uploads in parts, are refused without a type of their own.
+_REFUSED = re.compile(r"status code: 40[13]\b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +90,28 @@ class OpenStore:
         if (root := self.directory) is not None:
             await asyncio.to_thread(_make_durable, root, path)
 
+    async def delete(self, paths: Sequence[str]) -> None:
+        """Delete objects, all of them, whether or not some are gone already.
+
+        Raises:
+            BaseError, OSError: the store refuses (`STORE_ERRORS`).
+        """
+        try:
+            await obstore.delete_async(self.raw, list(paths))
+        except FileNotFoundError:
+            # GCS and Azure say so of what somebody else has just deleted, or a try before this one whose answer was lost. What
+            # has become of the others is unknown.
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    await obstore.delete_async(self.raw, path)
+
     def failure(self, path: str, what: str, error: BaseException) -> OffloadError:
         """The error to raise when `what` ("written to", "read from") could not be done with the object at `path`.
 
         It says what to do where the store's own words tell the kind of fault.
         """
         said = f"Object {path} could not be {what} {self.place}: {brief(error)}"
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+        if is_refusal(error):
             return StoreRefused(
                 f"{said} Give this client's credentials the right to do so (object-store-options, or the provider's usual "
                 "variables), or name the right store."
@@ -100,14 +124,20 @@ class OpenStore:
             )
         if isinstance(error, TimeoutError):
             return OffloadError(f"{said} It is too slow or not reachable from here.")
+        if "builder error" in said:
+            return OffloadError(
+                f"{said} If it is to be reached by plain HTTP, give its address in object-store-options: endpoint, for GCS "
+                "base_url."
+            )
         return OffloadError(said)
 
 
 def open_store(url: str, options: Mapping[str, str] | None = None) -> OpenStore:
     """Open a store by URL: `file:///directory` (made if missing), `s3://bucket/prefix`, `gs://`, `az://`.
 
-    `options` go to the store (for S3: region, endpoint, access_key_id …); what they lack comes from the provider's usual
-    environment variables and instance credentials. Nothing is sent yet.
+    `options` go to the store (for S3: region, endpoint, access_key_id …; for GCS: service_account, base_url …; for Azure:
+    account_name, endpoint …); what they lack comes from the provider's usual environment variables and instance credentials.
+    Plain HTTP is spoken only where an option names such an endpoint or base URL. Nothing is sent yet.
 
     Raises:
         OffloadError: no such kind of store, or an unknown option.
@@ -119,9 +149,10 @@ def open_store(url: str, options: Mapping[str, str] | None = None) -> OpenStore:
         if scheme == "file" and not options:
             return OpenStore(from_url(url, mkdir=True), place)
         if scheme in _REMOTE_SCHEMES:
-            # An S3-compatible server on a trusted network may speak plain HTTP; what travels is ciphertext.
+            # A server of one's own on a trusted network may speak plain HTTP; what travels is ciphertext.
             plain = any(
-                key.endswith("endpoint") and value.startswith("http:") for key, value in options.items()
+                key.lower().endswith(_ADDRESSES) and value.lower().startswith("http:")
+                for key, value in options.items()
             )
             store = from_url(
                 url,
@@ -169,6 +200,13 @@ def namespace_prefix(namespace: str) -> str:
 def is_namespace(text: str) -> bool:
     """Whether `text` can be a namespace's part of a path."""
     return _NAMESPACE.fullmatch(text) is not None
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a store's error says that the client lacks a right, or that its credentials are wrong."""
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+        return True
+    return isinstance(error, GenericError) and _REFUSED.search(brief(error)) is not None
 
 
 def is_full(error: BaseException) -> bool:
