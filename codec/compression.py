@@ -27,6 +27,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
 
 from codec.decode_bound import DECODE_BYTES_MAX, DecodeBound, decode_bound
+from codec.encryption.samples_format import ENCODING as SAMPLES_ENCODING
+from codec.encryption.tacit_format import ENCODING as TACIT_ENCODING
 from codec.errors import InvalidPayload
 from codec.turns import Turn
 
@@ -50,7 +52,7 @@ _OVERHEAD_BYTES = (
     Payload(metadata={"encoding": ENCODING}, data=bytes(SIZE_MIN_BYTES)).ByteSize() - SIZE_MIN_BYTES + 4
 )
 """What a compressed payload weighs besides its frame, the longest length field included."""
-_SKIPPED = frozenset({ENCODING, ZLIB_ENCODING, b"binary/encrypted", b"binary/tacit-encrypted"})
+_SKIPPED = frozenset({ENCODING, ZLIB_ENCODING, SAMPLES_ENCODING, TACIT_ENCODING})
 
 
 class CompressionCodec(PayloadCodec):

@@ -24,13 +24,13 @@ from typing import Any
 
 from google.protobuf import descriptor_pool, json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from temporalio.api.common.v1 import DataBlob, Payload
 from temporalio.api.enums.v1 import EncodingType
 from temporalio.api.failure.v1 import Failure
 
+from codec.descriptors import Descriptor, held_type, is_map
 from codec.places import Place, Places, Where
 from codec.readable import (
     FAILURE,
@@ -57,9 +57,6 @@ _OPERATION_INPUTS = frozenset(
     }
 )
 _OPERATION_RESULT = ("temporal.api.history.v1.NexusOperationCompletedEventAttributes", "result")
-
-Descriptor = Any
-"""A message's descriptor, of whichever of protobuf's implementations is loaded."""
 
 Walk = Callable[[Any], Places]
 _Step = Callable[[Any, Places, Where], None]
@@ -129,7 +126,7 @@ class Walkers:
                 yield _sentence_step(text)
         alternatives: dict[str, dict[str, _Step]] = {}
         for field in descriptor.fields:
-            held = _value_type(field)
+            held = held_type(field)
             if held is None or (owner, field.name) in READABLE_FIELDS or not self._can_hold(held):
                 continue
             step = self._special(owner, field.name) or self._compiled(held)
@@ -137,7 +134,7 @@ class Walkers:
                 yield _marker_details_step(step)
             elif field.containing_oneof is not None and len(field.containing_oneof.fields) > 1:
                 alternatives.setdefault(field.containing_oneof.name, {})[field.name] = step
-            elif _is_map(field):
+            elif is_map(field):
                 yield _map_step(field.name, step)
             elif field.is_repeated:
                 yield _repeated_step(field.name, step)
@@ -282,22 +279,11 @@ def _reaches(descriptor: Descriptor, seen: set[str]) -> bool:
         return False
     seen.add(name)
     return any(
-        (held := _value_type(field)) is not None
+        (held := held_type(field)) is not None
         and (name, field.name) not in READABLE_FIELDS
         and _reaches(held, seen)
         for field in descriptor.fields
     )
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    entry: Any = field.message_type
-    return entry is not None and bool(entry.GetOptions().map_entry)
-
-
-def _value_type(field: FieldDescriptor) -> Any:
-    """The message type that a field leads to, through a map's entries; None for plain values."""
-    held: Any = field.message_type
-    return held.fields_by_name["value"].message_type if _is_map(field) else held
 
 
 def _payload(payload: Payload, found: Places, where: Where) -> None:

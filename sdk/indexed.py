@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
-from temporalio.api.workflowservice.v1 import SignalWithStartWorkflowExecutionRequest
+from google.protobuf.message_factory import GetMessageClass
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
@@ -23,8 +24,7 @@ from temporalio.service import ServiceClient
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from codec.blind_index import BlindIndex, IndexedMessages, translated_filter
-
-_SYSTEM_REQUEST = SignalWithStartWorkflowExecutionRequest.DESCRIPTOR.full_name.encode()
+from codec.readable import SYSTEM_REQUESTS
 
 
 class IndexedService(ServiceClient):
@@ -133,13 +133,12 @@ class _IndexedInstance(WorkflowInstance):
         return completion
 
     def _blind_packed(self, payload: Any) -> None:
-        """A start with a signal travels as a request to the service's own Nexus endpoint, packed in a payload."""
-        if (
-            payload.metadata.get("messageType") != _SYSTEM_REQUEST
-            or payload.metadata.get("encoding") != b"binary/protobuf"
-        ):
+        """A request to the service's own Nexus endpoint (a start with a signal) travels packed in a payload."""
+        kind = payload.metadata.get("messageType", b"").decode(errors="replace")
+        if kind not in SYSTEM_REQUESTS or payload.metadata.get("encoding") != b"binary/protobuf":
             return
-        request = SignalWithStartWorkflowExecutionRequest.FromString(payload.data)
+        request_type = GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(kind))
+        request: Any = request_type.FromString(payload.data)
         self._messages.blind(request)
         payload.data = request.SerializeToString()
 

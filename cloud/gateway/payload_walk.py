@@ -27,9 +27,14 @@ from temporalio.api.nexus.v1 import Failure as NexusFailure
 
 from cloud.gateway.opaque import json_object_of, payload_problem
 from cloud.gateway.readable import (
+    CHECKED_STRINGS,
+    FAILURE,
     MARKER_DETAILS,
     MARKER_DETAILS_BYTES_MAX,
+    NEXUS_FAILURE,
     READABLE_FIELDS,
+    SYSTEM_ENDPOINT,
+    SYSTEM_REQUESTS,
     sentence_problem,
 )
 
@@ -40,26 +45,10 @@ KEY_CHARS_MAX = 64
 """How much of a map's key a path repeats: a key is as long as its sender likes."""
 
 _PAYLOAD = Payload.DESCRIPTOR.full_name
-_FAILURE = Failure.DESCRIPTOR.full_name
-_NEXUS_FAILURE = NexusFailure.DESCRIPTOR.full_name
 _ANY = AnyMessage.DESCRIPTOR.full_name
 _MARKER = "temporal.api.command.v1.RecordMarkerCommandAttributes"
 
 _NEXUS_COMMAND = "temporal.api.command.v1.ScheduleNexusOperationCommandAttributes"
-
-SYSTEM_ENDPOINT = "__temporal_system"
-"""The Nexus endpoint of the service's own operations."""
-
-SYSTEM_REQUESTS = frozenset({"temporal.api.workflowservice.v1.SignalWithStartWorkflowExecutionRequest"})
-"""What those are given, as a message in a payload: SDKs encrypt its payloads, not the message, for the service has to read it."""
-
-CHECKED_STRINGS: Mapping[str, tuple[str, ...]] = {
-    _FAILURE: ("message", "stack_trace"),
-    _NEXUS_FAILURE: ("message", "stack_trace"),
-    "temporal.api.query.v1.WorkflowQueryResult": ("error_message",),
-    "temporal.api.workflowservice.v1.RespondQueryTaskCompletedRequest": ("error_message",),
-}
-"""String fields that hold what user code wrote."""
 
 
 class Finding:
@@ -112,7 +101,7 @@ class PayloadWalkers:
         self._walks: dict[str, Walk] = {
             _PAYLOAD: _walk_payload,
             _ANY: self._walk_any,
-            _NEXUS_FAILURE: self._walk_nexus_failure,
+            NEXUS_FAILURE: self._walk_nexus_failure,
         }
         self._holds: dict[str, bool] = {}
 
@@ -227,7 +216,7 @@ class PayloadWalkers:
 
     def _nexus_details(self, failure: NexusFailure) -> Findings:
         """SDKs put a Failure there, as JSON of its proto, and say so in the metadata."""
-        if failure.metadata.get("type") != _FAILURE:
+        if failure.metadata.get("type") != FAILURE:
             return [Finding("is not an encoded failure")]
         try:
             inner = json_format.Parse(failure.details, Failure())

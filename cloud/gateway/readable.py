@@ -25,6 +25,23 @@ READABLE_FIELDS: Mapping[tuple[str, str], str] = {
 }
 """(message, field) -> why its payloads may be readable."""
 
+FAILURE = "temporal.api.failure.v1.Failure"
+NEXUS_FAILURE = "temporal.api.nexus.v1.Failure"
+
+CHECKED_STRINGS: Mapping[str, tuple[str, ...]] = {
+    FAILURE: ("message", "stack_trace"),
+    NEXUS_FAILURE: ("message", "stack_trace"),
+    "temporal.api.query.v1.WorkflowQueryResult": ("error_message",),
+    "temporal.api.workflowservice.v1.RespondQueryTaskCompletedRequest": ("error_message",),
+}
+"""String fields that hold what user code wrote."""
+
+SYSTEM_ENDPOINT = "__temporal_system"
+"""The Nexus endpoint of the service's own operations."""
+
+SYSTEM_REQUESTS = frozenset({"temporal.api.workflowservice.v1.SignalWithStartWorkflowExecutionRequest"})
+"""What those are given, as a message in a payload: SDKs encrypt its payloads, not the message, for the service has to read it."""
+
 ENCODED_FAILURE = "Encoded failure"
 """What all SDKs write as message once the real one went into `encoded_attributes`."""
 

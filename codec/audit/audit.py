@@ -13,7 +13,6 @@ whose row is deleted already.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,10 +26,9 @@ from codec.audit.needles import AuditError, Needles
 from codec.audit.payloads import SHORT_BYTES, looks_random, payloads_in
 from codec.audit.report import Report
 from codec.audit.unpacking import Budget
+from codec.files.manifest import MANIFEST_MAX_BYTES, is_description
 from codec.storage.object_store import STORE_ERRORS, OpenStore, brief, open_store
 
-FILE_DESCRIPTION_BYTES_MAX = 4 * 1024 * 1024
-_FILE_FIELDS = frozenset({"format", "version", "uri", "size", "segment-bytes", "chunk-bytes", "key", "salts"})
 OBJECT_HELD_BYTES_MAX = 16 * 1024 * 1024
 """Larger objects are looked at from a temporary file."""
 
@@ -112,7 +110,7 @@ class Audit:
         self._looker.readable("object: its path and size", f"{place}, {len(content)} bytes")
         if len(content) < SHORT_BYTES or next(payloads_in(content[:65536]), None) is not None:
             return
-        if _is_file_description(content):
+        if len(content) <= MANIFEST_MAX_BYTES and is_description(bytes(content)):
             self._looker.readable("object: a file's size, key id and form", place)
         elif looks_random(content):
             self.report.opaque["objects that are no payload and look random"] += 1
@@ -135,24 +133,6 @@ class Audit:
         self._looker.advance(source, len(data))
         if head == databases.SQLITE_MAGIC:
             databases.look_at_sqlite(self._looker, path)
-
-
-def _is_file_description(content: memoryview) -> bool:
-    """Whether an object is the manifest of a file, or tells how its upload began: readable, and without a word of its content.
-
-    All fields are known ones, and none is text of a user's: see the head of `codec/files/manifest.py`.
-    """
-    try:
-        document = json.loads(bytes(content[:FILE_DESCRIPTION_BYTES_MAX]).partition(b"\n")[0])
-    except (ValueError, RecursionError):
-        return False
-    return (
-        isinstance(document, dict)
-        and document.keys() <= _FILE_FIELDS
-        and document.get("format") in ("tacit-file", "tacit-file-start")
-        and isinstance(document.get("key"), dict)
-        and document["key"].keys() <= {"id", "sealed", "wrapped"}
-    )
 
 
 def files_under(path: Path) -> Iterator[Path]:

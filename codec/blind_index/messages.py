@@ -15,6 +15,7 @@ from temporalio.api.common.v1 import Payload, SearchAttributes
 
 from codec.blind_index.filters import translated_filter
 from codec.blind_index.index import BlindIndex, BlindIndexError
+from codec.descriptors import held_type, is_map
 
 _ATTRIBUTES = SearchAttributes.DESCRIPTOR.full_name
 _FILTER_FIELDS = frozenset({"query", "visibility_query"})
@@ -122,13 +123,11 @@ def _kind(field: Any) -> str:
     if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated and field.name in _FILTER_FIELDS:
         # A filter is a string field of a request; `query` is also a message (a workflow's query), which is none.
         return "filter" if field.containing_type.full_name.endswith("Request") else ""
-    if field.type != FieldDescriptor.TYPE_MESSAGE:
+    held = held_type(field)
+    if held is None or not _reaches(held, set()):
         return ""
-    if field.message_type.GetOptions().map_entry:
-        value = field.message_type.fields_by_name["value"].message_type
-        return "map" if value is not None and _reaches(value, set()) else ""
-    if not _reaches(field.message_type, set()):
-        return ""
+    if is_map(field):
+        return "map"
     return "list" if field.is_repeated else "one"
 
 
@@ -157,11 +156,5 @@ def _leads(field: Any, on_the_way: set[str]) -> bool:
             and not field.is_repeated
             and field.containing_type.full_name.endswith("Request")
         )
-    if field.type != FieldDescriptor.TYPE_MESSAGE:
-        return False
-    inner = field.message_type
-    if inner.GetOptions().map_entry:
-        inner = inner.fields_by_name["value"].message_type
-        if inner is None:
-            return False
-    return _reaches(inner, on_the_way)
+    held = held_type(field)
+    return held is not None and _reaches(held, on_the_way)

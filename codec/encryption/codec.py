@@ -17,7 +17,7 @@ from temporalio.converter import PayloadCodec, SerializationContext, WithSeriali
 from codec.encryption.message_bound import MessageBound
 from codec.encryption.owner import Owner, owner_of, parent_of, scope_of
 from codec.encryption.samples_format import ENCODING as SAMPLES_ENCODING
-from codec.encryption.samples_format import open_samples, seal_as_samples
+from codec.encryption.samples_format import NONCE_BYTES, TAG_BYTES, open_samples, seal_as_samples
 from codec.encryption.tacit_format import (
     BOUND,
     ENCODING,
@@ -32,6 +32,9 @@ from codec.errors import InvalidPayload, PlaintextRefused, UnboundRefused
 from codec.keys.provider import ANYONE, DataKey, FixedKeys, Keys
 from codec.keys.ring import KeyRing
 from codec.turns import Turn
+
+CIPHERTEXT_BYTES_MIN = NONCE_BYTES + TAG_BYTES
+"""What the shorter format of the two has around nothing."""
 
 TURN_BYTES = 2 * 1024 * 1024
 """What one call does on the event loop: a millisecond or so. What is more is done in a thread (the cipher releases the

@@ -42,6 +42,7 @@ MANIFEST_MAX_BYTES = HEAD_MAX_BYTES + 4 * -(-SEGMENTS_MAX * SALT_BYTES // 3) + 4
 
 _FORMAT, _START_FORMAT = "tacit-file", "tacit-file-start"
 _START = re.compile(r"start-[0-9a-f]{16}")
+_MAC = re.compile(rb"[0-9a-f]{%d}" % (2 * MAC_BYTES))
 _SEGMENT = re.compile(r"segment-([0-9]{6})-([0-9a-f]{32})")
 
 
@@ -117,6 +118,22 @@ class Manifest:
         body, _, mac = content.rpartition(b"\n")
         if len(mac) != 2 * MAC_BYTES or not hmac.compare_digest(cipher.mac(body).hex().encode(), mac):
             raise InvalidFile(f"The manifest of {self.address.uri} does not authenticate: it was altered.")
+
+
+def is_description(content: bytes) -> bool:
+    """Whether an object, by its whole content, is the manifest or the start of an encrypted file.
+
+    Such an object is readable and holds no word of a user's: where its parts are, how large they are, and a sealed key.
+    """
+    body, _, mac = content.partition(b"\n")
+    try:
+        document = _parse(body, "An object")
+        address = FileAddress.parse(str(document.get("uri")))
+        if document.get("format") == _START_FORMAT:
+            return not mac and Start.from_bytes(body, address).key.bare is None
+        return _MAC.fullmatch(mac) is not None and Manifest.from_bytes(content, address).key.bare is None
+    except InvalidFile:
+        return False
 
 
 def manifest_path(address: FileAddress, digest: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from codec.walk import Descriptor
+from codec.descriptors import Descriptor, held_type, is_map
 
 _NAMED_OTHERWISE = frozenset({("temporal.api.namespace.v1.NamespaceInfo", "name")})
 """(message, field) that hold a namespace's name under another name than `…namespace`."""
@@ -102,7 +102,7 @@ class Renaming:
             if _is_name(descriptor, field):
                 yield _names_step(field.name) if field.is_repeated else _name_step(field.name)
                 continue
-            held = _value_type(field)
+            held = held_type(field)
             if held is None:
                 continue
             step = self.of(held)
@@ -116,7 +116,7 @@ class Renaming:
         seen.add(name)
         return any(
             _is_name(descriptor, field)
-            or ((held := _value_type(field)) is not None and self._reaches(held, seen))
+            or ((held := held_type(field)) is not None and self._reaches(held, seen))
             for field in descriptor.fields
         )
 
@@ -125,13 +125,6 @@ def _is_name(descriptor: Descriptor, field: Any) -> bool:
     if field.type != field.TYPE_STRING:
         return False
     return bool(field.name.endswith("namespace")) or (descriptor.full_name, field.name) in _NAMED_OTHERWISE
-
-
-def _value_type(field: Any) -> Any:
-    held = field.message_type
-    if held is not None and held.GetOptions().map_entry:
-        return held.fields_by_name["value"].message_type
-    return held
 
 
 def _name_step(name: str) -> _Step:
@@ -158,13 +151,13 @@ def _names_step(name: str) -> _Step:
 
 
 def _inner_step(field: Any, walk: _Step) -> _Step:
-    name, is_map = field.name, field.message_type.GetOptions().map_entry
+    name, of_map = field.name, is_map(field)
 
     def step(message: Any, names: Mapping[str, str]) -> bool:
         if field.is_repeated:
             items = getattr(message, name)
             changed = False
-            for item in items.values() if is_map else items:
+            for item in items.values() if of_map else items:
                 changed |= walk(item, names)
             return changed
         return message.HasField(name) and walk(getattr(message, name), names)

@@ -27,9 +27,9 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
+from codec.descriptors import Descriptor
 from codec.encryption.owner import DescribedWorkflowContext
 from codec.places import Place
-from codec.walk import Descriptor
 
 TOKENS_MAX = 50_000
 """Tasks that are remembered, the latest ones."""

@@ -10,16 +10,13 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
 from codec.decode_bound import DECODE_BYTES_MAX
-from codec.encryption.codec import is_encrypted
+from codec.encryption.codec import CIPHERTEXT_BYTES_MIN, is_encrypted
 from codec.errors import OffloadError
 from codec.proxy.offload import Offload
 from codec.storage.sdk_references import MARKER, is_marked, is_reference, read
 
 SLICE = 64
 """So many payloads are worked on before others get a turn of the event loop: a millisecond or so."""
-
-CIPHERTEXT_BYTES_MIN = 28
-"""The shortest nonce (12) and tag (16) of any encrypted format, around nothing."""
 
 
 class PayloadChain:

@@ -27,9 +27,9 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskFailedRequest,
 )
 
+from codec.descriptors import Descriptor
 from codec.errors import CodecError
 from codec.places import Place, Places
-from codec.walk import Descriptor
 
 SERVICE = "temporal.api.workflowservice.v1.WorkflowService"
 _TASKS = frozenset(

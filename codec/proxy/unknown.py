@@ -8,6 +8,8 @@ from typing import Any
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from codec.descriptors import held_type, is_map
+
 _LENGTH_DELIMITED = 2
 _GROUP = 3
 
@@ -35,12 +37,11 @@ def _unknown(message: Any, above: tuple[str, ...]) -> Iterator[str]:
         if field.wire_type in (_LENGTH_DELIMITED, _GROUP):
             yield ".".join((*above, f"field {field.field_number} of {message.DESCRIPTOR.full_name}"))
     for known, value in message.ListFields():
-        if known.message_type is None:
+        if held_type(known) is None:
             continue
-        if known.message_type.GetOptions().map_entry:
-            if known.message_type.fields_by_name["value"].message_type is not None:
-                for one in value.values():
-                    yield from _unknown(one, (*above, known.name))
+        if is_map(known):
+            for one in value.values():
+                yield from _unknown(one, (*above, known.name))
         elif known.is_repeated:
             for one in value:
                 yield from _unknown(one, (*above, known.name))

@@ -34,12 +34,17 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
+from cloud.engine.core import nexus_commands
+from cloud.gateway import opaque
 from cloud.gateway import readable as guarded
 from cloud.gateway.method_table import METHOD_TABLE
-from cloud.gateway.payload_walk import CHECKED_STRINGS, SYSTEM_REQUESTS, PayloadWalkers
+from cloud.gateway.payload_walk import PayloadWalkers
 from cloud.rpc import Method
 from codec import readable
+from codec.descriptors import held_type, is_map
+from codec.encryption import codec as encryption
 from codec.places import Places
+from codec.proxy import sentences
 from codec.walk import Walkers
 from tests.gateway.payload_paths import places as ways
 
@@ -94,8 +99,28 @@ def test_it_finds_what_the_guard_checks(method: Method) -> None:
 def test_the_tables_of_both_sides_say_the_same() -> None:
     assert readable.READABLE_FIELDS.keys() == guarded.READABLE_FIELDS.keys()
     assert readable.MARKER_DETAILS == guarded.MARKER_DETAILS
-    assert readable.SENTENCES == CHECKED_STRINGS
-    assert readable.SYSTEM_REQUESTS == SYSTEM_REQUESTS
+    assert readable.MARKER_BYTES_MAX == guarded.MARKER_DETAILS_BYTES_MAX
+    assert readable.SENTENCES == guarded.CHECKED_STRINGS
+    assert readable.SYSTEM_ENDPOINT == guarded.SYSTEM_ENDPOINT == nexus_commands.SYSTEM_ENDPOINT
+    assert readable.SYSTEM_REQUESTS == guarded.SYSTEM_REQUESTS
+    assert readable.FAILURE == guarded.FAILURE == Failure.DESCRIPTOR.full_name
+    assert readable.NEXUS_FAILURE == guarded.NEXUS_FAILURE == NexusFailure.DESCRIPTOR.full_name
+    assert sentences.ENCODED == guarded.ENCODED_FAILURE
+    assert encryption.CIPHERTEXT_BYTES_MIN == opaque.CIPHERTEXT_BYTES_MIN
+    assert {encryption.ENCODING, encryption.SAMPLES_ENCODING} == opaque.CIPHERTEXT_ENCODINGS
+
+
+def test_what_a_field_leads_to() -> None:
+    fields = Memo.DESCRIPTOR.fields_by_name["fields"]
+    assert is_map(fields)
+    assert held_type(fields).full_name == Payload.DESCRIPTOR.full_name
+    metadata = Payload.DESCRIPTOR.fields_by_name["metadata"]
+    assert is_map(metadata)
+    assert held_type(metadata) is None
+    payloads = Payloads.DESCRIPTOR.fields_by_name["payloads"]
+    assert not is_map(payloads)
+    assert held_type(payloads).full_name == Payload.DESCRIPTOR.full_name
+    assert held_type(Payload.DESCRIPTOR.fields_by_name["data"]) is None
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)

@@ -17,8 +17,8 @@ from temporalio.api.update.v1 import Acceptance, Rejection, Request, Response
 
 from cloud.gateway.guard import PlaintextGuard
 from cloud.gateway.opaque import SAMPLES_ENCRYPTED, TACIT_ENCRYPTED
-from cloud.gateway.payload_walk import CHECKED_STRINGS, PayloadWalkers
-from cloud.gateway.readable import READABLE_FIELDS
+from cloud.gateway.payload_walk import PayloadWalkers
+from cloud.gateway.readable import CHECKED_STRINGS, READABLE_FIELDS
 from tests.gateway.test_guard import METHODS, refused
 
 DEPTH_MAX = 7
