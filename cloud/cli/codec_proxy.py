@@ -24,6 +24,7 @@ from cloud.sidecar.setting_up import routes_of
 from cloud.sidecar.sidecar import Sidecar, Unknown
 from cloud.transport.grpc_status import PortUnavailable
 from codec import CodecError, SecretFileError, read_secret_file
+from codec.audit_trail import Durability
 from sdk import Profile, SdkError, load_profile
 
 EXAMPLE = "Example: tacit codec proxy --profile orders --profile billing --audit decoded.jsonl"
@@ -73,6 +74,12 @@ def proxy(
         str,
         typer.Option(help="File for a JSON line per message that is decoded; - is stderr, none is nowhere."),
     ] = "-",
+    audit_durability: Annotated[
+        Durability,
+        typer.Option(
+            help="What an answer waits for: that its audit line is written (and synced within 0.1 s), or synced to the disk."
+        ),
+    ] = Durability.WRITTEN,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Encrypt, compress and offload for workers in any language: they connect here, and need no codec.
@@ -95,7 +102,7 @@ def proxy(
             token = read_secret_file(token_file, what="token").decode().strip()
             if not token:
                 fail(f"{token_file} is empty: put a token into it", EXIT_MISUSED)
-        log = AuditLog({"-": sys.stderr, "none": None}.get(audit, Path(audit)))
+        log = AuditLog({"-": sys.stderr, "none": None}.get(audit, Path(audit)), durability=audit_durability)
         uvloop.run(
             _run(
                 profiles,
@@ -160,8 +167,10 @@ async def _run(
         await listening.stop(GRACE_S)
         for route in routes.all:
             await route.upstream.close()
-        log.close()
-        _summarise(sidecar, output)
+        try:
+            await log.close()
+        finally:
+            _summarise(sidecar, output)
 
 
 def _announce(address: str, routes: Routes, output: Output) -> None:

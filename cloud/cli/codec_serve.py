@@ -19,10 +19,11 @@ import typer
 from cloud.cli.logs import configure_logging
 from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, fail, note, warn
 from codec import CodecError
+from codec.audit_trail import AuditFailed, FileSink, StreamSink
 from codec.server.access import Access, Right, Rule
 from codec.server.access_file import AccessFileError, AccessSettings, read_access_file, read_token
 from codec.server.allowances import Allowances, Bounds
-from codec.server.audit import AuditTrail, FileSink, StdoutSink
+from codec.server.audit import AuditTrail
 from codec.server.certificate import CertificateFailed, ShownCertificate
 from codec.server.cors import ANY_ORIGIN, DEFAULT_ORIGINS, Cors, OriginError
 from codec.server.identity import Identities
@@ -157,6 +158,8 @@ def serve(
     settings = _settings(options)
     try:
         asyncio.run(_run(options, namespaces, settings, output))
+    except AuditFailed as error:
+        fail(str(error))
     except OSError as error:
         fail(
             f"the codec server can't listen on {ip}:{port}: {error.strerror or error}. Choose another --port, or free it."
@@ -199,7 +202,7 @@ def _certificate(cert: Path | None, key: Path | None) -> ShownCertificate | None
 
 def _audit(place: str) -> AuditTrail:
     try:
-        sink = StdoutSink() if place == "-" else FileSink(Path(place))
+        sink = StreamSink(sys.stdout) if place == "-" else FileSink(Path(place))
     except OSError as error:
         fail(f"the audit file {place} can't be used: {error.strerror}")
     return AuditTrail(sink, clock=time.monotonic)
@@ -330,6 +333,7 @@ async def _run(
             await asyncio.gather(*followers, return_exceptions=True)
         await edge.stop()
         await rules.close()
+        await options.audit.close()
 
 
 def _announce(url: str, namespaces: list[str], output: Output) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cloud.rpc import FailedPrecondition, RpcError, Unavailable
-from cloud.sidecar.audit import AuditFailed
 from codec import CodecError, KeyRingError, ObjectCorrupt, ObjectMissing, OffloadError
+from codec.audit_trail import AuditFailed
 from codec.errors import KeyServiceUnavailable
 
 _PASSING = (AuditFailed, KeyRingError, KeyServiceUnavailable, OffloadError)

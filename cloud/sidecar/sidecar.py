@@ -275,9 +275,9 @@ class Sidecar:
     ) -> tuple[Batch, bool]:
         """Decode a response in place; tasks that can't be decoded are taken out, and the service is told."""
 
-        def audit(batch: Batch) -> None:
+        async def audit(batch: Batch) -> None:
             if batch.payloads:
-                self._audit.decoded(
+                await self._audit.decoded(
                     namespace=route.remote,
                     method=plan.method.name,
                     payloads=batch.payloads,
@@ -293,7 +293,7 @@ class Sidecar:
                 route.owners.remember(task.message)
         try:
             batch = await messages.decode(places, route.chain, whose)
-            audit(batch)
+            await audit(batch)
         except CodecError as error:
             tasks = list(plan.find_tasks(response)) if plan.find_tasks is not None else []
             if not tasks:
@@ -314,7 +314,7 @@ class Sidecar:
                 within = walk(task.message) if walk is not None else Places()
                 try:
                     one = await messages.decode(within, route.chain, whose)
-                    audit(one)
+                    await audit(one)
                     batch += one
                 except CodecError as error:
                     await self._fail(task, error, route, caller)

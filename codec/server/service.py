@@ -13,9 +13,10 @@ from collections.abc import Mapping
 
 import structlog
 
+from codec.audit_trail import AuditFailed
 from codec.server.access import Access, Caller, CallerKind
 from codec.server.allowances import Allowances, Bounds
-from codec.server.audit import AuditFailed, AuditTrail, Line
+from codec.server.audit import AuditTrail, Line
 from codec.server.cors import Cors
 from codec.server.identity import Identities
 from codec.server.namespaces import NamespaceCodec, Worked

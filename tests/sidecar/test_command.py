@@ -80,7 +80,7 @@ def real_server(tmp_path: Path) -> Iterator[Server]:
 async def test_before_the_real_server(real_server: Server, config: Path, ring: Path, tmp_path: Path) -> None:
     profile(config, "default", real_server.address, ring)
     audit = tmp_path / "audit.jsonl"
-    proxy = proxy_command(config, free_port(), "--audit", str(audit))
+    proxy = proxy_command(config, free_port(), "--audit", str(audit), "--audit-durability", "synced")
     proxy.start()
     try:
         client = await _connected(proxy.address)

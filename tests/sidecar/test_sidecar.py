@@ -24,8 +24,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 import codec
 import sdk
 from cloud.app.development import Development
-from cloud.sidecar.audit import AuditFailed, AuditLog
+from cloud.sidecar.audit import AuditLog
 from cloud.sidecar.sidecar import Unknown
+from codec.audit_trail import AuditFailed, Durability
 from codec.proxy.payloads import PayloadChain
 from tests.canaries.canary import CANARIES
 from tests.canaries.features import use_all
@@ -383,7 +384,7 @@ class TestAudit:
         self, service: Development, make_profile: MakeProfile, start_proxy: Start
     ) -> None:
         class Full(AuditLog):
-            def decoded(self, **_: object) -> None:
+            async def decoded(self, **_: object) -> None:
                 raise AuditFailed("no space left")
 
         proxy = await start_proxy(make_profile("default", f"{HOST}:{service.port}"), audit=Full(None))
@@ -395,13 +396,14 @@ class TestAudit:
             await _until(lambda: proxy.sidecar.counts["tasks failed"] > 0)
             await handle.terminate()
 
-    def test_the_file_is_its_owners_alone(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("durability", list(Durability))
+    async def test_the_file_is_its_owners_alone(self, tmp_path: Path, durability: Durability) -> None:
         path = tmp_path / "audit.jsonl"
-        log = AuditLog(path)
-        log.decoded(namespace="n", method="m", payloads=1, key_ids=["k"], identity="i", peer="p")
-        log.close()
-        assert path.stat().st_mode & 0o777 == 0o600
+        log = AuditLog(path, durability=durability)
+        await log.decoded(namespace="n", method="m", payloads=1, key_ids=["k"], identity="i", peer="p")
         assert b'"key_ids":["k"]' in path.read_bytes()
+        await log.close()
+        assert path.stat().st_mode & 0o777 == 0o600
         path.chmod(0o644)
         with pytest.raises(PermissionError):
             AuditLog(path)

@@ -30,6 +30,8 @@ THRESHOLD_BYTES = 2_000
 class Kept:
     """A sink that keeps its lines, or refuses them."""
 
+    is_file = False
+
     def __init__(self) -> None:
         self.content = b""
         self.refuses = False
@@ -38,6 +40,12 @@ class Kept:
         if self.refuses:
             raise OSError(28, "No space left on device")
         self.content += content
+
+    def follow(self) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
 
     @property
     def lines(self) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from temporalio.api.common.v1 import Payload
 
+from codec.audit_trail import AuditFailed, FileSink
 from codec.server.allowances import Allowances, Bounds
-from codec.server.audit import AuditFailed, AuditTrail, FileSink, Line
+from codec.server.audit import AuditTrail, Line
 from codec.server.cors import Cors, OriginError
 from codec.server.protocol import Refusal
 from tests.codec.server.serving import ORDERS, PLAIN, SECRET, Kept, Served
