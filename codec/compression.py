@@ -75,7 +75,14 @@ class CompressionCodec(PayloadCodec):
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload compressed, or as it came where that would gain nothing."""
         turn = Turn(COMPRESS_TURN_BYTES, each=4096)
-        return [await self._encode(payload, turn) for payload in payloads]
+        encoded: list[Payload] = []
+        for payload in payloads:
+            plain = b"" if payload.metadata.get("encoding", b"") in _SKIPPED else payload.SerializeToString()
+            if SIZE_MIN_BYTES <= len(plain) <= self._expansion_max_bytes:
+                encoded.append(await self._encode(payload, plain, turn))
+            else:
+                encoded.append(payload)
+        return encoded
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload decompressed; what was not compressed as it came.
@@ -86,29 +93,27 @@ class CompressionCodec(PayloadCodec):
         """
         turn = Turn(DECOMPRESS_TURN_BYTES, each=8192)
         bound = decode_bound(self._decode_bytes_max)
-        return [await self._decode(payload, turn, bound) for payload in payloads]
+        decoded: list[Payload] = []
+        for payload in payloads:
+            encoding = payload.metadata.get("encoding", b"")
+            if encoding in (ENCODING, ZLIB_ENCODING):
+                payload = await self._decode(payload, encoding, turn, bound)
+            decoded.append(payload)
+        return decoded
 
-    async def _encode(self, payload: Payload, turn: Turn) -> Payload:
-        if payload.metadata.get("encoding", b"") in _SKIPPED:
-            return payload
-        plain = payload.SerializeToString()
-        if not SIZE_MIN_BYTES <= len(plain) <= self._expansion_max_bytes:
-            return payload
+    async def _encode(self, payload: Payload, plain: bytes, turn: Turn) -> Payload:
         compressed = await turn.run(len(plain), self._compress, plain)
         if len(compressed) + _OVERHEAD_BYTES >= len(plain):
             return payload
         return Payload(metadata={"encoding": ENCODING}, data=compressed)
 
-    async def _decode(self, payload: Payload, turn: Turn, bound: DecodeBound) -> Payload:
-        encoding = payload.metadata.get("encoding", b"")
-        if encoding == ENCODING:
-            data = payload.data
-            size = self._content_size(data)
-            bound.take(size)
-            return await turn.run(size, self._decompress, data, size)
+    async def _decode(self, payload: Payload, encoding: bytes, turn: Turn, bound: DecodeBound) -> Payload:
+        data = payload.data
         if encoding == ZLIB_ENCODING:
-            return await self._inflate(payload.data, turn, bound)
-        return payload
+            return await self._inflate(data, turn, bound)
+        size = self._content_size(data)
+        bound.take(size)
+        return await turn.run(size, self._decompress, data, size)
 
     def _compress(self, plain: bytes) -> bytes:
         compressor: zstandard.ZstdCompressor | None = getattr(self._local, "compressor", None)

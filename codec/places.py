@@ -82,6 +82,11 @@ class Places:
     def __bool__(self) -> bool:
         return bool(self.payloads or self.failures or self.nexus_failures or self.sentences or self.opaque)
 
+    @property
+    def has_sentences(self) -> bool:
+        """Whether anything of `failures`, `nexus_failures` and `sentences` is there."""
+        return bool(self.failures or self.nexus_failures or self.sentences)
+
     def repack(self) -> None:
         """Write messages that are packed inside others back, once they are changed. To be called once."""
         for write in reversed(self._packed):

@@ -25,6 +25,10 @@ class Turn:
         self._bytes_max = self._left = bytes_max
         self._each = each
 
+    def has_room(self, size: int) -> bool:
+        """Whether `take` would let `size` bytes be worked on here."""
+        return size < self._left
+
     def take(self, size: int) -> bool:
         """Whether `size` bytes more may be worked on here; if not, the turn is over, and a thread's work begins the next."""
         if size < self._left:

@@ -19,8 +19,8 @@ What stays readable stands in `readable`, with reasons.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pool, json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -112,12 +112,12 @@ class Walkers:
 
         # Known before its steps are, for types that hold themselves (a failure's cause).
         self._steps[name] = walk
-        steps.extend(self._steps_of(descriptor))
+        steps.extend(_joined(self._steps_of(descriptor)))
         if len(steps) == 1:
             self._steps[name] = steps[0]
         return self._steps[name]
 
-    def _steps_of(self, descriptor: Descriptor) -> Iterator[_Step]:
+    def _steps_of(self, descriptor: Descriptor) -> Iterator[_Step | _Single]:
         owner = descriptor.full_name
         if owner == FAILURE:
             yield _failure
@@ -141,7 +141,7 @@ class Walkers:
             elif (owner, field.name) in _OPERATION_INPUTS:
                 yield self._operation_input
             else:
-                yield _single_step(field.name, step)
+                yield _Single(field.name, step)
         for name, steps in alternatives.items():
             yield _oneof_step(name, steps)
 
@@ -316,10 +316,34 @@ def _sentence_step(name: str) -> _Step:
     return step
 
 
-def _single_step(name: str, walk: _Step) -> _Step:
+class _Single(NamedTuple):
+    """A field that is there or not, and the walk into it."""
+
+    name: str
+    walk: _Step
+
+
+def _joined(steps: Iterable[_Step | _Single]) -> Iterator[_Step]:
+    """The steps, with those of fields that stand beside each other made one: a call for each costs more than the look."""
+    beside: list[_Single] = []
+    for step in steps:
+        if isinstance(step, _Single):
+            beside.append(step)
+            continue
+        if beside:
+            yield _single_step(*beside)
+            beside = []
+        yield step
+    if beside:
+        yield _single_step(*beside)
+
+
+def _single_step(*fields: _Single) -> _Step:
     def step(message: Any, found: Places, where: Where) -> None:
-        if message.HasField(name):
-            walk(getattr(message, name), found, (where, name, None, message))
+        has = message.HasField
+        for name, walk in fields:
+            if has(name):
+                walk(getattr(message, name), found, (where, name, None, message))
 
     return step
 

@@ -117,9 +117,10 @@ class Sidecar:
             raise
 
     async def _answer(self, plan: Plan, message: bytes, parts: CallParts) -> bytes:
-        request, unknown = _parsed(plan.method.request_type, message)
         # What can hold nothing that users write has newer fields of the same kind: names of pollers, settings of workers.
-        if unknown is not None and plan.walk_request is not None and self._unknown_fields is Unknown.REFUSE:
+        looks = plan.walk_request is not None and self._unknown_fields is Unknown.REFUSE
+        request, unknown = _parsed(plan.method.request_type, message, looks=looks)
+        if unknown is not None:
             raise InvalidArgument(
                 f"{plan.method.name}: {unknown} is not known to this proxy, which therefore can't tell whether it is to "
                 "be encrypted. Use a newer Tacit, or let such fields pass with `--unknown-fields pass`."
@@ -135,7 +136,8 @@ class Sidecar:
         if parts.deadline_s is not None:
             timeout_s = max(0.0, parts.deadline_s - asyncio.get_running_loop().time())
         try:
-            answering = route.upstream.call(plan.method.path, message, metadata, timeout_s)
+            # The transport ends this call at its deadline, and with it that of the service.
+            answering = route.upstream.call(plan.method.path, message, metadata, timeout_s, timed=True)
             del message
             response = await answering
         except Ended as ended:
@@ -221,13 +223,13 @@ class Sidecar:
             changed = True
         if places is not None and (places or changed):
             try:
-                batch = await messages.encode(places, route.chain, _whose(route, asked))
+                encoded = await messages.encode(places, route.chain, _whose(route, asked))
             except CodecError as error:
                 answer = failed_instead(plan.method.name, request, error) if lasts(error) else None
                 if answer is not None:
                     await self._tell(*answer, route)
                 raise
-            self.counts["payloads encoded"] += batch.payloads
+            self.counts["payloads encoded"] += encoded
         elif not changed:
             return message
         return request.SerializeToString()
@@ -386,9 +388,10 @@ class Sidecar:
         return Ended(dataclasses.replace(status, details=details, sentence=sentence))
 
 
-def _parsed(request_type: type[Message], data: bytes) -> tuple[Message, str | None]:
+def _parsed(request_type: type[Message], data: bytes, *, looks: bool) -> tuple[Message, str | None]:
+    """A request, and the first field in it that is not known, if one `looks` for that."""
     try:
-        return without_unknown(request_type, data)
+        return without_unknown(request_type, data) if looks else (request_type.FromString(data), None)
     except DecodeError:
         raise InvalidArgument(
             f"The request is no {request_type.DESCRIPTOR.full_name}: its bytes can't be read."

@@ -53,15 +53,25 @@ class Upstream:
         )
 
     async def call(
-        self, path: str, message: bytes, metadata: tuple[tuple[str, str], ...], timeout_s: float | None
+        self,
+        path: str,
+        message: bytes,
+        metadata: tuple[tuple[str, str], ...],
+        timeout_s: float | None,
+        *,
+        timed: bool = False,
     ) -> bytes:
-        """Make one call; who gives up waiting cancels it.
+        """Make one call; who gives up waiting cancels it. `timed`: that happens after `timeout_s` at the latest.
 
         Raises:
             Ended: it did not end well; with the service's own status.
         """
         return await self._channel.call(
-            path, message, (*metadata, *self._metadata) if self._metadata else metadata, timeout_s
+            path,
+            message,
+            (*metadata, *self._metadata) if self._metadata else metadata,
+            timeout_s,
+            timed=timed,
         )
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ from codec.encryption.tacit_format import (
     OWNER_FIELD,
     WRAPPED_KEY_FIELD,
     BoundCipher,
+    Sealer,
     flags_of,
 )
 from codec.encryption.wire import parse
@@ -39,6 +40,9 @@ CIPHERTEXT_BYTES_MIN = NONCE_BYTES + TAG_BYTES
 TURN_BYTES = 2 * 1024 * 1024
 """What one call does on the event loop: a millisecond or so. What is more is done in a thread (the cipher releases the
 interpreter's lock); for less the hand-over costs more than it saves."""
+
+ENCRYPTED_ENCODINGS = frozenset({ENCODING, SAMPLES_ENCODING})
+"""What an encrypted payload says of itself."""
 
 
 class WriteFormat(enum.StrEnum):
@@ -113,7 +117,12 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             MessageBoundReached: the key has encrypted as much as the samples' format allows.
         """
         turn = Turn(TURN_BYTES, each=16_384)
-        return [await self._seal(payload, turn) for payload in payloads]
+        sealed: list[Payload] = []
+        for payload in payloads:
+            # Most keys are at hand and most payloads small: then nothing waits, and no coroutine is made for each.
+            done = self._seal_now(payload, turn)
+            sealed.append(await self._seal(payload, turn) if done is None else done)
+        return sealed
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Each payload decrypted, in the same order; what is not encrypted as it came.
@@ -127,20 +136,51 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             PlaintextRefused: a payload is not encrypted, and `refuse_plaintext` is set.
         """
         turn = Turn(TURN_BYTES, each=16_384)
-        return [await self._decode(payload, turn) for payload in payloads]
+        decoded: list[Payload] = []
+        for payload in payloads:
+            encoding = payload.metadata.get("encoding", b"")
+            if encoding == ENCODING:
+                done = self._open_now(payload, turn)
+                decoded.append(await self._open(payload, turn) if done is None else done)
+            elif encoding == SAMPLES_ENCODING:
+                decoded.append(await self._open_samples(payload, turn))
+            elif self._refuse_plaintext:
+                raise PlaintextRefused(
+                    f"A payload with the encoding {_shown(encoding)} is not encrypted, but refuse-plaintext is "
+                    "set. Whoever sent it needs the codec; or clear refuse-plaintext until none are left."
+                )
+            else:
+                decoded.append(payload)
+        return decoded
 
-    async def _decode(self, payload: Payload, turn: Turn) -> Payload:
-        encoding = payload.metadata.get("encoding", b"")
-        if encoding == ENCODING:
-            return await self._open(payload, turn)
-        if encoding == SAMPLES_ENCODING:
-            return await self._open_samples(payload, turn)
-        if self._refuse_plaintext:
-            raise PlaintextRefused(
-                f"A payload with the encoding {_shown(encoding)} is not encrypted, but refuse-plaintext is "
-                "set. Whoever sent it needs the codec; or clear refuse-plaintext until none are left."
-            )
-        return payload
+    def _seal_now(self, payload: Payload, turn: Turn) -> Payload | None:
+        """The payload encrypted, or None where that takes a thread, a key that is to be fetched, or a count of messages."""
+        data = payload.data
+        size = len(data)
+        if self._write_format is not WriteFormat.TACIT or not turn.has_room(size):
+            return None
+        key = self._keys.sealing(self._scope, size)
+        if key is None:
+            return None
+        turn.take(size)
+        sealed = self._sealer(key).seal(payload, data)
+        # Before as much memory is asked for again.
+        del data
+        return parse(sealed)
+
+    def _open_now(self, payload: Payload, turn: Turn) -> Payload | None:
+        """The payload decrypted, or None where that takes a thread or a key that is to be fetched."""
+        key_id, data = _key_id(payload), payload.data
+        if not turn.has_room(len(data)):
+            return None
+        flags, owner = self._checked(payload, data)
+        key = self._keys.opening(key_id, payload.metadata.get(WRAPPED_KEY_FIELD), self._scope)
+        if key is None:
+            return None
+        turn.take(len(data))
+        opened = self._cipher(key).open(data, flags, owner)
+        del data
+        return parse(opened)
 
     async def _seal(self, payload: Payload, turn: Turn) -> Payload:
         data = payload.data
@@ -154,7 +194,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             while key.wrapped is None and not self._message_bound.take(key.id):
                 await asyncio.to_thread(self._message_bound.reserve, key.id, one_of_many=key.of_subject)
             return await turn.run(size, seal_as_samples, key, payload)
-        sealer = self._cipher(key).sealer(self._owner if self._bind_workflow else None, padded=self._padding)
+        sealer = self._sealer(key)
         if turn.take(size):
             sealed = sealer.seal(payload, data)
             # Before as much memory is asked for again.
@@ -163,13 +203,8 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         return await asyncio.to_thread(lambda: parse(sealer.seal(payload, data)))
 
     async def _open(self, payload: Payload, turn: Turn) -> Payload:
-        key_id, data, owner = _key_id(payload), payload.data, b""
-        flags = flags_of(data)
-        if flags & BOUND:
-            owner = payload.metadata.get(OWNER_FIELD, b"")
-            Owner.from_bytes(owner).check(self._owner, self._parent)
-        else:
-            self._check_unbound()
+        key_id, data = _key_id(payload), payload.data
+        flags, owner = self._checked(payload, data)
         cipher = self._cipher(await self._opening_key(key_id, payload))
         if turn.take(len(data)):
             opened = cipher.open(data, flags, owner)
@@ -181,6 +216,16 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         self._check_unbound()
         key, data = await self._opening_key(_key_id(payload), payload), payload.data
         return await turn.run(len(data), open_samples, key, data)
+
+    def _checked(self, payload: Payload, data: bytes) -> tuple[int, bytes]:
+        """A payload's flags and owner, if it may be read here."""
+        flags = flags_of(data)
+        if not flags & BOUND:
+            self._check_unbound()
+            return flags, b""
+        owner = payload.metadata.get(OWNER_FIELD, b"")
+        Owner.from_bytes(owner).check(self._owner, self._parent)
+        return flags, owner
 
     def _check_unbound(self) -> None:
         if self._refuse_unbound and self._owner is not None:
@@ -194,6 +239,9 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         key = self._keys.opening(key_id, wrapped, self._scope)
         return key if key is not None else await self._keys.fetch_opening(key_id, wrapped, self._scope)
 
+    def _sealer(self, key: DataKey) -> Sealer:
+        return self._cipher(key).sealer(self._owner if self._bind_workflow else None, padded=self._padding)
+
     def _cipher(self, key: DataKey) -> BoundCipher:
         """The key's cipher, worked out once."""
         known = self._ciphers.get(key)
@@ -204,7 +252,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
 def is_encrypted(payload: Payload) -> bool:
     """Whether a payload claims one of the two encrypted encodings; says nothing of whether it decrypts."""
-    return payload.metadata.get("encoding", b"") in (ENCODING, SAMPLES_ENCODING)
+    return payload.metadata.get("encoding", b"") in ENCRYPTED_ENCODINGS
 
 
 def _key_id(payload: Payload) -> str:

@@ -131,7 +131,9 @@ class FixedKeys(RingBacked):
 
 def _data_key(ring: KeyRing, key: Key) -> DataKey:
     """The same object for one key of one ring, so that whoever prepares a cipher for it does so once."""
-    known = _DATA_KEYS.setdefault(ring, {})
+    known = _DATA_KEYS.get(ring)
+    if known is None:
+        known = _DATA_KEYS.setdefault(ring, {})
     found = known.get(key.id)
     if found is None:
         found = known[key.id] = DataKey(id=key.id, material=key.material, binding=ring.binding)

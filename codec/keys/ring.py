@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from codec.errors import DestroyedKey, DisabledKey, KeyRingError, MissingKey
@@ -163,7 +165,7 @@ class KeyRing:
         """A ring with one new key."""
         return cls(binding=binding, keys=(Key.generate(key_id=key_id),))
 
-    @property
+    @functools.cached_property
     def active(self) -> Key:
         """The key that new payloads are encrypted with."""
         return next(key for key in self.keys if key.state is KeyState.ACTIVE)
@@ -175,7 +177,11 @@ class KeyRing:
 
     def find(self, key_id: str) -> Key | None:
         """The key of that id, whatever its state."""
-        return next((key for key in self.keys if key.id == key_id), None)
+        return self._by_id.get(key_id)
+
+    @functools.cached_property
+    def _by_id(self) -> Mapping[str, Key]:
+        return {key.id: key for key in self.keys}
 
     def tombstone(self, key_id: str) -> Tombstone | None:
         """What is left of the key of that id, if it was destroyed."""

@@ -40,14 +40,14 @@ Whose = Callable[[Place], "SerializationContext | None"]
 """What the codecs are told of whose payload stands at a place."""
 
 
-async def encode(places: Places, chain: PayloadChain, whose: Whose | None = None) -> Batch:
-    """Make all of a message fit for the service, in place. `whose` is asked if the chain asks.
+async def encode(places: Places, chain: PayloadChain, whose: Whose | None = None) -> int:
+    """Make all of a message fit for the service, in place; how many payloads that were. `whose` is asked if the chain asks.
 
     Raises:
         PlaintextRefused: something stays readable that nothing here can encrypt; the sentence names it.
         CodecError: a key or the object store can't be had.
     """
-    if chain.encrypts:
+    if chain.encrypts and places.has_sentences:
         sentences.hide(places)
     found = places.payloads
     if found:
@@ -55,7 +55,7 @@ async def encode(places: Places, chain: PayloadChain, whose: Whose | None = None
     if chain.encrypts:
         refuse_readable(places)
     places.repack()
-    return _batch(found)
+    return len(found)
 
 
 async def decode(places: Places, chain: PayloadChain, whose: Whose | None = None) -> Batch:
@@ -83,7 +83,8 @@ async def decode_some(found: Sequence[Place], chain: PayloadChain, whose: Whose 
 
 def finish(places: Places) -> None:
     """Put sentences back that the decoded payloads hold, and write packed messages back."""
-    sentences.reveal(places)
+    if places.has_sentences:
+        sentences.reveal(places)
     places.repack()
 
 
@@ -99,7 +100,7 @@ def refuse_readable(places: Places) -> None:
             raise PlaintextRefused(
                 f"{place.path} would reach the service unencrypted, and is held back here."
             )
-    place = sentences.readable(places)
+    place = sentences.readable(places) if places.has_sentences else None
     if place is not None:
         raise PlaintextRefused(f"{place.path} would reach the service readable, and is held back here.")
     for place, reason in places.opaque:
@@ -160,8 +161,8 @@ def _put(found: Sequence[Place], payloads: Sequence[object]) -> None:
 
 
 def _batch(found: Sequence[Place]) -> Batch:
-    ids = {place.message.metadata.get(KEY_ID_FIELD) for place in found}
-    return Batch(
-        payloads=len(found),
-        key_ids=frozenset(one[:KEY_ID_CHARS_MAX].decode(errors="replace") for one in ids if one),
-    )
+    if not found:
+        return NOTHING
+    ids = {place.message.metadata.get(KEY_ID_FIELD, b"")[:KEY_ID_CHARS_MAX] for place in found}
+    ids.discard(b"")
+    return Batch(payloads=len(found), key_ids=frozenset([one.decode(errors="replace") for one in ids]))

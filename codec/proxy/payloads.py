@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec, SerializationContext, WithSerializationContext
 
 from codec.decode_bound import DECODE_BYTES_MAX
-from codec.encryption.codec import CIPHERTEXT_BYTES_MIN, is_encrypted
+from codec.encryption.codec import CIPHERTEXT_BYTES_MIN, ENCRYPTED_ENCODINGS
 from codec.errors import OffloadError
 from codec.proxy.offload import Offload
 from codec.storage.sdk_references import MARKER, is_marked, is_reference, read
@@ -64,13 +64,9 @@ class PayloadChain:
         Raises:
             CodecError: a key or the object store can't be had.
         """
-        open_ones = [index for index, payload in enumerate(payloads) if not is_sealed(payload)]
         encoded = list(payloads)
-        if self._codec is not None and open_ones:
-            for index, payload in zip(
-                open_ones, await _sliced(self._codec.encode, [payloads[i] for i in open_ones]), strict=True
-            ):
-                encoded[index] = payload
+        if self._codec is not None:
+            await _replace(encoded, [not is_sealed(payload) for payload in payloads], self._codec.encode)
         return await self._offload.store(encoded) if self._offload is not None else encoded
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -85,11 +81,7 @@ class PayloadChain:
         if self._codec is None:
             return decoded
         # A reference that another driver is to follow is no payload to decode yet.
-        here = [index for index, payload in enumerate(decoded) if read(payload) is None]
-        for index, payload in zip(
-            here, await _sliced(self._codec.decode, [decoded[index] for index in here]), strict=True
-        ):
-            decoded[index] = payload
+        await _replace(decoded, [read(payload) is None for payload in decoded], self._codec.decode)
         return decoded
 
     async def _opened_references(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -105,7 +97,8 @@ class PayloadChain:
             del bare.metadata[MARKER]
             del bare.external_payloads[:]
             sealed.append(bare)
-        for index, reference in zip(marked, await _sliced(self._codec.decode, sealed), strict=True):
+        await _replace(sealed, [True] * len(sealed), self._codec.decode)
+        for index, reference in zip(marked, sealed, strict=True):
             if read(reference) is None:
                 raise OffloadError(
                     "A payload is marked as an encoded reference to a stored one, and holds none: altered, or another program's."
@@ -118,18 +111,28 @@ class PayloadChain:
 
 def is_sealed(payload: Payload) -> bool:
     """Whether a payload is ciphertext, or a reference to what is stored, by its looks."""
-    if is_reference(payload):
-        return True
-    return is_encrypted(payload) and len(payload.data) >= CIPHERTEXT_BYTES_MIN
+    encoding = payload.metadata.get("encoding")
+    if encoding in ENCRYPTED_ENCODINGS:
+        return len(payload.data) >= CIPHERTEXT_BYTES_MIN
+    return is_reference(payload)
 
 
-async def _sliced(
-    work: Callable[[Sequence[Payload]], Awaitable[list[Payload]]], payloads: Sequence[Payload]
-) -> Iterable[Payload]:
-    if len(payloads) <= SLICE:
-        return await work(payloads)
-    done: list[Payload] = []
-    for start in range(0, len(payloads), SLICE):
-        done.extend(await work(payloads[start : start + SLICE]))
-        await asyncio.sleep(0)
-    return done
+async def _replace(
+    payloads: list[Payload],
+    concerned: Sequence[bool],
+    work: Callable[[Sequence[Payload]], Awaitable[list[Payload]]],
+) -> None:
+    """Put what `work` makes of them in place of those of the payloads that are `concerned`."""
+    if len(payloads) <= SLICE and all(concerned):
+        done = await work(payloads)
+        if len(done) != len(payloads):
+            raise ValueError(f"a codec made {len(done)} payloads of {len(payloads)}")
+        payloads[:] = done
+        return
+    indices = [index for index, is_concerned in enumerate(concerned) if is_concerned]
+    for start in range(0, len(indices), SLICE):
+        slice_ = indices[start : start + SLICE]
+        for index, payload in zip(slice_, await work([payloads[index] for index in slice_]), strict=True):
+            payloads[index] = payload
+        if len(indices) > SLICE:
+            await asyncio.sleep(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
@@ -86,6 +86,27 @@ async def test_large_payloads_take_the_way_through_a_thread() -> None:
     assert await unseal(sealed) == original
     with pytest.raises(InvalidPayload):
         await unseal(Payload(metadata=sealed.metadata, data=sealed.data[:-1]))
+
+
+async def test_what_is_more_than_a_turn_of_the_loop_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small payloads are worked on at once; it is their sum that counts, and each is worked on just once."""
+    threads: list[object] = []
+    real = asyncio.to_thread
+
+    async def to_thread(work: Callable[[], Payload]) -> Payload:
+        threads.append(work)
+        return await real(work)
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    codec = EncryptionCodec(RING)
+    originals = [Payload(data=bytes([index]) * (TURN_BYTES // 4)) for index in range(8)]
+    sealed = await codec.encode(originals)
+    assert 1 <= len(threads) <= 3
+    assert await codec.decode(sealed) == originals
+    assert 2 <= len(threads) <= 6
+    del threads[:]
+    assert await codec.decode(await codec.encode([Payload(data=b"1")])) == [Payload(data=b"1")]
+    assert not threads
 
 
 async def test_nothing_repeats() -> None:

@@ -103,9 +103,9 @@ async def start_proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     sent: list[tuple[str, bytes]] = []
     real = Upstream.call
 
-    async def call(self: Upstream, path: str, message: bytes, *more: Any) -> bytes:
+    async def call(self: Upstream, path: str, message: bytes, *more: Any, **named: Any) -> bytes:
         sent.append((path.rpartition("/")[2], message))
-        return await real(self, path, message, *more)
+        return await real(self, path, message, *more, **named)
 
     monkeypatch.setattr(Upstream, "call", call)
 

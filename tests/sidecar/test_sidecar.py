@@ -426,10 +426,14 @@ class TestWhoIsLetIn:
         real = upstream._channel.call
 
         async def call(
-            path: str, message: bytes, metadata: tuple[tuple[str, str], ...], timeout: float
+            path: str,
+            message: bytes,
+            metadata: tuple[tuple[str, str], ...],
+            timeout: float,
+            **options: bool,
         ) -> bytes:
             shown.append(metadata)
-            return await real(path, message, metadata, timeout)
+            return await real(path, message, metadata, timeout, **options)
 
         upstream._channel.call = call  # type: ignore[method-assign,assignment]
         client = await proxy.connect(api_key="a-workers-key", tls=False)
@@ -438,6 +442,20 @@ class TestWhoIsLetIn:
         assert "temporal-namespace" in names
         assert "client-name" in names
         assert "authorization" not in names
+
+    async def test_the_end_of_a_call_is_the_end_of_that_to_the_service(
+        self, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One timer, the worker's side's, ends both."""
+        client = await proxy.connect()
+        [line] = proxy.routes.first.upstream._channel._lines
+        monkeypatch.setattr(line.connection, "receive", lambda data: None)  # the service falls silent
+        describing = client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace="default"), timeout=timedelta(seconds=0.5)
+        )
+        ended = await status_of(describing)
+        assert ended.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+        await _until(lambda: not line.connection.streams)
 
 
 async def _until(holds: Callable[[], bool], seconds: float = 20) -> None:

@@ -306,9 +306,17 @@ class Channel:
         self._closed = False
 
     async def call(
-        self, path: str, message: bytes, metadata: tuple[tuple[str, str], ...], timeout_s: float | None
+        self,
+        path: str,
+        message: bytes,
+        metadata: tuple[tuple[str, str], ...],
+        timeout_s: float | None,
+        *,
+        timed: bool = False,
     ) -> bytes:
         """Make a unary call and return the answer's bytes; who gives up waiting cancels it.
+
+        `timed`: that happens after `timeout_s` at the latest, so no other timer is wound for it here.
 
         Raises:
             Ended: it ended with another status than OK.
@@ -324,7 +332,7 @@ class Channel:
                 line = await self._connected(deadline_s)
             call = _Call(loop.create_future())
             stream = line.connection.open(block, body, call)
-            timer = None if deadline_s is None else loop.call_at(deadline_s, call.end, _TOO_LATE)
+            timer = None if deadline_s is None or timed else loop.call_at(deadline_s, call.end, _TOO_LATE)
             try:
                 return await call.done
             except Ended:

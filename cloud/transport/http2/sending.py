@@ -34,6 +34,7 @@ LARGE_BYTES = 1_024
 """A DATA frame from this size on is an answer's own, whatever windows the peer opens."""
 
 _PLAIN_DATA = bytes((DATA, 0))
+_LAST_DATA = bytes((DATA, END_STREAM))
 
 
 class Sending:
@@ -127,7 +128,7 @@ class Sending:
         size = len(body)
         if (
             opening is not None
-            and closing is not None
+            and (ends or closing is not None)
             and size <= self.window
             and size <= stream.window
             and size <= self._frame_bytes_max
@@ -135,26 +136,15 @@ class Sending:
             and not self._held
             and stream.unsent is None
         ):
-            # The common case, an answer that fits, in one go.
+            # The common case, an answer or a request that fits, in one go.
             self.window -= size
             self._floods.answers += 1
             id_bytes = stream.id.to_bytes(4, "big")
-            self.emit(
-                b"".join(
-                    (
-                        opening.opens,
-                        id_bytes,
-                        opening.data,
-                        size.to_bytes(3, "big"),
-                        _PLAIN_DATA,
-                        id_bytes,
-                        body,
-                        closing.ends,
-                        id_bytes,
-                        closing.data,
-                    )
-                )
-            )
+            data = _LAST_DATA if closing is None else _PLAIN_DATA
+            parts = [opening.opens, id_bytes, opening.data, size.to_bytes(3, "big"), data, id_bytes, body]
+            if closing is not None:
+                parts += (closing.ends, id_bytes, closing.data)
+            self.emit(b"".join(parts))
             self._on_ended(stream)
             return
         if size and self.backlog_bytes + size > self.backlog_bytes_max:
