@@ -15,6 +15,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import TLSConfig
 
 from codec import KeyRingError, KeyServiceError
+from codec.ending import end_gently
 from sdk.converter import DataConverterOptions, options_of
 from sdk.errors import ConnectFailed, ProfileError
 from sdk.plugin import TacitPlugin
@@ -49,6 +50,7 @@ async def connect(
         codec.OffloadError: its object store is not.
         ConnectFailed: the service cannot be reached, or refuses.
     """
+    end_gently()
     chosen = profile if isinstance(profile, Profile) else load_profile(profile, config_file=config_file)
     options = converter or options_of(
         chosen, namespace=namespace, payload_converter_class=payload_converter_class

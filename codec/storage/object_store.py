@@ -27,6 +27,7 @@ import obstore
 from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from codec.ending import end_gently
 from codec.errors import OffloadError, StoreFull, StoreRefused
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -142,6 +143,7 @@ def open_store(url: str, options: Mapping[str, str] | None = None) -> OpenStore:
     Raises:
         OffloadError: no such kind of store, or an unknown option.
     """
+    end_gently()
     options = options or {}
     place = without_secrets(url)
     scheme = urlsplit(url).scheme
