@@ -70,6 +70,13 @@ def gc(
             "--all-unreferenced", help="Go on although nothing points to any object of a namespace."
         ),
     ] = False,
+    unusual: Annotated[
+        bool,
+        typer.Option(
+            "--unusual",
+            help="Go on although most objects are due, or the service shows far less than at the last run: you know why.",
+        ),
+    ] = False,
     unknown_readers: Annotated[
         bool,
         typer.Option(
@@ -82,8 +89,9 @@ def gc(
     """Find offloaded payloads that no history, schedule or running workflow points to; with --delete, delete them in two phases.
 
     The first --delete marks them, a later one (daily, by a timer) deletes what was marked a grace period ago and is still
-    pointed to by nothing. Workers may run meanwhile. All that is decrypted are files' handles, with --files. Not known here
-    are references outside the service: exported histories (`tacit history export`), and services that share the prefix.
+    pointed to by nothing. Workers may run meanwhile. All that is decrypted are files' handles, with --files. The service is
+    believed: what looks as if it hid something is refused. Not known here are references outside the service: exported
+    histories (`tacit history export`), and services that share the prefix.
     """
     try:
         patience = duration(grace)
@@ -99,6 +107,7 @@ def gc(
         grace=patience,
         other_drivers=other_driver or (),
         accept_no_references=all_unreferenced,
+        accept_unusual=unusual,
         accept_unknown_readers=unknown_readers,
     )
     try:
@@ -203,6 +212,7 @@ def _row(one: Collected, options: Options) -> dict[str, object]:
         "next_due": done.next_due if options.delete else None,
         "schedules_that_hold": sorted(one.held_by_schedules),
         "unreadable_payloads": one.unreadable,
+        "doubts": one.doubts,
     }
 
 
@@ -212,6 +222,8 @@ def _tally(tally: Tally) -> dict[str, int]:
 
 def _explain(one: Collected, options: Options) -> None:
     done = one.plan
+    for doubt in one.doubts:
+        warn(doubt)
     if not options.delete:
         gone = done.due_tally.objects + done.waiting.objects
         if gone:

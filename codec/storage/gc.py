@@ -1,7 +1,7 @@
 """Which objects nothing points to any more, and when they may go: the rules, without I/O.
 
-Objects are written by workers that run beside a collection, and nobody locks anything. This is why nothing that is referred
-to is ever deleted.
+Objects are written by workers that run beside a collection, and nobody locks anything. This is why nothing that the service
+shows a reference to is ever deleted.
 
 **Words.** An object is *used* by a client that writes it, or finds it there and so does not write it; a reference to it then
 reaches a history at most `grace` later (an update waits for a worker, a call is tried again: the grace period is longer than
@@ -29,14 +29,16 @@ another name, that of today. That is what the day in the name is for: no lock, n
 What remains to be true: clients' clocks differ from the store's by much less than `grace` (S3 itself refuses a client that is
 a quarter of an hour off), a prefix belongs to one namespace of one service, and who reads another namespace's objects has
 said so (`readers`). Files of handles have no day in their ids; an upload that goes on writes anew, and so is left alone for
-`grace` after.
+`grace` after. And the service tells the truth: a history that it hides points to nothing (`gc_sense` has what is done about
+that).
 
 The marks are an object in the store, `v1/ns/<namespace>/gc/marks`: zstd over JSON, version 1::
 
-    {"version": 1, "marks": [[key, size, modified, marked], ...], "schedules": {id: [run id, [sha256, ...]]}}
+    {"version": 1, "marks": [[key, size, modified, marked], ...], "schedules": {id: [run id, [sha256, ...]]},
+     "showed": {namespace: [workflows, schedules, standalone, [absent kind, ...]]}}
 
 `key` is an object's path or a file's URI, the times are RFC 3339. It may grow by fields; a reader takes another version for
-none, which only begins the grace period anew. `schedules`: see `gc_schedules`.
+none, which only begins the grace period anew. `schedules`: see `gc_schedules`; `showed`, of the last run: see `gc_sense`.
 """
 
 from __future__ import annotations
@@ -88,12 +90,32 @@ class Mark:
     marked: datetime
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Showed:
+    """What a service showed of a namespace in one run: how many of each kind, and which kinds it said that it has not."""
+
+    workflows: int = 0
+    schedules: int = 0
+    standalone: int = 0
+    absent: tuple[str, ...] = ()
+
+    def __add__(self, other: Showed) -> Showed:
+        return Showed(
+            workflows=self.workflows + other.workflows,
+            schedules=self.schedules + other.schedules,
+            standalone=self.standalone + other.standalone,
+            absent=tuple(sorted({*self.absent, *other.absent})),
+        )
+
+
 @dataclasses.dataclass(kw_only=True)
 class Memory:
-    """What one collection leaves for the next: marks by key, and the last results that schedules hold by schedule."""
+    """What one collection leaves for the next: marks by key, the last results that schedules hold by schedule, and what
+    services showed by namespace."""
 
     marks: dict[str, Mark] = dataclasses.field(default_factory=dict)
     schedules: dict[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    showed: dict[str, Showed] = dataclasses.field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """As it lies in the store."""
@@ -101,7 +123,11 @@ class Memory:
             [key, mark.size, mark.modified.isoformat(), mark.marked.isoformat()]
             for key, mark in self.marks.items()
         ]
-        document = {"version": _VERSION, "marks": marks, "schedules": self.schedules}
+        showed = {
+            namespace: [one.workflows, one.schedules, one.standalone, one.absent]
+            for namespace, one in self.showed.items()
+        }
+        document = {"version": _VERSION, "marks": marks, "schedules": self.schedules, "showed": showed}
         return zstandard.compress(json.dumps(document, separators=(",", ":")).encode())
 
     @classmethod
@@ -120,6 +146,18 @@ class Memory:
                 schedules={
                     str(schedule): (str(run), tuple(str(one) for one in digests))
                     for schedule, (run, digests) in document["schedules"].items()
+                },
+                # Absent from what older ones left.
+                showed={
+                    str(namespace): Showed(
+                        workflows=int(workflows),
+                        schedules=int(schedules),
+                        standalone=int(standalone),
+                        absent=tuple(str(kind) for kind in absent),
+                    )
+                    for namespace, (workflows, schedules, standalone, absent) in document.get(
+                        "showed", {}
+                    ).items()
                 },
             )
         except (zstandard.ZstdError, ValueError, KeyError, TypeError, AttributeError):

@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from codec.errors import OffloadError
-from codec.storage.gc import GRACE, Memory, Plan, Tally, check_grace, plan
+from codec.storage.gc import GRACE, Memory, Plan, Showed, Tally, check_grace, plan
 from codec.storage.gc_references import Opened, References
 from codec.storage.gc_schedules import held_by
+from codec.storage.gc_sense import doubts_of_plan, doubts_of_service, refers_to_nothing
 from codec.storage.gc_store import GcStore
 from codec.storage.gc_walk import Seen, Walk
 from codec.storage.readers import readers_of
@@ -36,7 +37,7 @@ class Source:
 
 @dataclasses.dataclass(kw_only=True)
 class Collected:
-    """What was found and done for one namespace's objects."""
+    """What was found and done for one namespace's objects. `doubts` are why nothing would be deleted unless told to."""
 
     namespace: str
     store: str
@@ -45,16 +46,22 @@ class Collected:
     deleted: Tally = dataclasses.field(default_factory=Tally)
     held_by_schedules: dict[str, datetime] = dataclasses.field(default_factory=dict)
     unreadable: int = 0
+    doubts: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to collect. Without `delete` nothing is written: the report says what would be."""
+    """How to collect. Without `delete` nothing is written: the report says what would be.
+
+    The others are what a person says to know: that nothing refers to any object, that what is odd (`gc_sense`) has its
+    reasons, that other namespaces don't read these objects.
+    """
 
     delete: bool = False
     grace: timedelta = GRACE
     other_drivers: Collection[str] = ()
     accept_no_references: bool = False
+    accept_unusual: bool = False
     accept_unknown_readers: bool = False
 
 
@@ -95,6 +102,9 @@ async def collect(
         walks.append((source, await walk.run(), references))
         met |= references.met
     memories = {store: await store.remembered() for store in collected}
+    showed: dict[str, Showed] = {}
+    for source, seen, _ in walks:
+        showed[source.namespace] = showed.get(source.namespace, Showed()) + seen.showed()
     results = []
     # What a schedule of any namespace holds may lie under the prefix of another (a Nexus operation's result).
     held_since: dict[str, datetime] = {}
@@ -121,19 +131,27 @@ async def collect(
             grace=options.grace,
             held_from=min(held_since.values(), default=None),
         )
+        place, before = source.store.store.place, memories[source.store].showed
         results.append(
             Collected(
                 namespace=source.namespace,
-                store=source.store.store.place,
+                store=place,
                 seen=seen,
                 plan=done,
                 held_by_schedules=held_since if done.held.objects else {},
                 unreadable=references.unreadable,
+                doubts=[
+                    doubt
+                    for namespace, now in showed.items()
+                    for doubt in doubts_of_service(namespace, now, before.get(namespace))
+                ]
+                + doubts_of_plan(source.namespace, place, done),
             )
         )
-    _check_sense(results, options)
     if options.delete:
+        _check_sense(results, options)
         for store, one in zip(collected, results, strict=True):
+            memories[store].showed |= showed
             await _carry_out(store, one, memories[store], progress)
     return results
 
@@ -165,12 +183,12 @@ async def _check_readers(store: GcStore, sources: Sequence[Source], options: Opt
 
 
 def _check_sense(results: Sequence[Collected], options: Options) -> None:
-    """Refuse to delete everything: that is what the wrong service, or a wrong prefix, looks like."""
-    if options.accept_no_references or not options.delete:
-        return
+    """Refuse to go on where a service that lies, or is the wrong one, would look like this."""
     for one in results:
-        if one.plan.due and not one.plan.referenced.objects:
+        if not options.accept_no_references and refers_to_nothing(one.plan):
             raise OffloadError(
                 f"Nothing in {one.namespace!r} refers to any of the {one.plan.all.objects} objects in {one.store}: is this the "
                 "service whose workflows wrote them? If so, say so (--all-unreferenced). Nothing is deleted."
             )
+        if one.doubts and not options.accept_unusual:
+            raise OffloadError(f"{' '.join(one.doubts)} Nothing is deleted.")

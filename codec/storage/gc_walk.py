@@ -32,6 +32,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from codec.errors import OffloadError
+from codec.storage.gc import Showed
 from codec.storage.gc_references import References
 from codec.storage.gc_schedules import Action, Chain
 
@@ -61,15 +62,25 @@ class WalkFailed(OffloadError):
 
 @dataclasses.dataclass(kw_only=True)
 class Seen:
-    """What a walk has read: numbers for the report, chains of runs that schedules started by their first
-    run's id, schedules' actions."""
+    """What a walk has read: numbers for the report, kinds of things that the service says it has not, chains of runs that
+    schedules started by their first run's id, schedules' actions."""
 
     executions: int = 0
     events: int = 0
     schedules: int = 0
     standalone: int = 0
+    absent: set[str] = dataclasses.field(default_factory=set)
     chains: dict[str, Chain] = dataclasses.field(default_factory=dict)
     actions: dict[str, list[Action]] = dataclasses.field(default_factory=dict)
+
+    def showed(self) -> Showed:
+        """What is remembered of it for the next run."""
+        return Showed(
+            workflows=self.executions,
+            schedules=self.schedules,
+            standalone=self.standalone,
+            absent=tuple(sorted(self.absent)),
+        )
 
 
 class Walk:
@@ -91,6 +102,7 @@ class Walk:
         self._closed: set[tuple[str, str]] = set()
         self._moments: dict[tuple[str, str], int] = {}
         self._counted: set[tuple[str, str]] = set()
+        self._present: set[str] = set()
         self.seen = Seen()
 
     async def run(self) -> Seen:
@@ -102,15 +114,15 @@ class Walk:
         """
         for _ in range(2):
             await self._workflows("")
-            await self._workflows(SYSTEM_WORKFLOWS, optional=True)
+            await self._workflows(SYSTEM_WORKFLOWS, kind="hidden workflows")
             await self._schedules()
             await self._activities()
             await self._nexus_operations()
         return self.seen
 
-    async def _workflows(self, query: str, *, optional: bool = False) -> None:
+    async def _workflows(self, query: str, *, kind: str | None = None) -> None:
         request = ListWorkflowExecutionsRequest(namespace=self._namespace, query=query, page_size=PAGE_SIZE)
-        async for page in self._pages(self._service.list_workflow_executions, request, optional=optional):
+        async for page in self._pages(self._service.list_workflow_executions, request, kind=kind):
             await self._all(self._workflow, page.executions)
 
     async def _workflow(self, info: Any) -> None:
@@ -150,11 +162,12 @@ class Walk:
             chain.seen = True
             chain.completed |= info.status == _COMPLETED
             chain.hashes |= hashes
-        self._count("executions", key)
+        if read:
+            self._count("executions", key)
 
     async def _schedules(self) -> None:
         request = ListSchedulesRequest(namespace=self._namespace, maximum_page_size=PAGE_SIZE)
-        async for page in self._pages(self._service.list_schedules, request, optional=True):
+        async for page in self._pages(self._service.list_schedules, request, kind="schedules"):
             await self._all(self._schedule, page.schedules)
 
     async def _schedule(self, entry: Any) -> None:
@@ -181,7 +194,9 @@ class Walk:
 
     async def _activities(self) -> None:
         request = ListActivityExecutionsRequest(namespace=self._namespace, page_size=PAGE_SIZE)
-        async for page in self._pages(self._service.list_activity_executions, request, optional=True):
+        async for page in self._pages(
+            self._service.list_activity_executions, request, kind="standalone activities"
+        ):
             await self._all(self._activity, page.executions)
 
     async def _activity(self, info: Any) -> None:
@@ -202,7 +217,9 @@ class Walk:
 
     async def _nexus_operations(self) -> None:
         request = ListNexusOperationExecutionsRequest(namespace=self._namespace, page_size=PAGE_SIZE)
-        async for page in self._pages(self._service.list_nexus_operation_executions, request, optional=True):
+        async for page in self._pages(
+            self._service.list_nexus_operation_executions, request, kind="standalone Nexus operations"
+        ):
             await self._all(self._nexus_operation, page.operations)
 
     async def _nexus_operation(self, info: Any) -> None:
@@ -232,14 +249,23 @@ class Walk:
         request: Any,
         *,
         of: str = "",
-        optional: bool = False,
+        kind: str | None = None,
         may_be_gone: bool = False,
     ) -> AsyncIterator[Any]:
+        """All pages; none where a service lacks things of that `kind`, which it must say at once and each time."""
+        optional = kind is not None
         while True:
             page = await self._call(call, request, of=of, optional=optional, may_be_gone=may_be_gone)
+            if kind is not None and optional:
+                (self.seen.absent if page is None else self._present).add(kind)
+                if kind in self.seen.absent and kind in self._present:
+                    raise WalkFailed(
+                        f"The service says of {self._namespace!r} that it has {kind}, and that it has none. Nothing is deleted."
+                    )
             if page is None:
                 return
             yield page
+            optional = False
             if not page.next_page_token:
                 return
             request.next_page_token = page.next_page_token

@@ -95,7 +95,7 @@ class Collector:
         self.store = GcStore(open_store(bucket.url, bucket.options), "default", files=False)
 
     async def at(self, moment: datetime, **more: Any) -> Collected:
-        options = Options(**{"delete": True, "accept_no_references": True} | more)
+        options = Options(**{"delete": True, "accept_no_references": True, "accept_unusual": True} | more)
         source = Source(service=self.client.workflow_service, namespace="default", store=self.store)
         [found] = await collect([source], options, clock=lambda: moment)
         return found
