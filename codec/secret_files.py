@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
@@ -15,6 +16,11 @@ SECRET_FILE_MODE = 0o600
 SIZE_MAX_BYTES = 1024 * 1024
 """No key ring or profile comes near this; a larger file is the wrong file."""
 
+# O_NONBLOCK: opening a named pipe must not wait for a reader.
+_OVERWRITING = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NOT_OURS = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EISDIR, errno.ENOENT})
+"""What opening says of a link, of a pipe or socket, of another user's file, of a directory, of what is gone."""
+
 
 class SecretFileError(Exception):
     """A secret file is missing, unsafe or unreadable; the sentence names it and the way out."""
@@ -24,8 +30,8 @@ def read_secret_file(path: Path, *, what: str, mounted: bool = False) -> bytes:
     """The content of a file that only its owner may read.
 
     The checks are made on the open file, so that it cannot be exchanged between the check and the read. `mounted` is for
-    files that a container's platform puts there: they may be readable by others, who are in the container too, but not
-    writable.
+    files that a container's platform puts there, and for those that hold no secret but whose word counts: they may be
+    readable by others, but not writable.
 
     Raises:
         SecretFileError: it does not exist, is no regular file, belongs to another user than us or root, is
@@ -50,7 +56,7 @@ def read_secret_file(path: Path, *, what: str, mounted: bool = False) -> bytes:
         if mounted and status.st_mode & 0o022:
             raise SecretFileError(
                 f"The {what} {path} can be changed by other users (mode {stat.S_IMODE(status.st_mode):04o}). "
-                "Mount it without write permission for group and others."
+                f"Take that from them (chmod go-w {path}, or mount it so), and look what it says."
             )
         if not mounted and status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
@@ -84,7 +90,7 @@ def write_secret_file(path: Path, content: bytes, *, replace: bool = True, erase
     old: int | None = None
     try:
         if erase_old and path.exists():
-            old = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            old = os.open(path, _OVERWRITING)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, SECRET_FILE_MODE), "wb") as file:
@@ -113,10 +119,22 @@ def write_secret_file(path: Path, content: bytes, *, replace: bool = True, erase
 
 
 def _erase_leftovers(path: Path) -> None:
-    """Overwrite and remove what a crash left of writes to `path`."""
+    """Overwrite and remove what a crash left of writes to `path`.
+
+    What is called so and we did not make (a link, a pipe, another user's file) is left alone: through it somebody could have
+    us overwrite what is not theirs to.
+    """
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        descriptor = os.open(leftover, os.O_WRONLY | os.O_CLOEXEC)
         try:
+            descriptor = os.open(leftover, _OVERWRITING)
+        except OSError as error:
+            if error.errno in _NOT_OURS:
+                continue
+            raise
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                continue
             _erase(descriptor, names_left=1)
         finally:
             os.close(descriptor)
@@ -145,7 +163,9 @@ def sole_writer(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SECRET_FILE_MODE)
+        # No link is followed: it would have us make a file, or lock one, wherever it leads.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(lock, flags, SECRET_FILE_MODE)
     except OSError as error:
         raise SecretFileError(f"{lock} cannot be made: {error.strerror}.") from error
     try:

@@ -179,7 +179,11 @@ class TacitPlugin(SimplePlugin):
         """The program's converter with our codec, failure converter and storage."""
         ours = self._converter(namespace)
         if theirs.payload_codec is not None and self._is_ours(theirs.payload_codec):
-            return theirs  # made by this plugin before: a client made of another's configuration
+            # Made by this plugin before: a client made of another's configuration. What was put into that since is looked at.
+            chosen = self._failure_converter_class(theirs)
+            if chosen is theirs.failure_converter_class:
+                return theirs
+            return dataclasses.replace(theirs, failure_converter_class=chosen)
         if theirs.payload_codec is not None:
             raise ProfileError(
                 f"The client has a payload codec already ({_name(theirs.payload_codec)}), and TacitPlugin does not replace it: "

@@ -114,20 +114,24 @@ class Access:
         self._rules = tuple(rules)
         self.open_to_all = open_to_all
 
+    def allows(self, caller: Caller, operation: Operation, namespace: str) -> bool:
+        """Whether the caller may, if there is such a namespace."""
+        if self.open_to_all and caller.kind is CallerKind.NOBODY:
+            return True
+        right = RIGHT_FOR[operation]
+        within = caller.within is None or (right, namespace) in caller.within
+        return within and any(rule.gives(caller, right, namespace) for rule in self._rules)
+
     def check(self, caller: Caller, operation: Operation, namespace: str) -> None:
         """Return if the caller may.
 
         Raises:
             Refusal: it may not, or there is no such namespace: one sentence for both.
         """
-        right = RIGHT_FOR[operation]
-        if self.open_to_all and caller.kind is CallerKind.NOBODY:
-            return
-        within = caller.within is None or (right, namespace) in caller.within
-        if within and any(rule.gives(caller, right, namespace) for rule in self._rules):
+        if self.allows(caller, operation, namespace):
             return
         raise Refusal(
             403,
-            f"You may not {right} payloads of this namespace here; whoever runs the codec server says who may.",
+            f"You may not {RIGHT_FOR[operation]} payloads of this namespace here; whoever runs the codec server says who may.",
             "forbidden",
         )

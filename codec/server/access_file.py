@@ -27,11 +27,13 @@
     groups = ["on-call"]
     tokens = ["ci"]
     everyone = true                          # all whom an issuer vouches for
-    issuer = "https://login.acme.example"    # only its callers; "service": only API keys
+    issuer = "https://login.acme.example"    # only its callers; "service": only API keys; may be left out if there is one
     namespaces = ["orders.acme"]             # "*": all that are served
     may = ["decode", "encode"]
 
-A field that is not known is an error: a misspelt rule must not be ignored.
+A field that is not known is an error: a misspelt rule must not be ignored. So is a rule about people without `issuer` where
+several could vouch for them ([service] is one): each issuer has its own subjects, groups and e-mail addresses. The file may be
+readable by others, not writable.
 """
 
 from __future__ import annotations
@@ -49,7 +51,6 @@ from codec.server.issuers import is_safe_url
 from codec.server.jwt_check import ALGORITHMS, DEFAULT_ALGORITHMS, Issuer
 
 VERSION = 1
-FILE_BYTES_MAX = 1024 * 1024
 RULES_MAX = 10_000
 _T = TypeVar("_T")
 
@@ -76,11 +77,10 @@ def read_access_file(path: Path) -> AccessSettings:
         AccessFileError: it can't be read, or something in it is not right.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise AccessFileError(f"{path} can't be read: {error.strerror}.") from None
-    if len(content) > FILE_BYTES_MAX:
-        raise AccessFileError(f"{path} is larger than {FILE_BYTES_MAX} bytes.")
+        # It is no secret, but whoever can change it can give themselves every right.
+        content = read_secret_file(path, what="access file", mounted=True)
+    except SecretFileError as error:
+        raise AccessFileError(str(error)) from None
     try:
         document = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -137,6 +137,13 @@ def _settings(document: dict[str, Any], folder: Path) -> AccessSettings:
         known = {one.url for one in issuers} | ({SERVICE_ISSUER} if api_keys else set())
         if rule.issuer is not None and rule.issuer not in known:
             raise _Wrong(f"a rule names the issuer {rule.issuer!r}, and no [[issuer]] has that url")
+    for number, rule in enumerate(rules, 1):
+        people = rule.everyone or rule.emails or rule.domains or rule.subjects or rule.groups
+        if people and rule.issuer is None and len(issuers) + api_keys > 1:
+            raise _Wrong(
+                f"[[allow]] number {number} does not say whose callers it is about, and several vouch for callers: give it "
+                'issuer = "URL of an [[issuer]]", or "service" for API keys; one rule for each'
+            )
     if not issuers and not tokens and not api_keys:
         raise _Wrong("it names nobody who could prove who they are: add an [[issuer]] or a [[token]]")
     return AccessSettings(

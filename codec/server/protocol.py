@@ -103,34 +103,35 @@ def operation_of(request: Request) -> Operation | None:
 
 
 def namespace_of(request: Request, served: Collection[str]) -> str:
-    """The namespace that a request is about; one that is not served is for the caller's rights to refuse.
+    """The namespace that a request is about: the header's, else the path's. One that is not served is for the caller's
+    rights to refuse: nobody learns here which are.
 
     Raises:
-        Refusal: path and header disagree, or neither names one and several are served.
+        Refusal: neither names one and several are served.
     """
-    try:
-        before = unquote(request.path.rpartition("/")[0].rpartition("/")[2], errors="strict")
-    except UnicodeDecodeError:
-        raise Refusal(400, "The path is not UTF-8.", "malformed") from None
-    in_path = before if before in served else None
-    in_header = request.headers.get(NAMESPACE_HEADER)
-    if in_path and in_header and in_path != in_header:
-        raise Refusal(
-            400,
-            "The path and the X-Namespace header name different namespaces; let them agree, or leave one out.",
-            "malformed",
-        )
-    named = in_header or in_path
+    named = request.headers.get(NAMESPACE_HEADER) or path_before(request)
     if named:
         return named
-    if len(served) == 1 and not before:
+    if len(served) == 1:
         return next(iter(served))
     raise Refusal(
         400,
-        "The request names no namespace that is served here: send the X-Namespace header, or put the namespace into "
-        "the endpoint's path (http://HOST/{namespace}).",
+        "The request names no namespace: send the X-Namespace header, or put the namespace into the endpoint's path "
+        "(http://HOST/{namespace}).",
         "malformed",
     )
+
+
+def path_before(request: Request) -> str:
+    """What stands before the operation in the path: a namespace, or any prefix; empty if nothing does.
+
+    Raises:
+        Refusal: the path is not UTF-8.
+    """
+    try:
+        return unquote(request.path.rpartition("/")[0].rpartition("/")[2], errors="strict")
+    except UnicodeDecodeError:
+        raise Refusal(400, "The path is not UTF-8.", "malformed") from None
 
 
 def keeps_references(request: Request) -> bool:

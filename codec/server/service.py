@@ -28,6 +28,7 @@ from codec.server.protocol import (
     keeps_references,
     namespace_of,
     operation_of,
+    path_before,
     read_payloads,
     written,
 )
@@ -168,11 +169,26 @@ class CodecServer:
         self._allowances.take(caller.key)
         progress.namespace = namespace = namespace_of(request, self._namespaces)
         self._access.check(caller, progress.operation, namespace)
+        in_path = path_before(request)
+        if (
+            in_path != namespace
+            and in_path in self._namespaces
+            # To others it is a prefix like any.
+            and self._access.allows(caller, progress.operation, in_path)
+        ):
+            raise Refusal(
+                400,
+                "The path and the X-Namespace header name different namespaces; let them agree, or leave one out.",
+                "malformed",
+            )
         codec = self._namespaces.get(namespace)
         if codec is None:
             # Who may everywhere is told; to all others the refusal above says the same of every namespace.
             raise Refusal(
-                403, "This codec server serves no such namespace (see its --profile).", "not-served"
+                403,
+                "This codec server serves no such namespace as the X-Namespace header says, or the path before the operation "
+                "(see its --profile).",
+                "not-served",
             )
         keep = keeps_references(request)
         async with self._allowances.working(caller.key):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.converter import (
     CompositePayloadConverter,
@@ -212,6 +213,24 @@ async def test_a_client_made_of_anothers_configuration_is_encrypted_once(
         [payload] = await again.data_converter.encode(["a"])
         [inner] = await codec.EncryptionCodec(options.key_ring).decode([payload])  # type: ignore[arg-type]
         assert inner.metadata["encoding"] == b"json/plain"
+
+
+async def test_what_was_put_into_such_a_configuration_is_looked_at(
+    address: str, options: sdk.DataConverterOptions
+) -> None:
+    class Telling(DefaultFailureConverter):
+        pass
+
+    client = await Client.connect(address, plugins=[sdk.TacitPlugin(converter=options)])
+    config = client.config(active_config=True)
+    ours = config["data_converter"]
+    config["data_converter"] = dataclasses.replace(ours, failure_converter_class=DefaultFailureConverter)
+    failure = Failure()
+    await Client(**config).data_converter.encode_failure(ValueError("secret"), failure)
+    assert b"secret" not in failure.SerializeToString()
+    config["data_converter"] = dataclasses.replace(ours, failure_converter_class=Telling)
+    with pytest.raises(sdk.ProfileError, match="Telling, may leave messages"):
+        Client(**config)
 
 
 @workflow.defn

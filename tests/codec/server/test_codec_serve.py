@@ -334,6 +334,14 @@ def test_files_that_are_wrong(tmp_path: Path) -> None:
         f"version = 1\n{issuer}email-verified = 'no'": "true or false",
         "version = 1\n[[token]]\nname = 'x'\nfile = 'none'": "There is no token",
     }
+    other = issuer.replace("a.example", "b.example")
+    for two in (issuer + other, issuer + "[service]\napi-keys = true\n"):
+        for who in (
+            "everyone = true", "emails = ['a@b']", "domains = ['b']", "subjects = ['a']", "groups = ['a']",
+        ):  # fmt: skip
+            wrong[f"version = 1\n{two}[[allow]]\n{who}\nnamespaces = ['*']\nmay = ['decode']"] = (
+                "[[allow]] number 1 does not say whose callers"
+            )
     for content, says in wrong.items():
         with pytest.raises(AccessFileError) as caught:
             read(tmp_path, content)
@@ -341,6 +349,45 @@ def test_files_that_are_wrong(tmp_path: Path) -> None:
         assert "access.toml" in str(caught.value)
         assert TOKEN not in str(caught.value)
     assert says in begins(tmp_path, "--access", "access.toml", code=1)
+
+
+def test_a_rule_needs_no_issuer_where_one_or_none_can_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "ci.token").touch(0o600)
+    (tmp_path / "ci.token").write_text(TOKEN)
+    issuers = [f"[[issuer]]\nurl = 'https://{one}.example'\naudience = ['x']\n" for one in "ab"]
+    service, token = "[service]\napi-keys = true\n", "[[token]]\nname = 'ci'\nfile = 'ci.token'\n"
+    for sources, rule in (
+        (issuers[0], "everyone = true"),
+        (issuers[0] + token, "groups = ['a']"),
+        (service, "emails = ['a@b']"),
+        (issuers[0] + issuers[1] + service + token, "tokens = ['ci']"),
+        (issuers[0] + issuers[1], "issuer = 'https://b.example'\neveryone = true"),
+        (issuers[0] + service, "issuer = 'service'\nemails = ['a@b']"),
+    ):
+        content = f"version = 1\n{sources}[[allow]]\n{rule}\nnamespaces = ['*']\nmay = ['decode']"
+        assert len(read(tmp_path, content).rules) == 1
+
+
+def test_an_access_file_that_others_can_change_is_refused(tmp_path: Path) -> None:
+    read(tmp_path, "version = 1\n[[issuer]]\nurl = 'https://a.example'\naudience = ['x']")
+    path = tmp_path / "access.toml"
+    for mode in (0o664, 0o646, 0o666):
+        path.chmod(mode)
+        with pytest.raises(
+            AccessFileError, match=r"access file .*access\.toml can be changed by other users"
+        ):
+            read_access_file(path)
+    path.chmod(0o644)
+    read_access_file(path)
+    path.write_text("#" * (1024 * 1024 + 1))
+    with pytest.raises(AccessFileError, match="larger than"):
+        read_access_file(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(AccessFileError, match="not a regular file"):
+        read_access_file(path)
+    with pytest.raises(AccessFileError, match="There is no access file"):
+        read_access_file(tmp_path / "none.toml")
 
 
 def read(folder: Path, content: str) -> AccessSettings:

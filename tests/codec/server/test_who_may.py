@@ -125,8 +125,15 @@ async def test_rights_are_per_namespace_and_kind(make: Make, issuer: Oidc) -> No
         ),
     ]
     assert [one.status for one in refused] == [403] * 3
-    # A namespace of others and one that is nobody's look alike.
+    # A namespace of others and one that is nobody's look alike, wherever it is named.
     assert refused[1].body == refused[2].body
+    assert (await ask(served, token, namespace="no.such")).body == refused[1].body
+    for in_path in (BILLS, "no.such"):
+        headers = {"X-Namespace": ORDERS, "Authorization": f"Bearer {token}"}
+        assert (await served.ask(f"/{in_path}/decode", [PLAIN], headers=headers)).status == 200
+        headers["X-Namespace"] = "not.mine"
+        answer = await served.ask(f"/{in_path}/decode", [PLAIN], headers=headers)
+        assert (answer.status, answer.body) == (403, refused[1].body)
     assert (await ask(make(), token)).status == 403
     elsewhere = make(rule(subjects=["user-1"], issuer="https://other.example"))
     assert (await ask(elsewhere, token)).status == 403
