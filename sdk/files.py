@@ -39,6 +39,7 @@ from temporalio import activity, workflow
 # A module of workflows may import this one, and its libraries cannot be loaded twice.
 with workflow.unsafe.imports_passed_through():
     import temporalio.client
+    import temporalio.exceptions
     import temporalio.worker
 
     from codec import (
@@ -70,6 +71,19 @@ __all__ = [
 ]
 
 
+class _NoFilesInActivity(FilesUnavailable, temporalio.exceptions.ApplicationError):
+    """In an activity: another attempt would find no store either, and the SDK tries again whatever does not say so."""
+
+    def __init__(self, message: str) -> None:
+        temporalio.exceptions.ApplicationError.__init__(
+            self, message, type=FilesUnavailable.__name__, non_retryable=True
+        )
+
+
+def _unavailable(message: str) -> FilesUnavailable:
+    return _NoFilesInActivity(message) if activity.in_activity() else FilesUnavailable(message)
+
+
 class Files:
     """Puts and opens files as one profile says. Safe to share between event loops and threads."""
 
@@ -82,7 +96,7 @@ class Files:
             codec.OffloadError: the object store is not.
         """
         if options.object_store is None:
-            raise FilesUnavailable(
+            raise _unavailable(
                 f"There is no object store for files of namespace {options.namespace!r}: set object-store in tacit.toml "
                 "(or TACIT_CODEC_OBJECT_STORE)."
             )
@@ -244,7 +258,7 @@ def of(client: temporalio.client.Client) -> Files:
     for interceptor in client.config(active_config=True)["interceptors"]:
         if isinstance(interceptor, FilesInterceptor):
             return interceptor.files
-    raise FilesUnavailable(
+    raise _unavailable(
         "This client has no file store: connect by `sdk.connect` with a profile that names an object store "
         "(object-store in tacit.toml), or use `files.open_files(profile)`."
     )
@@ -262,7 +276,7 @@ def open_files(profile: str | Profile | None = None, *, config_file: Path | None
     chosen = profile if isinstance(profile, Profile) else load_profile(profile, config_file=config_file)
     options = options_of(chosen)
     if options.object_store is None:
-        raise FilesUnavailable(
+        raise _unavailable(
             f"Profile {chosen.name!r} names no object store for files: set object-store in [profile.{chosen.name}] of "
             f"{settings_file(chosen.config_file)} (or TACIT_CODEC_OBJECT_STORE)."
         )
@@ -288,7 +302,7 @@ def _here() -> Files:
     try:
         return _current.get()
     except LookupError:
-        raise FilesUnavailable(
+        raise _unavailable(
             "There is no file store here. In an activity: let the worker's client come from `sdk.connect`, with a profile "
             "that names an object store (object-store in tacit.toml); elsewhere: `files.of(client)` or "
             "`files.open_files(profile)`."

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ DEFAULT_PROFILE = "default"
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 DEFAULT_NAMESPACE = "default"
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CONNECTION_FIELDS = frozenset({"address", "namespace", "api_key", "tls"})
 
 
@@ -93,8 +96,9 @@ def load_profile(
     if chosen != DEFAULT_PROFILE and chosen not in profiles:
         known = ", ".join(profiles) or "none"
         raise ProfileError(
-            f"There is no profile {chosen!r} in {path} (there: {known}). "
-            "`tacit signup` and `tacit namespace create` write one."
+            f"There is no profile {chosen!r} in {path} (there: {known}), which says where to connect: write "
+            f'[profile.{chosen}] with address = "HOST:PORT" and namespace = "NAME" into it, or let `tacit namespace create` '
+            "or `tacit signup` do so."
         )
     # Temporal's reader takes a default profile that is nowhere for an empty one only if nobody names it.
     variables.pop("TEMPORAL_PROFILE", None)
@@ -118,20 +122,35 @@ def profiles_with_keys_for(path: Path, names: Collection[str], *, besides: str) 
     Profiles that are damaged are left out; a key ring whose file is lost counts by its profile.
     """
     found = {}
-    profiles = read_toml(path).get("profile", {})
-    for name in profiles if isinstance(profiles, dict) else ():
-        if name == besides:
-            continue
-        try:
-            other = load_profile(name, config_file=path, environment={})
-        except ProfileError:
-            continue
+    for other in _profiles_besides(path, besides):
         ring = other.codec.key_ring
         if ring is None and other.codec.key_provider is None:
             continue
         if not {other.namespace, _binding(other.codec, ring)}.isdisjoint(names):
-            found[name] = other.codec
+            found[other.name] = other.codec
     return found
+
+
+def new_key_ring_path(profile: Profile) -> Path:
+    """Where the key ring of a profile without one goes: `keyring.json` beside its files, or, if that is another profile's,
+    a file named after it.
+    """
+    usual = profile.config_file.with_name("keyring.json")
+    rings = [other.codec.key_ring for other in _profiles_besides(profile.config_file, profile.name)]
+    taken = any(ring is not None and ring.resolve() == usual.resolve() for ring in rings)
+    if taken and _FILE_NAME.fullmatch(profile.name):
+        return usual.with_name(f"{profile.name}.keyring.json")
+    return usual
+
+
+def _profiles_besides(path: Path, besides: str) -> Iterator[Profile]:
+    """The other profiles of a `temporal.toml`, without what the environment says. Damaged ones are left out."""
+    profiles = read_toml(path).get("profile", {})
+    # The default one may be in `tacit.toml` alone.
+    for name in dict.fromkeys((*(profiles if isinstance(profiles, dict) else ()), DEFAULT_PROFILE)):
+        if name != besides:
+            with suppress(ProfileError):
+                yield load_profile(name, config_file=path, environment={})
 
 
 def _binding(settings: CodecSettings, ring: Path | None) -> str | None:

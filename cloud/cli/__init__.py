@@ -1,1 +1,1 @@
-"""The `tacit` command. One module per group of commands; ``main.py`` puts them together."""
+"""The `tacit` command. One module per group of commands; ``root.py`` puts them together."""

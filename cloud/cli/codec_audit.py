@@ -100,6 +100,7 @@ def _tell(report: Report) -> None:
     emit(
         {
             "looked_at": f"{len(report.sources)} sources, {size / 1e6:,.1f} MB",
+            "taken_along": report.taken_along,
             "payloads": [f"{count:,} {kind}" for kind, count in report.payloads.most_common()],
             "canaries": f"{len(report.canaries_found)} of {report.canaries} found",
             "opaque": [f"{count:,} {what}" for what, count in report.opaque.items()],

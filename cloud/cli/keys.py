@@ -72,6 +72,11 @@ def init(
     wanted = binding or chosen.namespace
     if not second:
         _refuse_second_ring(chosen, wanted)
+    if path.exists():
+        fail(
+            f"{path} exists already and is not overwritten: name another file (--key-ring FILE), or, if it is this profile's "
+            f"ring, set key-ring to it in [profile.{chosen.name}] of {settings_file(chosen.config_file)}"
+        )
 
     def work() -> KeyRing:
         ring = KeyRing.create(wanted, key_id=key_id)

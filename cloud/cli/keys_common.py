@@ -12,8 +12,9 @@ import typer
 
 from cloud.cli.output import EXIT_MISUSED, fail
 from codec import CodecError, Key, KeyRing, SecretFileError, Tombstone, update_key_ring
-from sdk import KeySource, ProfileError, SdkError, default_config_file, load_profile
+from sdk import KeySource, ProfileError, SdkError, load_profile
 from sdk.converter import options_of
+from sdk.profile import new_key_ring_path
 
 _T = TypeVar("_T")
 
@@ -22,7 +23,8 @@ KeyRingOption = Annotated[
     typer.Option(
         "--key-ring",
         "-k",
-        help="The key ring's file. By default the profile's, else keyring.json beside temporal.toml.",
+        help="The key ring's file. By default the profile's, else keyring.json beside temporal.toml (NAME.keyring.json where "
+        "another profile has that).",
         show_default=False,
     ),
 ]
@@ -36,7 +38,7 @@ KeyIdArgument = Annotated[
 
 
 def ring_path(key_ring: Path | None, profile: str | None) -> Path:
-    """The key ring's file: the option, else the profile's setting, else keyring.json beside temporal.toml."""
+    """The key ring's file: the option, else the profile's setting, else where a new one of this profile goes."""
     if key_ring is not None:
         return key_ring.expanduser()
     chosen = do(lambda: load_profile(profile))
@@ -46,7 +48,7 @@ def ring_path(key_ring: Path | None, profile: str | None) -> Path:
             f"the keys of profile {chosen.name!r} come from {provider.partition('?')[0]} and are rotated, disabled and "
             "destroyed there; this command works on a key ring's file (--key-ring FILE)"
         )
-    return chosen.codec.key_ring or default_config_file().with_name("keyring.json")
+    return chosen.codec.key_ring or do(lambda: new_key_ring_path(chosen))
 
 
 def key_source(key_ring: Path | None, profile: str | None) -> KeySource:

@@ -38,11 +38,12 @@ class Audit:
 
     def __init__(self, needles: Needles | None = None, progress: Progress | None = None) -> None:
         self._needles = needles or Needles([])
+        self._seen = set[Path]()
         self.report = Report(self._needles.count)
         self._looker = Looker(self._needles, self.report, progress)
 
     def path(self, path: Path) -> None:
-        """A file, or all files in and under a directory.
+        """A file, or all files in and under a directory; each once. An SQLite file takes its journals along.
 
         Raises:
             AuditError: it is not there, or can't be read.
@@ -69,8 +70,7 @@ class Audit:
             raise AuditError(
                 f"{url.rpartition('@')[2]!r} is no database: give the path of an SQLite file, or a postgresql:// URL."
             )
-        for one in (path, *databases.sqlite_companions(path)):
-            self.path(one)
+        self.path(path)
 
     def objects(self, url: str, options: Mapping[str, str] | None = None) -> None:
         """All objects of a store, each of which should be ciphertext; a directory may be given as a path.
@@ -119,7 +119,13 @@ class Audit:
                 f"object of {len(content)} bytes: no payload, and no ciphertext", source, place
             )
 
-    def _file(self, path: Path) -> None:
+    def _file(self, path: Path, *, beside: bool = False) -> None:
+        real = path.resolve()
+        if real in self._seen:
+            return
+        self._seen.add(real)
+        if beside:
+            self.report.taken_along.append(str(path))
         data = mapped(path)
         head = bytes(data[:16])
         if head[:4] in capture.MAGICS:
@@ -132,6 +138,9 @@ class Audit:
         self._looker.look(data, source, "pages" if pages else "content", budget, pages=pages)
         self._looker.advance(source, len(data))
         if head == databases.SQLITE_MAGIC:
+            # Where rows that were deleted live on, mostly; the database finds them beside what a link leads to.
+            for companion in databases.sqlite_companions(real):
+                self._file(companion, beside=True)
             databases.look_at_sqlite(self._looker, path)
 
 

@@ -185,7 +185,7 @@ def is_postgres(url: str) -> bool:
 
 
 def sqlite_companions(path: Path) -> Iterator[Path]:
-    """The files beside an SQLite database that hold parts of it."""
+    """The files beside an SQLite database that hold parts of it. (Its `-shm` has numbers of pages alone.)"""
     for suffix in ("-wal", "-journal"):
         beside = path.with_name(path.name + suffix)
         if beside.is_file():

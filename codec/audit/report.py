@@ -48,6 +48,8 @@ class Report:
         self.payloads: Counter[str] = Counter()
         self.readable: dict[str, Readable] = {}
         self.sources: dict[str, int] = {}
+        self.taken_along: list[str] = []
+        """Sources that nobody named: journals beside a database."""
         self.opaque: Counter[str] = Counter()
         self.unread: list[str] = []
 
@@ -106,6 +108,7 @@ class Report:
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
             "payloads": dict(sorted(self.payloads.items())),
             "sources": [{"source": name, "bytes": size} for name, size in self.sources.items()],
+            "taken_along": self.taken_along,
             "readable_by_design": [
                 {"what": what, "count": one.count, "examples": one.examples}
                 for what, one in sorted(self.readable.items())

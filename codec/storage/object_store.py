@@ -51,6 +51,31 @@ STORE_ERRORS = (BaseError, OSError, ValueError)
 _REMOTE_SCHEMES = frozenset({"s3", "gs", "az"})
 # How the options end that say where a store is: S3 and Azure have endpoints, GCS has a base URL.
 _ADDRESSES = ("endpoint", "endpoint_url", "base_url")
+_OF_CONNECTIONS = frozenset(
+    {
+        "allow_http",
+        "allow_invalid_certificates",
+        "connect_timeout",
+        "default_content_type",
+        "http1_only",
+        "http2_keep_alive_interval",
+        "http2_keep_alive_timeout",
+        "http2_keep_alive_while_idle",
+        "http2_max_frame_size",
+        "http2_only",
+        "pool_idle_timeout",
+        "pool_max_idle_per_host",
+        "proxy_ca_certificate",
+        "proxy_excludes",
+        "proxy_url",
+        "randomize_addresses",
+        "read_timeout",
+        "timeout",
+        "user_agent",
+    }
+)
+"""What `obstore` panics at among a store's options: how its client connects, which is settled here."""
+_PREFIXES = re.compile(r"^(aws|google|azure)_")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 # What the stores call it: S3-compatible servers, Azure, GCS, and the operating system by way of `obstore`.
 _FULL = re.compile(
@@ -147,6 +172,7 @@ def open_store(url: str, options: Mapping[str, str] | None = None) -> OpenStore:
     options = options or {}
     place = without_secrets(url)
     scheme = urlsplit(url).scheme
+    _refuse_options_of_connections(options)
     try:
         if scheme == "file" and not options:
             return OpenStore(from_url(url, mkdir=True), place)
@@ -179,10 +205,30 @@ def open_store(url: str, options: Mapping[str, str] | None = None) -> OpenStore:
             return OpenStore(store, place)
     except (*STORE_ERRORS, TypeError) as error:
         raise OffloadError(f"The object store {place} cannot be opened: {brief(error)}") from None
+    except BaseException as error:
+        # `obstore` is native code, and a panic of it is no Exception, so that no caller would expect it.
+        if type(error).__name__ != "PanicException":
+            raise
+        named = ", ".join(sorted(options)) or "none"
+        raise OffloadError(
+            f"The object store {place} cannot be opened: {brief(error)} Correct object-store-options (there: {named})."
+        ) from None
     raise OffloadError(
         f"{place!r} is no object store. Use file:///directory (without options), s3://bucket/prefix, "
         "gs://bucket/prefix or az://container/prefix."
     )
+
+
+def _refuse_options_of_connections(options: Mapping[str, str]) -> None:
+    for name in options:
+        if _PREFIXES.sub("", name.lower()) not in _OF_CONNECTIONS:
+            continue
+        instead = (
+            'plain HTTP is spoken with an endpoint that says so (endpoint = "http://…")'
+            if "allow_http" in name.lower()
+            else "how to connect is settled, and a proxy comes from HTTPS_PROXY"
+        )
+        raise OffloadError(f"object-store-options has no {name!r}: leave it out; {instead}.")
 
 
 def namespace_prefix(namespace: str) -> str:

@@ -99,6 +99,30 @@ def test_nothing_is_found_in_random_bytes_and_ciphertext(tmp_path: Path) -> None
     assert work.report.opaque == {"objects that are no payload and look random": 1}
 
 
+def test_a_database_takes_its_journal_along_and_the_report_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("PRAGMA journal_mode = wal")
+    writer.execute("PRAGMA wal_autocheckpoint = 0")
+    writer.execute("CREATE TABLE t (v TEXT)")
+    writer.execute("INSERT INTO t VALUES (?)", (PLAIN_CANARY,))
+    writer.execute("DELETE FROM t")
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    try:
+        for given in ([path], [link], [path, path.with_name("x.db-wal")], [tmp_path]):
+            work = audit([PLAIN_CANARY])
+            for one in given:
+                work.path(one)
+            assert work.report.canaries_found == {1}, given
+            found = {finding.source for finding in work.report.findings}
+            assert found == {str(path.with_name("x.db-wal"))}
+            assert work.report.to_json()["taken_along"] == [str(path.with_name("x.db-wal"))]
+    finally:
+        writer.close()
+
+
 def test_a_leak_across_windows_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("codec.audit.looking.WINDOW_BYTES", 1000)
     for start in range(950, 1010):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 import codec
@@ -184,6 +185,19 @@ class TestWithoutAStore:
         client = await sdk.connect(profile)
         with pytest.raises(sdk.FilesUnavailable, match="names an object store"):
             files.of(client)
+
+    async def test_an_activity_is_not_tried_again(self, tmp_path: Path) -> None:
+        async def attempt() -> None:
+            await files.put(b"content")
+
+        with pytest.raises(ApplicationError, match=r"object-store in tacit\.toml") as caught:
+            await ActivityEnvironment().run(attempt)
+        assert caught.value.non_retryable
+        assert caught.value.type == "FilesUnavailable"
+        assert isinstance(caught.value, sdk.FilesUnavailable)
+        profile = write_profile(tmp_path, "127.0.0.1:1")
+        with pytest.raises(ApplicationError, match="'default' names no object store"):
+            ActivityEnvironment().run(files.open_files, profile)
 
     async def test_outside_of_activities(self) -> None:
         with pytest.raises(sdk.FilesUnavailable, match=r"files\.open_files\(profile\)"):

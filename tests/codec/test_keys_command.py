@@ -70,6 +70,36 @@ def test_a_key_from_its_making_to_its_end(keys: Command) -> None:
         assert key.material.reveal().hex() not in text + json.dumps(listed)
 
 
+def test_a_second_profile_gets_a_ring_of_its_own_name(keys: Command) -> None:
+    keys.run("init", "--key-id", "k1")
+    (keys.folder / "temporal.toml").write_text(
+        '[profile.orders]\naddress = "localhost:1"\nnamespace = "orders.acme"\n'
+        '[profile.more]\naddress = "localhost:1"\nnamespace = "more.acme"\n'
+    )
+    listed = keys.run("list", "--profile", "orders", code=1).stderr
+    assert "orders.keyring.json" in listed
+    made = keys.json("init", "--profile", "orders", "--key-id", "k2")
+    assert made == {
+        "key_ring": str(keys.folder / "orders.keyring.json"),
+        "binding": "orders.acme",
+        "key_id": "k2",
+    }
+    assert [row["key_id"] for row in keys.json("list", "--profile", "orders")] == ["k2"]  # type: ignore[attr-defined]
+    (keys.folder / "more.keyring.json").write_text("mine")
+    refused = keys.run("init", "--profile", "more", code=1).stderr
+    assert "exists already" in refused
+    assert "--key-ring FILE" in refused
+    assert "[profile.more]" in refused
+
+
+def test_a_profile_of_the_default_namespace_in_tacit_toml_alone_is_seen(keys: Command) -> None:
+    keys.run("init", "--key-id", "k1")
+    (keys.folder / "temporal.toml").write_text(
+        '[profile.other]\naddress = "localhost:1"\nnamespace = "default"\n'
+    )
+    assert "has keys for 'default' already" in keys.run("init", "--profile", "other", code=1).stderr
+
+
 def test_a_key_is_destroyed_only_when_meant(keys: Command) -> None:
     keys.run("init", "--binding", "a", "--key-id", "k1")
     keys.run("rotate", "--key-id", "k2")

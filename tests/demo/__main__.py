@@ -98,4 +98,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # What was started is stopped by now.
+        sys.stderr.write("The demo was interrupted.\n")
+        sys.exit(130)
