@@ -9,6 +9,7 @@ CodecError
 ├── KeyServiceError      a key management service answers what can't be, or is not set up (operator)
 │   ├── KeyServiceUnavailable   it is slow, down or throttles: asking again may help
 │   └── KeyServiceDenied        it refuses, or its key is not there or not enabled (operator)
+│       └── KeyServiceNotAsked  nothing here says as whom or where to ask it (operator)
 ├── WrappedKey            a payload's key is wrapped by another, and no key service is configured (operator)
 ├── InvalidPayload        a payload that does not authenticate or decode, whatever the cause (sender, attacker)
 │   └── MovedPayload      a payload that stands in another workflow than the one it was written for (attacker)
@@ -127,6 +128,13 @@ class KeyServiceDenied(KeyServiceError):
             f"The key service {key_id} refuses ({fault}). Check that the key exists and is enabled, and that these "
             "credentials may make, wrap and unwrap data keys with it."
         )
+
+
+class KeyServiceNotAsked(KeyServiceDenied):
+    """A key management service could not even be asked: credentials, a region or the like are missing here."""
+
+    def __init__(self, key_id: str, missing: str) -> None:
+        KeyServiceError.__init__(self, f"The key service {key_id} was not asked: {missing}.")
 
 
 class InvalidPayload(CodecError):

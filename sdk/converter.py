@@ -41,7 +41,7 @@ from codec.blind_index import BlindIndex
 from codec.keys.provider import RingBacked
 from sdk.errors import ProfileError
 from sdk.keys import ENVIRONMENT_PROVIDER, KeySource, in_environment
-from sdk.profile import Profile, profiles_with_keys_for, settings_file
+from sdk.profile import DEFAULT_PROFILE, Profile, profiles_with_keys_for, settings_file
 from sdk.settings import CodecSettings, Encryption
 
 OffloadSelector = Callable[[StorageDriverSelectContext, Payload], bool]
@@ -308,6 +308,12 @@ def _no_key_ring(profile: Profile, namespace: str) -> str:
             f"Profile {other!r} has keys for this namespace: set {settings.keys_setting}{binding} "
             f"in {place} (or TACIT_CODEC_{'KEY_RING' if settings.key_provider is None else 'KEY_PROVIDER'})."
         )
+    elif not settings_file(profile.config_file).exists():
+        # Whoever begins here; one who lost a file reads the second sentence, too.
+        way = (
+            f"Make one: `tacit keys init{_profile_option(profile)}` (or name a key service, key-provider). If {namespace!r} has "
+            f"one elsewhere, put a copy of it here instead, and set key-ring in {place}."
+        )
     else:
         way = (
             f"If {namespace!r} has a key ring, put back a copy of it and set key-ring in {place} (or "
@@ -316,3 +322,7 @@ def _no_key_ring(profile: Profile, namespace: str) -> str:
             f"`tacit keys init --profile {profile.name}`, or name a key service (key-provider)."
         )
     return f"Profile {profile.name!r} names no key ring, so its payloads cannot be encrypted. {way}"
+
+
+def _profile_option(profile: Profile) -> str:
+    return "" if profile.name == DEFAULT_PROFILE else f" --profile {profile.name}"

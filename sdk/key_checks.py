@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
 
-from codec import ANYONE, CodecError, DataKey, Keys, RingBacked
+from codec import ANYONE, CodecError, DataKey, Keys, KeyServiceNotAsked, RingBacked
 from sdk.keys import KeySource
 
 SIZE_BYTES = 32
@@ -53,7 +53,10 @@ async def check_keys(source: KeySource) -> list[KeyCheck]:
         keys_of_subjects = await asyncio.to_thread(dataclasses.replace(source).open_subject_keys)
         return f"{await keys_of_subjects.reachable()} can be read"
 
-    checks.append(await _looked("encrypt", seal))
+    try:
+        checks.append(await _looked("encrypt", seal))
+    except KeyServiceNotAsked as error:
+        return [KeyCheck(what="open", fault=str(error))]
     if sealed:
         checks.append(await _looked("decrypt", unseal))
     if source.subject_store is not None:
@@ -64,6 +67,8 @@ async def check_keys(source: KeySource) -> list[KeyCheck]:
 async def _looked(what: str, look: Callable[[], Awaitable[str]]) -> KeyCheck:
     try:
         return KeyCheck(what=what, detail=await look())
+    except KeyServiceNotAsked:
+        raise
     except CodecError as error:
         return KeyCheck(what=what, fault=str(error))
 

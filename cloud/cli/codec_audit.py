@@ -112,7 +112,7 @@ def _tell(report: Report) -> None:
         note("\nReadable by design:")
         emit(
             [
-                {"what": what, "count": one.count, "examples": ", ".join(one.examples)}
+                {"what": what, "count": one.count, "examples": one.examples}
                 for what, one in sorted(report.readable.items())
             ],
             Output.TEXT,
@@ -135,7 +135,7 @@ def _tell(report: Report) -> None:
         if report.findings_count > SHOWN_MAX:
             note(f"… and {report.findings_count - SHOWN_MAX} more; --output json has them.")
     else:
-        note("\nNo plaintext was found.")
+        typer.echo("\nNo plaintext was found.")
 
 
 @contextmanager

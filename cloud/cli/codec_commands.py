@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import typer
 
 from cloud.cli import codec_audit, codec_convert, codec_filter, codec_gc, codec_proxy, codec_serve
@@ -12,10 +15,21 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("serve", epilog=codec_serve.EXAMPLE)(codec_serve.serve)
-app.command("proxy", epilog=codec_proxy.EXAMPLE)(codec_proxy.proxy)
-app.command("audit", epilog=codec_audit.EXAMPLE)(codec_audit.audit)
-app.command("gc", epilog=codec_gc.EXAMPLE)(codec_gc.gc)
-app.command("filter", epilog=codec_filter.EXAMPLE)(codec_filter.translate)
-app.command("decode", epilog=codec_convert.DECODE_EXAMPLE)(codec_convert.decode)
-app.command("encode", epilog=codec_convert.ENCODE_EXAMPLE)(codec_convert.encode)
+
+
+def _paragraphs(command: Callable[..., None]) -> str:
+    """A command's docstring for its help, which would keep the line breaks of the source."""
+    text = inspect.getdoc(command) or ""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+for _name, _command, _example in (
+    ("serve", codec_serve.serve, codec_serve.EXAMPLE),
+    ("proxy", codec_proxy.proxy, codec_proxy.EXAMPLE),
+    ("audit", codec_audit.audit, codec_audit.EXAMPLE),
+    ("gc", codec_gc.gc, codec_gc.EXAMPLE),
+    ("filter", codec_filter.translate, codec_filter.EXAMPLE),
+    ("decode", codec_convert.decode, codec_convert.DECODE_EXAMPLE),
+    ("encode", codec_convert.encode, codec_convert.ENCODE_EXAMPLE),
+):
+    app.command(_name, help=_paragraphs(_command), epilog=_example)(_command)

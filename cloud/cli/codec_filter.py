@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail
+from cloud.cli.output import EXIT_MISUSED, Output, OutputOption, emit, fail, note
 from codec import CodecError
-from codec.blind_index import translated_filter
+from codec.blind_index import asks_for_hashes, translated_filter
 from sdk import SdkError, load_profile
 from sdk.converter import blind_index_of, options_of
 
@@ -34,6 +34,10 @@ def translate(
         translated = translated_filter(index, query)
     except (SdkError, CodecError) as error:
         fail(str(error))
+    if not asks_for_hashes(index, query):
+        note(
+            f"Nothing in it is a search attribute of blind-index ({', '.join(index.attributes)}), so it stays as it is."
+        )
     if output is Output.JSON:
         emit({"filter": translated}, output)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import json
 import signal
 import sys
@@ -46,6 +47,7 @@ EXAMPLE = (
 DEFAULT_PORT = 8081
 LOOK_EVERY_S = 2.0
 _MIB = 1024 * 1024
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,6 +163,11 @@ def serve(
     except AuditFailed as error:
         fail(str(error))
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            fail(
+                f"Port {port} on {ip} is in use. Stop what listens there (`ss -ltnp` names it), or choose another port with "
+                "--port."
+            )
         fail(
             f"the codec server can't listen on {ip}:{port}: {error.strerror or error}. Choose another --port, or free it."
         )
@@ -320,7 +327,11 @@ async def _run(
     port = await edge.start(options.ip, options.port, tls.context if tls is not None else None)
     host = f"[{options.ip}]" if ":" in options.ip else options.ip
     url = f"{'https' if tls is not None else 'http'}://{host}:{port}"
-    _announce(url, sorted(namespaces), output)
+    callers = url
+    if options.ip in _ANY_ADDRESS:
+        # What it listens on is no address to call.
+        callers = f"https://{(tls.name if tls is not None else None) or 'HOST'}:{port}"
+    _announce(url, callers, sorted(namespaces), output)
     followers = [asyncio.create_task(_follow(options, server, rules))]
     if tls is not None:
         followers.append(asyncio.create_task(tls.follow()))
@@ -334,16 +345,18 @@ async def _run(
         await edge.stop()
         await rules.close()
         await options.audit.close()
+        if output is Output.TEXT:
+            note("The codec server has stopped.")
 
 
-def _announce(url: str, namespaces: list[str], output: Output) -> None:
+def _announce(url: str, callers: str, namespaces: list[str], output: Output) -> None:
     if output is Output.JSON:
         typer.echo(json.dumps({"url": url, "namespaces": namespaces}))
         sys.stdout.flush()
         return
     note(
         f"The codec server is ready at {url} (namespaces: {', '.join(namespaces)}). "
-        f"For the CLI: --codec-endpoint '{url}/{{namespace}}'. Stop with Ctrl-C."
+        f"For the CLI: --codec-endpoint '{callers}/{{namespace}}'. Stop with Ctrl-C."
     )
 
 

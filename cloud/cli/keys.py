@@ -86,6 +86,11 @@ def init(
             settings = load_profile(chosen.name, config_file=chosen.config_file, environment={}).codec
             write_settings(chosen.config_file, chosen.name, dataclasses.replace(settings, key_ring=path))
             note(f"Profile {chosen.name!r} uses this key ring from now on.")
+        elif chosen.codec.key_ring.resolve() != path.resolve():
+            note(
+                f"Profile {chosen.name!r} still uses {chosen.codec.key_ring}: set key-ring in {settings_file(chosen.config_file)} "
+                "if it is to use this one."
+            )
         return ring
 
     ring = do(work)
@@ -186,7 +191,14 @@ def destroy(
 ) -> None:
     """Destroy a key: all that it encrypted is unreadable for ever. Its id and dates stay in the list."""
     path = ring_path(key_ring, profile)
-    ring = do(lambda: load_key_ring(path).destroyed(key_id))
+    known = do(lambda: load_key_ring(path))
+    if (gone := known.tombstone(key_id)) is not None:
+        emit(row_of(known, key_id), output)
+        note(
+            f"Key {key_id} was destroyed already, on {gone.destroyed:%Y-%m-%d}: nothing was left to do here."
+        )
+        return
+    ring = do(lambda: known.destroyed(key_id))
     source = do(lambda: source_of_ring(path, profile))
     if source is not None and source.subject_store is not None and ring.tombstone(key_id) is not None:
         subjects = do(source.open_subject_keys)

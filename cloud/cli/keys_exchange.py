@@ -19,6 +19,7 @@ from codec import (
     KeyRing,
     KeyRingError,
     KeyState,
+    create_key_ring,
     export_keys,
     import_keys,
     load_key_ring,
@@ -91,9 +92,18 @@ def import_command(
             "--any-binding", help="Accept keys that were exported from a ring with another binding."
         ),
     ] = False,
+    new: Annotated[
+        bool,
+        typer.Option(
+            "--new",
+            help="Make the key ring of these keys alone, with their binding; the last becomes active.",
+        ),
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Add keys from another key ring, to read what it encrypted. Keys with the same id are never replaced."""
+    if new and raw_id is not None:
+        fail("--raw is for one key and a ring that is there, so leave out --new, or it.", EXIT_MISUSED)
 
     def work() -> list[Key]:
         content = _read(file)
@@ -105,6 +115,19 @@ def import_command(
         if make_active and keys[-1].state is KeyState.DISABLED:
             raise KeyRingError(
                 f"Key {keys[-1].id!r} was disabled where it comes from; import it without --activate."
+            )
+        if new:
+            usable = [key for key in keys if key.state is not KeyState.DISABLED]
+            if not usable or binding is None:
+                raise KeyRingError(
+                    "All these keys were disabled where they come from, and a ring needs one to encrypt with."
+                )
+            create_key_ring(path, KeyRing.of(binding, keys, active=usable[-1].id))
+            return list(load_key_ring(path).keys)
+        if not path.exists():
+            raise KeyRingError(
+                f"There is no key ring at {path}. If it is to be made of these keys, add --new; if it was lost, put your copy of "
+                "it back."
             )
         present = load_key_ring(path)
         if binding is not None and binding != present.binding and not any_binding:

@@ -69,6 +69,12 @@ def translated_filter(index: BlindIndex, query: str) -> str:
     return "".join((*parts, query[copied:]))
 
 
+def asks_for_hashes(index: BlindIndex, query: str) -> bool:
+    """Whether a filter has anything of an indexed attribute, so that a translation may change it."""
+    names = (match["name"] for match in _TOKENS.finditer(query))
+    return any(name.strip("`") in index.attributes for name in names if name)
+
+
 def _condition(
     index: BlindIndex, attribute: str, tokens: list[_Token], position: int
 ) -> tuple[str | None, int]:
@@ -85,6 +91,11 @@ def _condition(
         return _in_list(index, attribute, tokens, position + 1, negated=False)
     elif first.is_word("NOT") and second.is_word("IN"):
         return _in_list(index, attribute, tokens, position + 2, negated=True)
+    if first.is_word("=", "!=", "<>"):
+        what = f"the value behind its {first.text} is " + (
+            "missing" if second.kind == "end" else "no text in quotes"
+        )
+        raise BlindIndexError(f"{attribute} is stored as keyed hashes (blind-index), and {what}.")
     shown = " ".join(one.text for one in (first, second) if one.kind in ("name", "other")).upper()
     raise BlindIndexError(
         f"{attribute} is stored as keyed hashes (blind-index), so a filter can't have it {_where(shown)}. {_POSSIBLE}, with "

@@ -21,7 +21,7 @@ import functools
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from codec.errors import DestroyedKey, DisabledKey, KeyRingError, MissingKey
@@ -164,6 +164,26 @@ class KeyRing:
     def create(cls, binding: str, *, key_id: str | None = None) -> KeyRing:
         """A ring with one new key."""
         return cls(binding=binding, keys=(Key.generate(key_id=key_id),))
+
+    @classmethod
+    def of(cls, binding: str, keys: Iterable[Key], *, active: str) -> KeyRing:
+        """A ring of keys from elsewhere, of which that one encrypts and those that were disabled stay so.
+
+        Raises:
+            KeyRingError: two have one id, or none has that one.
+        """
+        found = tuple(
+            dataclasses.replace(
+                key,
+                state=KeyState.ACTIVE
+                if key.id == active
+                else KeyState.DISABLED
+                if key.state is KeyState.DISABLED
+                else KeyState.DECRYPT_ONLY,
+            )
+            for key in keys
+        )
+        return cls(binding=binding, keys=found)
 
     @functools.cached_property
     def active(self) -> Key:

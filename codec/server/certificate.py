@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 import structlog
+from cryptography import x509
 
 _log = structlog.get_logger(__name__)
 
@@ -33,6 +34,12 @@ class ShownCertificate:
         self.context.set_alpn_protocols(["http/1.1"])
         self._seen = self._stamps()
         self._load(self.context)
+        self._name = _first_name(cert)
+
+    @property
+    def name(self) -> str | None:
+        """The first DNS name of the certificate, as it was read first; None if it has none, or one for many (`*.`)."""
+        return self._name
 
     async def follow(self) -> None:
         """Look every few seconds, for ever. Files that do not fit (one was written, one not yet) change nothing."""
@@ -82,3 +89,12 @@ class ShownCertificate:
 def _no_password() -> str:
     # Else OpenSSL would ask on the terminal.
     raise ValueError("no password")
+
+
+def _first_name(cert: Path) -> str | None:
+    try:
+        shown = x509.load_pem_x509_certificate(cert.read_bytes())
+        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return None
+    return next((name for name in names.get_values_for_type(x509.DNSName) if not name.startswith("*")), None)

@@ -107,7 +107,8 @@ class Identities:
                     groups=found.groups,
                 )
         except TokenRefused as error:
-            raise _unproved(str(error)) from None
+            also = "none of the tokens that are set, and " if self._tokens else ""
+            raise _unproved(f"{also}{error}") from None
         raise _unproved("no such token")
 
     def _static(self, token: str) -> Caller | None:

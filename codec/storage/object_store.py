@@ -88,6 +88,12 @@ _FULL = re.compile(
 _REFUSED = re.compile(r"status code: 40[13]\b")
 
 
+_NO_PLACE = re.compile(r"NoSuchBucket|ContainerNotFound|The specified bucket does not exist", re.IGNORECASE)
+# Where clouds tell their machines who they are: asked last, where nothing else says so.
+_METADATA = re.compile(r"//(169\.254\.169\.254|169\.254\.170\.\d+|metadata\.google\.internal|metadata)\b")
+_CODE = re.compile(r"<Code>(\w{1,80})</Code>")
+
+
 @dataclasses.dataclass(frozen=True)
 class OpenStore:
     """An object store that is open; safe to share between event loops and threads.
@@ -136,6 +142,12 @@ class OpenStore:
 
         It says what to do where the store's own words tell the kind of fault.
         """
+        if _METADATA.search(str(error)):
+            return OffloadError(
+                f"Object {path} could not be {what} {self.place}: there are no credentials for it, and this machine has no role "
+                "that would give some. Set them in object-store-options (for S3: access_key_id, secret_access_key) or by the "
+                "provider's usual variables (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
+            )
         said = f"Object {path} could not be {what} {self.place}: {brief(error)}"
         if is_refusal(error):
             return StoreRefused(
@@ -144,7 +156,7 @@ class OpenStore:
             )
         if is_full(error):
             return StoreFull(f"{said} The store is full: make room (`tacit codec gc`), or raise its quota.")
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) or _NO_PLACE.search(str(error)):
             return OffloadError(
                 f"{said} The bucket or container is not there: make it, or correct object-store."
             )
@@ -224,7 +236,7 @@ def _refuse_options_of_connections(options: Mapping[str, str]) -> None:
         if _PREFIXES.sub("", name.lower()) not in _OF_CONNECTIONS:
             continue
         instead = (
-            'plain HTTP is spoken with an endpoint that says so (endpoint = "http://…")'
+            'plain HTTP is spoken with an endpoint that says so (endpoint, for GCS base_url, = "http://…")'
             if "allow_http" in name.lower()
             else "how to connect is settled, and a proxy comes from HTTPS_PROXY"
         )
@@ -271,9 +283,12 @@ def without_secrets(url: str) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """The first line of a store's error; the rest is a dump of its internals."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") + "." if lines else type(error).__name__ + "."
+    """The first line of a store's error; the rest is a dump of its internals. Of a document in it, the code is told."""
+    text = str(error).strip()
+    lines = text.partition("<?xml")[0].strip().splitlines()
+    said = lines[0].rstrip(".: ") if lines else type(error).__name__
+    code = _CODE.search(text) if "<?xml" in text else None
+    return f"{said} ({code[1]})." if code is not None else f"{said}."
 
 
 def _make_durable(root: Path, path: str) -> None:

@@ -171,8 +171,9 @@ class TestFilters:
             ("CustomerId NOT BETWEEN 'a' AND 'b'", "with NOT BETWEEN"),
             ("CustomerId STARTS_WITH 'a'", "with STARTS_WITH"),
             ("CustomerId LIKE 'a%'", "with LIKE"),
-            ("CustomerId = 5", "with ="),
-            ("CustomerId = other", "with ="),
+            ("CustomerId = 5", "behind its = is no text in quotes"),
+            ("CustomerId = other", "behind its = is no text in quotes"),
+            ("CustomerId != ", "behind its != is missing"),
             ("X = 1 ORDER BY CustomerId DESC", "with DESC"),
             ("X = 1 GROUP BY CustomerId", "there"),
             ("'a' = CustomerId", "there"),
@@ -182,7 +183,7 @@ class TestFilters:
             ("CustomerId IN ()", "no list"),
             ("CustomerId IN (5)", "no list"),
             ("CustomerId", "there"),
-            ("CustomerId = 'secret", "with ="),
+            ("CustomerId = 'secret", "behind its = is no text in quotes"),
         ],
     )
     def test_what_hashes_cannot_tell_is_refused(self, written: str, said: str) -> None:

@@ -21,6 +21,7 @@ from codec import (
     InvalidPayload,
     KeyServiceDenied,
     KeyServiceError,
+    KeyServiceNotAsked,
     KeyServiceUnavailable,
     Patience,
     WriteFormat,
@@ -103,8 +104,19 @@ async def test_no_credentials(monkeypatch: pytest.MonkeyPatch, arn: str, endpoin
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    with pytest.raises(KeyServiceDenied, match="NoCredentialsError"):
+    with pytest.raises(KeyServiceNotAsked, match=r"was not asked: .*NoCredentialsError.*AWS_PROFILE"):
         await opened(arn, endpoint).generate("a")
+
+
+async def test_the_region_of_the_usual_variables_and_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    with pytest.raises(KeyServiceNotAsked, match=r"no region is known.*AWS_REGION"):
+        await open_key_service("aws-kms:alias/orders?endpoint=http://127.0.0.1:1").generate("a")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    with pytest.raises(KeyServiceUnavailable):
+        await open_key_service("aws-kms:alias/orders?endpoint=http://127.0.0.1:1").generate("a")
 
 
 async def test_temporal_proxy_is_read_and_may_be_written_for(

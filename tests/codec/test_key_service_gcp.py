@@ -29,6 +29,7 @@ from codec import (
     InvalidPayload,
     KeyServiceDenied,
     KeyServiceError,
+    KeyServiceNotAsked,
     KeyServiceUnavailable,
     open_key_service,
 )
@@ -229,7 +230,7 @@ async def test_the_usual_credentials_are_looked_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    with pytest.raises(KeyServiceDenied, match="DefaultCredentialsError"):
+    with pytest.raises(KeyServiceNotAsked, match=r"DefaultCredentialsError.*gcloud auth"):
         await open_key_service(f"gcp-kms:{RING}/orders").generate("a")
     key = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -202,6 +202,43 @@ def test_bare_key_of_another_program(keys: Command) -> None:
     assert "A bare key" in error or "A key has 32 bytes" in error
 
 
+def test_a_ring_is_made_of_what_was_exported(keys: Command) -> None:
+    keys.run("init", "--binding", "orders.acme", "--key-id", "k1")
+    keys.run("rotate", "--key-id", "k2")
+    keys.run("rotate", "--key-id", "k3")
+    keys.run("disable", "k2")
+    keys.run("export", "k1", "k3", "k2", "--to", "out.json")
+    lost = keys.run("import", "out.json", "--key-ring", "m2.json", code=1).stderr
+    assert "--new" in lost
+    keys.run("import", "out.json", "--key-ring", "m2.json", "--new")
+    made = load_key_ring(keys.folder / "m2.json")
+    assert made.binding == "orders.acme"
+    assert {key.id: key.state.value for key in made.keys} == {
+        "k1": "decrypt-only",
+        "k2": "disabled",
+        "k3": "active",
+    }
+    assert "exists already" in keys.run("import", "out.json", "--key-ring", "m2.json", "--new", code=1).stderr
+    keys.run("import", "out.json", "--key-ring", "m3.json", "--new", "--raw", "x", code=2)
+    keys.run("export", "k2", "--to", "disabled.json")
+    assert "were disabled" in keys.run("import", "disabled.json", "-k", "m4.json", "--new", code=1).stderr
+
+
+def test_a_ring_beside_the_profiles_own_is_not_taken_for_it(keys: Command) -> None:
+    keys.run("init", "--binding", "a")
+    said = keys.run("init", "--binding", "a", "--key-ring", "m2.json").stderr
+    assert f"still uses {keys.ring}" in " ".join(said.split())
+
+
+def test_a_key_that_was_destroyed_before_is_told_of(keys: Command) -> None:
+    keys.run("init", "--binding", "a", "--key-id", "k1")
+    keys.run("rotate", "--key-id", "k2")
+    assert "destroyed already" not in keys.run("destroy", "k1", "--yes").stderr
+    before = keys.ring.read_bytes()
+    assert "destroyed already" in keys.run("destroy", "k1").stderr
+    assert keys.ring.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -97,6 +97,12 @@ class TestCheck:
         assert "decrypt" not in checks
         assert TOKEN not in json.dumps(checks)
 
+    def test_a_key_service_that_can_not_even_be_asked(self, keys: Profiled) -> None:
+        keys.settings(key_provider="vault-transit:transit/orders?address=http://127.0.0.1:1")
+        checks = keys.checked(code=1, env={"VAULT_TOKEN": "", "HOME": str(keys.folder)})
+        assert [(name, row["result"]) for name, row in checks.items()] == [("open", "wrong")]
+        assert "was not asked: there is no token" in checks["open"]["detail"]
+
     def test_subjects(self, subjects: Profiled) -> None:
         assert subjects.checked()["subjects"]["result"] == "right"
         (subjects.folder / "subjects" / "v1" / "store.json").write_text("{")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from obstore.exceptions import GenericError
 
 from codec import OffloadError, open_store
 from codec.storage import object_store
@@ -16,7 +17,7 @@ def test_an_option_of_connections_is_refused_by_its_name(url: str, name: str) ->
 
 
 def test_how_plain_http_is_spoken_is_said() -> None:
-    with pytest.raises(OffloadError, match="endpoint = "):
+    with pytest.raises(OffloadError, match="endpoint, for GCS base_url"):
         open_store("s3://bucket/p", {"allow_http": "true"})
 
 
@@ -39,3 +40,25 @@ def test_an_interruption_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_store, "from_url", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_store("s3://bucket/p")
+
+
+NO_BUCKET = """Generic S3 error: Client error with status 404 Not Found: <?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>"""
+NO_CREDENTIALS = (
+    "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 5s - HTTP error"
+)
+
+
+def test_a_bucket_that_is_not_there_is_told_whatever_is_done_with_it() -> None:
+    failure = open_store("s3://bucket/p").failure("v1/ns/a", "listed in", GenericError(NO_BUCKET))
+    assert str(failure) == (
+        "Object v1/ns/a could not be listed in s3://bucket/p: Generic S3 error: Client error with status 404 Not Found "
+        "(NoSuchBucket). The bucket or container is not there: make it, or correct object-store."
+    )
+
+
+def test_credentials_that_are_nowhere_are_told_and_not_where_they_were_looked_for_last() -> None:
+    failure = open_store("s3://bucket/p").failure("a", "written to", GenericError(NO_CREDENTIALS))
+    assert "there are no credentials" in str(failure)
+    assert "AWS_ACCESS_KEY_ID" in str(failure)
+    assert "169.254" not in str(failure)

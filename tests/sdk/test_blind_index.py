@@ -315,4 +315,8 @@ def test_the_command_translates_for_other_programs(tmp_path: Path) -> None:
     assert out.endswith("' AND X = 1\n")
     assert json.loads(run("CustomerId = 'a'", "-o", "json")[1])["filter"] + " AND X = 1\n" == out
     assert run("CustomerId > 'a'")[0] == 1
+    for unchanged, told in (("Customer = 'a'", True), ("`CustomerId` IS NULL", False)):
+        code, out, err = run(unchanged)
+        assert (code, out) == (0, f"{unchanged}\n")
+        assert ("search attribute of blind-index (CustomerId)" in " ".join(err.split())) is told
     assert run("CustomerId = 'a'", "--profile", "plain")[0] == 2

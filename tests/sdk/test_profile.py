@@ -270,8 +270,20 @@ def test_writers_at_once_lose_nothing(config: Path) -> None:
 
 
 class TestConnecting:
-    async def test_no_key_ring_is_refused(self, config: Path) -> None:
+    async def test_whoever_begins_is_told_to_make_a_ring_first(self, config: Path) -> None:
         write(config)
+        with pytest.raises(
+            ProfileError,
+            match=r"names no key ring.*Make one: `tacit keys init` .*elsewhere, put a copy of it here",
+        ) as caught:
+            await sdk.connect(config_file=config)
+        assert "encryption = " not in str(caught.value)
+        write(config, "orders")
+        with pytest.raises(ProfileError, match="`tacit keys init --profile orders`"):
+            await sdk.connect(profile="orders", config_file=config)
+
+    async def test_no_key_ring_is_refused(self, config: Path) -> None:
+        write(config, codec=CodecSettings())
         with pytest.raises(
             ProfileError, match=r"names no key ring.*put back a copy.*tacit\.toml.*tacit keys init"
         ):

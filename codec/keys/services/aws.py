@@ -10,10 +10,17 @@ Rights: kms:GenerateDataKey and kms:Decrypt on the key; who only reads needs kms
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from codec.errors import InvalidPayload, KeyServiceDenied, KeyServiceError, KeyServiceUnavailable
+from codec.errors import (
+    InvalidPayload,
+    KeyServiceDenied,
+    KeyServiceError,
+    KeyServiceNotAsked,
+    KeyServiceUnavailable,
+)
 from codec.keys.ring import KEY_BYTES, KeyMaterial
 from codec.keys.service import ATTEMPT_SECONDS, CALLS_AT_ONCE_MAX
 from codec.keys.services.client import BlockingClient, only, require
@@ -129,6 +136,17 @@ class AwsKms:
             return KeyServiceDenied(self._key_id, code or f"status {status}")
         if isinstance(error, boto.HTTPClientError | boto.ConnectionError):
             return KeyServiceUnavailable(self._key_id, f"can't be reached ({type(error).__name__})")
+        if isinstance(error, boto.NoRegionError):
+            return KeyServiceNotAsked(
+                self._key_id,
+                "no region is known; add ?region=NAME to its URL, name the key by its ARN, or set AWS_REGION",
+            )
+        if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.ProfileNotFound):
+            return KeyServiceNotAsked(
+                self._key_id,
+                f"there are no credentials ({type(error).__name__}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a "
+                "profile of ~/.aws (AWS_PROFILE, or ?profile=NAME in its URL), or give this machine a role",
+            )
         if isinstance(error, boto.BotoCoreError):
             return KeyServiceDenied(self._key_id, type(error).__name__)
         if isinstance(error, ValueError | KeyError):
@@ -145,7 +163,9 @@ def _maker(name: str, settings: Mapping[str, str]) -> Callable[[], Any]:
         import boto3
         from botocore.config import Config
 
-        session = boto3.Session(profile_name=settings.get("profile"), region_name=region)
+        # AWS's other tools know this variable, too; boto3 only the older one.
+        usual = None if os.environ.get("AWS_DEFAULT_REGION") else os.environ.get("AWS_REGION") or None
+        session = boto3.Session(profile_name=settings.get("profile"), region_name=region or usual)
         return session.client(
             "kms",
             endpoint_url=settings.get("endpoint"),

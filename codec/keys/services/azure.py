@@ -22,7 +22,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from codec.errors import InvalidPayload, KeyServiceDenied, KeyServiceError, KeyServiceUnavailable
+from codec.errors import (
+    InvalidPayload,
+    KeyServiceDenied,
+    KeyServiceError,
+    KeyServiceNotAsked,
+    KeyServiceUnavailable,
+)
 from codec.keys.ring import KEY_BYTES, KeyMaterial
 from codec.keys.service import ATTEMPT_SECONDS
 from codec.keys.services.client import BlockingClient, only, require
@@ -152,6 +158,12 @@ class AzureKeyVault:
     def _fault(self, error: Exception, *, unwrapping: bool) -> Exception:
         from azure.core import exceptions as azure
 
+        if isinstance(error, azure.ClientAuthenticationError) and error.response is None:
+            return KeyServiceNotAsked(
+                self._key_id,
+                "there are no valid credentials; run `az login`, set AZURE_TENANT_ID, AZURE_CLIENT_ID and "
+                "AZURE_CLIENT_SECRET, or give this machine a managed identity",
+            )
         if isinstance(error, azure.ClientAuthenticationError):
             return KeyServiceDenied(self._key_id, "no valid credentials")
         if isinstance(error, azure.HttpResponseError):

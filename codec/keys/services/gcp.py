@@ -15,7 +15,13 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from codec.errors import InvalidPayload, KeyServiceDenied, KeyServiceError, KeyServiceUnavailable
+from codec.errors import (
+    InvalidPayload,
+    KeyServiceDenied,
+    KeyServiceError,
+    KeyServiceNotAsked,
+    KeyServiceUnavailable,
+)
 from codec.keys.ring import KEY_BYTES, KeyMaterial
 from codec.keys.service import ATTEMPT_SECONDS
 from codec.keys.services.client import BlockingClient, only, require
@@ -149,6 +155,12 @@ class GoogleCloudKms:
             return KeyServiceUnavailable(self._key_id, f"can't answer now ({type(error).__name__})")
         if isinstance(error, auth.TransportError | auth.RefreshError) and getattr(error, "retryable", False):
             return KeyServiceUnavailable(self._key_id, f"gives no credentials now ({type(error).__name__})")
+        if isinstance(error, auth.DefaultCredentialsError):
+            return KeyServiceNotAsked(
+                self._key_id,
+                "there are no credentials (DefaultCredentialsError); run `gcloud auth application-default login`, set "
+                "GOOGLE_APPLICATION_CREDENTIALS to a file of them, or give this machine a service account",
+            )
         if isinstance(error, google.GoogleAPICallError | auth.GoogleAuthError):
             return KeyServiceDenied(self._key_id, type(error).__name__)
         return error

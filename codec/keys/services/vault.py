@@ -20,7 +20,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from codec.errors import InvalidPayload, KeyServiceDenied, KeyServiceError, KeyServiceUnavailable
+from codec.errors import (
+    InvalidPayload,
+    KeyServiceDenied,
+    KeyServiceError,
+    KeyServiceNotAsked,
+    KeyServiceUnavailable,
+)
 from codec.keys.ring import KEY_BYTES, KeyMaterial
 from codec.keys.service import ATTEMPT_SECONDS
 from codec.keys.services.client import BlockingClient, only, require
@@ -134,8 +140,10 @@ class VaultTransit:
         def with_token(client: Any) -> T:
             token = self._token()
             if not token:
-                raise KeyServiceDenied(
-                    self._key_id, "there is no token: VAULT_TOKEN, token-file or ~/.vault-token"
+                raise KeyServiceNotAsked(
+                    self._key_id,
+                    "there is no token; set VAULT_TOKEN, name a file (?token-file=FILE in its URL), or sign in (`vault login`, "
+                    "which writes ~/.vault-token)",
                 )
             if client.token != token:
                 client.token = token
