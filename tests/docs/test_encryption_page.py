@@ -30,7 +30,11 @@ def test_page_does_what_it_says(tmp_path: Path) -> None:
         aws_secret_access_key="test",
     )
     key = client.create_key()["KeyMetadata"]["KeyId"]
-    client.create_alias(AliasName="alias/orders", TargetKeyId=key)
+    # All such servers of one process share what they know: tests of key services may have made it.
+    try:
+        client.create_alias(AliasName="alias/orders", TargetKeyId=key)
+    except client.exceptions.AlreadyExistsException:
+        client.update_alias(AliasName="alias/orders", TargetKeyId=key)
     reader = Reader(tmp_path, more={**_AWS, "AWS_ENDPOINT_URL": endpoint})
     kinds: list[str] = []
     try:

@@ -136,7 +136,8 @@ class TestEnds:
                 wire.open(stream)
                 wire.data(stream, framed(b""))
             await wire.heard()
-            alive = [one for one in gc.get_objects() if isinstance(one, calls.UnaryCall)]
+            # By type(): the SDK's sandbox leaves proxies about that refuse to be asked for their class.
+            alive = [one for one in gc.get_objects() if type(one) is calls.UnaryCall]
         finally:
             gc.enable()
         assert alive == []

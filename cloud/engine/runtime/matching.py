@@ -245,6 +245,8 @@ class Matching:
             if given is None:
                 given = await self._take_stored(poll)
                 stored = given is not None
+                if not stored and lane_of is not None and lane_of() != lane:
+                    continue  # the routing changed while the store was asked
             if given is None:
                 given = await self._wait(poll, ends_at)
             if given is not None:
