@@ -159,8 +159,6 @@ class Walkers:
         if descriptor is None:
             found.opaque.append((Place(packed, where), "is of a type that is not known here"))
             return
-        if not self._can_hold(descriptor):
-            return
         try:
             inner = GetMessageClass(descriptor).FromString(packed.value)
         except DecodeError:
@@ -171,7 +169,8 @@ class Walkers:
             packed.value = inner.SerializeToString()
 
         found.packed(write, inner)
-        self._compiled(descriptor)(inner, found, (where, f"({descriptor.name})", None, packed))
+        if self._can_hold(descriptor):
+            self._compiled(descriptor)(inner, found, (where, f"({descriptor.name})", None, packed))
 
     def _operation_input(self, operation: Any, found: Places, where: Where) -> None:
         """What a Nexus operation is given. For the service's own it is a request, whose payloads count one by one."""

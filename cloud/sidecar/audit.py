@@ -1,4 +1,4 @@
-"""One line for every message in which payloads were decoded: who read what, with which keys. Never any content.
+"""One line for every message in which payloads were decoded (in parts: for every part): who read what, with which keys. Never any content.
 
 Format: see `codec.audit_trail`; the fields are::
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from temporalio.converter import SerializationContext
+
 from cloud.sidecar.upstream import Upstream
 from codec.blind_index.messages import IndexedMessages
+from codec.proxy.messages import Whose
 from codec.proxy.owners import Owners
 from codec.proxy.payloads import PayloadChain
 
@@ -23,6 +27,12 @@ class Route:
     upstream: Upstream
     owners: Owners
     indexed: IndexedMessages | None = None
+
+    def whose(self, whole: SerializationContext | None, *, reading: bool = False) -> Whose | None:
+        """What the codecs are told of whose each payload is, in a message that is about `whole`; None if they don't ask."""
+        if not self.chain.asks:
+            return None
+        return functools.partial(self.owners.of_place, whole=whole, reading=reading)
 
 
 class Routes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
-import functools
 import hmac
 from collections import Counter
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from cloud.rpc import (
     Unavailable,
 )
 from cloud.sidecar.audit import AuditLog
+from cloud.sidecar.failing import Failing
 from cloud.sidecar.plans import Plan, Plans, Rename, raise_limits
 from cloud.sidecar.refusals import lasts, refusal_of
 from cloud.sidecar.routes import Route, Routes
@@ -40,17 +40,10 @@ from codec.places import Places
 from codec.proxy import messages
 from codec.proxy.messages import Batch
 from codec.proxy.namespaces import SeveralNamespaces
-from codec.proxy.sentences import withhold
-from codec.proxy.tasks import Task, failed, failed_instead, is_task, outside_tasks, pause_s
-from codec.proxy.unknown import without_unknown
+from codec.proxy.tasks import failed_instead, is_task, outside_tasks
+from codec.proxy.unknown import first_unknown, without_unknown
 
 _log = structlog.get_logger(__name__)
-
-TASKS_TOLD_EACH = 10
-"""The first of so many tasks that can't be decoded is logged."""
-
-REFUSAL_S_MAX = 10.0
-"""How long telling the service of a task that can't be decoded may take."""
 
 METADATA_KNOWN_MAX = 256
 
@@ -97,6 +90,7 @@ class Sidecar:
         ] = {}
         self.counts: Counter[str] = Counter()
         """Calls, payloads encoded and decoded, tasks failed, calls refused; for the summary."""
+        self._failing = Failing(self._plans, self.counts)
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -121,15 +115,12 @@ class Sidecar:
         looks = plan.walk_request is not None and self._unknown_fields is Unknown.REFUSE
         request, unknown = _parsed(plan.method.request_type, message, looks=looks)
         if unknown is not None:
-            raise InvalidArgument(
-                f"{plan.method.name}: {unknown} is not known to this proxy, which therefore can't tell whether it is to "
-                "be encrypted. Use a newer Tacit, or let such fields pass with `--unknown-fields pass`."
-            )
+            raise _unknown_field(plan, unknown)
         chained = self._route(plan, request)
         route = chained or self._routes.first
         asked = chained.owners.of_request(request) if chained is not None and chained.chain.asks else None
         message = await self._outgoing(plan, request, message, chained, asked)
-        identity = getattr(request, "identity", "")
+        caller = _Caller(getattr(request, "identity", ""), parts.peer)
         del request  # a long poll would keep it
         metadata = self._metadata(parts.metadata, chained)
         timeout_s = None
@@ -141,8 +132,8 @@ class Sidecar:
             del message
             response = await answering
         except Ended as ended:
-            raise await self._ended(ended, chained, asked) from None
-        return await self._incoming(plan, response, chained, asked, _Caller(identity, parts.peer))
+            raise await self._ended(plan, ended, chained, asked, caller) from None
+        return await self._incoming(plan, response, chained, asked, caller)
 
     def _metadata(self, shown: Mapping[str, str], route: Route | None) -> tuple[tuple[str, str], ...]:
         """The headers that go on. A transport shows the same object for all calls with the same headers: those are worked out once."""
@@ -216,6 +207,11 @@ class Sidecar:
         if route is None:
             return message
         places = plan.walk_request(request) if plan.walk_request is not None else None
+        if places is not None and self._unknown_fields is Unknown.REFUSE:
+            for packed in places.inner:
+                unknown = first_unknown(packed)
+                if unknown is not None:
+                    raise _unknown_field(plan, unknown)
         changed = self._renamed(plan.rename_request, request, places, self._routes.to_remote)
         if route.indexed is not None and route.indexed.concerns(request):
             for one in (request, *(places.inner if places is not None else ())):
@@ -223,11 +219,11 @@ class Sidecar:
             changed = True
         if places is not None and (places or changed):
             try:
-                encoded = await messages.encode(places, route.chain, _whose(route, asked))
+                encoded = await messages.encode(places, route.chain, route.whose(asked))
             except CodecError as error:
                 answer = failed_instead(plan.method.name, request, error) if lasts(error) else None
                 if answer is not None:
-                    await self._tell(*answer, route)
+                    await self._failing.tell(*answer, route)
                 raise
             self.counts["payloads encoded"] += encoded
         elif not changed:
@@ -259,9 +255,8 @@ class Sidecar:
                 route.indexed.reveal(one)
             changed = True
         if places is not None and (places or changed):
-            batch, told = await self._decoded(plan, response, places, route, asked, caller)
-            changed = changed or told or bool(places)
-            self.counts["payloads decoded"] += batch.payloads
+            failed = await self._decoded(plan, response, places, route, asked, caller)
+            changed = changed or failed or bool(places)
         if plan.tells_limits and route.chain.offloads:
             changed |= raise_limits(response)
         return response.SerializeToString() if changed else data
@@ -274,84 +269,54 @@ class Sidecar:
         route: Route,
         asked: SerializationContext | None,
         caller: _Caller,
-    ) -> tuple[Batch, bool]:
-        """Decode a response in place; tasks that can't be decoded are taken out, and the service is told."""
-
-        async def audit(batch: Batch) -> None:
-            if batch.payloads:
-                await self._audit.decoded(
-                    namespace=route.remote,
-                    method=plan.method.name,
-                    payloads=batch.payloads,
-                    key_ids=batch.key_ids,
-                    identity=caller.identity,
-                    peer=caller.peer,
-                )
-
+    ) -> bool:
+        """Decode a response in place; tasks that can't be decoded are taken out, and the service is told: whether there were any."""
+        told, chain = self._audited(plan, route, caller), route.chain
         whose = None
-        if route.chain.asks:
-            whose = _whose(route, route.owners.of_response(response, asked), reading=True)
+        if chain.asks:
+            whose = route.whose(route.owners.of_response(response, asked), reading=True)
             for task in plan.find_tasks(response) if plan.find_tasks is not None else ():
                 route.owners.remember(task.message)
         try:
-            batch = await messages.decode(places, route.chain, whose)
-            await audit(batch)
+            await messages.decode(places, chain, whose, told)
         except CodecError as error:
             tasks = list(plan.find_tasks(response)) if plan.find_tasks is not None else []
             if not tasks:
                 raise
             fault = error
         else:
-            return batch, False
+            return False
         if is_task(response):
-            await self._fail(tasks[0], fault, route, caller)
-            return messages.NOTHING, True
+            await self._failing.fail(tasks[0], fault, route, caller.identity)
+            return True
         # What is no task goes first: if that can't be decoded, the whole call fails, and no task was answered yet.
-        with one_message(route.chain.decode_bytes_max):
-            await messages.decode_some(outside_tasks(places), route.chain, whose)
+        with one_message(chain.decode_bytes_max):
+            await messages.decode_some(outside_tasks(places), chain, whose, told)
             messages.finish(places)
-            batch = messages.NOTHING
             for task in tasks:
                 walk = self._plans.walkers.of(task.message.DESCRIPTOR)
                 within = walk(task.message) if walk is not None else Places()
                 try:
-                    one = await messages.decode(within, route.chain, whose)
-                    await audit(one)
-                    batch += one
+                    await messages.decode(within, chain, whose, told)
                 except CodecError as error:
-                    await self._fail(task, error, route, caller)
-        return batch, True
+                    await self._failing.fail(task, error, route, caller.identity)
+        return True
 
-    async def _fail(self, task: Task, error: CodecError, route: Route, caller: _Caller) -> None:
-        """Take a task that can't be decoded out of its response, and tell the service."""
-        self.counts["tasks failed"] += 1
-        if self.counts["tasks failed"] % TASKS_TOLD_EACH == 1:
-            _log.warning("sidecar.task_undecodable", namespace=route.remote, reason=str(error))
-        # A workflow task comes again at once. What only a person can mend must not go round and round meanwhile.
-        await asyncio.sleep(pause_s(task.message))
-        await self._tell(
-            *failed(task.message, error, namespace=route.remote, identity=caller.identity), route
-        )
-        task.remove()
+    def _audited(self, plan: Plan, route: Route, caller: _Caller) -> messages.Told:
+        """What is told of each batch that is decoded for a call, before the batch is handed out."""
 
-    async def _tell(self, name: str, request: Message, route: Route) -> None:
-        """Tell the service of a task that fails here. If that fails too, its time-out tells it."""
-        plan = self._plans.named(name)
-        walk = plan.walk_request
-        assert walk is not None
-        try:
-            await messages.encode(walk(request), route.chain, _whose(route, route.owners.of_request(request)))
-        except CodecError:
-            withhold(walk(request))
-        try:
-            await route.upstream.call(
-                plan.method.path,
-                request.SerializeToString(),
-                ((NAMESPACE_HEADER, route.remote),),
-                REFUSAL_S_MAX,
+        async def told(batch: Batch) -> None:
+            await self._audit.decoded(
+                namespace=route.remote,
+                method=plan.method.name,
+                payloads=batch.payloads,
+                key_ids=batch.key_ids,
+                identity=caller.identity,
+                peer=caller.peer,
             )
-        except Ended as ended:
-            _log.warning("sidecar.refusal_not_told", method=name, code=ended.status.code.name)
+            self.counts["payloads decoded"] += batch.payloads
+
+        return told
 
     def _renamed(
         self,
@@ -369,7 +334,14 @@ class Sidecar:
             changed |= rename_inner is not None and rename_inner(inner, names)
         return changed
 
-    async def _ended(self, ended: Ended, route: Route | None, asked: SerializationContext | None) -> Ended:
+    async def _ended(
+        self,
+        plan: Plan,
+        ended: Ended,
+        route: Route | None,
+        asked: SerializationContext | None,
+        caller: _Caller,
+    ) -> Ended:
         """The service's status, with the failure that a worker wrote into it."""
         status = ended.status
         if route is None or not status.details:
@@ -380,7 +352,8 @@ class Sidecar:
                 status.sentence,
                 route.chain,
                 self._plans.walkers,
-                _whose(route, asked, reading=True),
+                route.whose(asked, reading=True),
+                self._audited(plan, route, caller),
             )
         except CodecError as error:
             _log.warning("sidecar.status_undecodable", namespace=route.remote, reason=str(error))
@@ -398,10 +371,8 @@ def _parsed(request_type: type[Message], data: bytes, *, looks: bool) -> tuple[M
         ) from None
 
 
-def _whose(
-    route: Route, whole: SerializationContext | None, *, reading: bool = False
-) -> messages.Whose | None:
-    """What the route's codecs are told of whose each payload is, in a message that is about `whole`."""
-    if not route.chain.asks:
-        return None
-    return functools.partial(route.owners.of_place, whole=whole, reading=reading)
+def _unknown_field(plan: Plan, field: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{plan.method.name}: {field} is not known to this proxy, which therefore can't tell whether it is to "
+        "be encrypted. Use a newer Tacit, or let such fields pass with `--unknown-fields pass`."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
@@ -12,7 +12,6 @@ from temporalio.api.errordetails.v1 import QueryFailedFailure
 from temporalio.converter import SerializationContext
 
 from codec.decode_bound import one_message
-from codec.encryption.tacit_format import KEY_ID_FIELD
 from codec.errors import PlaintextRefused
 from codec.places import Place, Places
 from codec.proxy import sentences
@@ -29,15 +28,15 @@ class Batch:
     payloads: int
     key_ids: frozenset[str]
 
-    def __add__(self, other: Batch) -> Batch:
-        return Batch(payloads=self.payloads + other.payloads, key_ids=self.key_ids | other.key_ids)
-
 
 NOTHING = Batch(payloads=0, key_ids=frozenset())
 
 
 Whose = Callable[[Place], "SerializationContext | None"]
 """What the codecs are told of whose payload stands at a place."""
+
+Told = Callable[[Batch], Awaitable[None]]
+"""Told of what was decoded before it is put into its message: if that raises, the message stays as it was."""
 
 
 async def encode(places: Places, chain: PayloadChain, whose: Whose | None = None) -> int:
@@ -58,27 +57,41 @@ async def encode(places: Places, chain: PayloadChain, whose: Whose | None = None
     return len(found)
 
 
-async def decode(places: Places, chain: PayloadChain, whose: Whose | None = None) -> Batch:
+async def decode(
+    places: Places, chain: PayloadChain, whose: Whose | None = None, told: Told | None = None
+) -> Batch:
     """Make all of a message what the worker wrote, in place; if that fails, nothing of it has changed.
 
     Raises:
-        CodecError: a payload can't be decoded, or a key or an object can't be had.
+        CodecError: a payload can't be decoded, a key or an object can't be had, or `told` raised it.
     """
-    batch = _batch(places.payloads)
-    await decode_some(places.payloads, chain, whose)
+    batch = await decode_some(places.payloads, chain, whose, told)
     finish(places)
     return batch
 
 
-async def decode_some(found: Sequence[Place], chain: PayloadChain, whose: Whose | None = None) -> None:
-    """Decode these payloads in place. Once all are, `finish` is due.
+async def decode_some(
+    found: Sequence[Place], chain: PayloadChain, whose: Whose | None = None, told: Told | None = None
+) -> Batch:
+    """Decode these payloads in place, all or none. Once all of a message are, `finish` is due.
 
     Raises:
         CodecError: as `decode`.
     """
-    if found:
-        with one_message(chain.decode_bytes_max):
-            _put(found, await _each(found, chain, whose, PayloadChain.decode))
+    if not found:
+        return NOTHING
+    key_ids: set[bytes] = set()
+
+    async def decoded(told_chain: PayloadChain, payloads: Sequence[Payload]) -> list[Payload]:
+        return await told_chain.decode(payloads, key_ids)
+
+    with one_message(chain.decode_bytes_max):
+        payloads = await _each(found, chain, whose, decoded)
+    batch = _batch(len(found), key_ids)
+    if told is not None:
+        await told(batch)
+    _put(found, payloads)
+    return batch
 
 
 def finish(places: Places) -> None:
@@ -111,7 +124,12 @@ def refuse_readable(places: Places) -> None:
 
 
 async def decode_status(
-    details: bytes, sentence: str, chain: PayloadChain, walkers: Walkers, whose: Whose | None = None
+    details: bytes,
+    sentence: str,
+    chain: PayloadChain,
+    walkers: Walkers,
+    whose: Whose | None = None,
+    told: Told | None = None,
 ) -> tuple[bytes, str]:
     """An error's details and sentence as the worker wrote them, where they hold a failure that it wrote.
 
@@ -127,7 +145,7 @@ async def decode_status(
     places = walk(status)
     if not places.payloads:
         return details, sentence
-    await decode(places, chain, whose)
+    await decode(places, chain, whose, told)
     for packed in status.details:
         failed = QueryFailedFailure()
         if sentence == sentences.ENCODED and packed.Unpack(failed) and failed.failure.message:
@@ -160,9 +178,8 @@ def _put(found: Sequence[Place], payloads: Sequence[object]) -> None:
             place.message.CopyFrom(payload)
 
 
-def _batch(found: Sequence[Place]) -> Batch:
-    if not found:
-        return NOTHING
-    ids = {place.message.metadata.get(KEY_ID_FIELD, b"")[:KEY_ID_CHARS_MAX] for place in found}
-    ids.discard(b"")
-    return Batch(payloads=len(found), key_ids=frozenset([one.decode(errors="replace") for one in ids]))
+def _batch(payloads: int, key_ids: Iterable[bytes]) -> Batch:
+    return Batch(
+        payloads=payloads,
+        key_ids=frozenset(one[:KEY_ID_CHARS_MAX].decode(errors="replace") for one in key_ids if one),
+    )

@@ -11,6 +11,7 @@ from temporalio.converter import PayloadCodec, SerializationContext, WithSeriali
 
 from codec.decode_bound import DECODE_BYTES_MAX
 from codec.encryption.codec import CIPHERTEXT_BYTES_MIN, ENCRYPTED_ENCODINGS
+from codec.encryption.tacit_format import KEY_ID_FIELD
 from codec.errors import OffloadError
 from codec.proxy.offload import Offload
 from codec.storage.sdk_references import MARKER, is_marked, is_reference, read
@@ -69,8 +70,8 @@ class PayloadChain:
             await _replace(encoded, [not is_sealed(payload) for payload in payloads], self._codec.encode)
         return await self._offload.store(encoded) if self._offload is not None else encoded
 
-    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Each payload as the worker wrote it.
+    async def decode(self, payloads: Sequence[Payload], key_ids: set[bytes] | None = None) -> list[Payload]:
+        """Each payload as the worker wrote it. To `key_ids` are added the ids of keys that they name, those in the store too.
 
         Raises:
             CodecError: a payload can't be decoded, or a key or an object can't be had.
@@ -78,6 +79,9 @@ class PayloadChain:
         decoded = await self._opened_references(payloads)
         if self._offload is not None:
             decoded = await self._offload.retrieve(decoded)
+        if key_ids is not None:
+            for some in (payloads,) if self._offload is None else (payloads, decoded):
+                key_ids.update(payload.metadata.get(KEY_ID_FIELD, b"") for payload in some)
         if self._codec is None:
             return decoded
         # A reference that another driver is to follow is no payload to decode yet.

@@ -28,7 +28,12 @@ def without_unknown(message_type: type[Message], data: bytes) -> tuple[Any, str 
     if message.ByteSize() == size_bytes:
         return message, None
     message = message_type.FromString(data)
-    return message, next(_unknown(message, ()), None)
+    return message, first_unknown(message)
+
+
+def first_unknown(message: Any) -> str | None:
+    """The first field of a message, or of a message in it, that is not known here and may hold a text; None without any."""
+    return next(_unknown(message, ()), None)
 
 
 def _unknown(message: Any, above: tuple[str, ...]) -> Iterator[str]:

@@ -9,10 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import Message
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.update.v1 import Response
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
+    RespondWorkflowTaskCompletedRequest,
     StartWorkflowExecutionRequest,
 )
 from temporalio.client import Client, WorkflowFailureError, WorkflowQueryFailedError
@@ -269,6 +273,20 @@ class TestNames:
         )
         refused = await status_of(client.workflow_service.start_workflow_execution(request))
         assert "--unknown-fields pass" in refused.message or refused.status is RPCStatusCode.INVALID_ARGUMENT
+
+    @pytest.mark.parametrize(
+        "packed", [Response(meta={"update_id": "u"}), PollerInfo(identity="me")], ids=["payloads", "none"]
+    )
+    async def test_so_are_those_in_packed_messages(self, proxy: Proxy, packed: Message) -> None:
+        client = await proxy.connect()
+        request = RespondWorkflowTaskCompletedRequest(namespace="default", task_token=b"t")
+        body = request.messages.add().body
+        body.Pack(packed)
+        body.value += b"\xfa\x3e\x06secret"
+        refused = await status_of(client.workflow_service.respond_workflow_task_completed(request))
+        assert refused.status is RPCStatusCode.INVALID_ARGUMENT
+        assert "--unknown-fields pass" in refused.message
+        assert not [method for method, message in proxy.sent if b"secret" in message]
 
     async def test_but_not_where_nothing_of_users_can_stand(self, proxy: Proxy) -> None:
         """Newer SDKs name their pollers in fields that are new to us."""

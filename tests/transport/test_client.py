@@ -19,7 +19,7 @@ from cloud.transport.grpc_aio import GrpcServer
 from cloud.transport.grpc_status import Ended, FinalStatus
 from cloud.transport.http2 import calling, frames
 from cloud.transport.http2.calling import Channel, _Words
-from cloud.transport.http2.client import ClientConnection
+from cloud.transport.http2.client import ACKS_WAITING_MAX, ClientConnection
 from cloud.transport.http2.frames import ErrorCode, Setting, frame
 from cloud.transport.http2.header_blocks import Block
 from cloud.transport.http2.server import Http2Server
@@ -308,6 +308,22 @@ class TestConnection:
         stream.credit = 10
         connection.receive(frame(frames.DATA, 0, 1, bytes(11)))
         assert connection.over is not None
+
+    @pytest.mark.parametrize(
+        "asking", [frame(frames.PING, 0, 0, bytes(8)), frame(frames.SETTINGS, 0, 0)], ids=["ping", "settings"]
+    )
+    def test_who_asks_for_answers_without_reading_them_ends_it(self, asking: bytes) -> None:
+        connection, _ = begun()
+        for _ in range(5):
+            # A peer that reads may ask as often as it likes.
+            connection.receive(asking * (ACKS_WAITING_MAX - 1))
+            assert connection.over is None
+            connection.take_output()
+        connection.receive(asking * (ACKS_WAITING_MAX + 1))
+        assert connection.over is not None
+        assert connection.over.code is ErrorCode.ENHANCE_YOUR_CALM
+        connection.receive(asking * ACKS_WAITING_MAX)
+        assert len(connection.take_output()) < 20 * ACKS_WAITING_MAX
 
     @settings(max_examples=300, deadline=None)
     @given(st.lists(st.binary(max_size=60), max_size=5), st.booleans())

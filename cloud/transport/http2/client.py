@@ -29,6 +29,8 @@ BACKLOG_BYTES_MAX = 1024 * 1024 * 1024
 """Requests that wait for a slow service; who sends them bounds them."""
 EMPTY_FRAMES_MAX = 10_000
 """Empty DATA and CONTINUATION frames of a connection: honest peers send next to none."""
+ACKS_WAITING_MAX = 10_000
+"""Acknowledgements that wait to be written: whoever reads what it is sent lets none wait for long."""
 
 _PLAIN_DATA_END = bytes((frames.DATA, frames.END_STREAM))
 
@@ -68,6 +70,7 @@ class ClientConnection:
         self._credit = CONNECTION_CREDIT
         self._partial: tuple[int, int, bytearray, int] | None = None
         self._empty = 0
+        self._acks = 0
         self._begun = self.settled = False
         # `settled`: the peer has said what it takes.
         self.sending.emit(
@@ -115,6 +118,7 @@ class ClientConnection:
 
     def take_output(self) -> bytes:
         """What is to be written now."""
+        self._acks = 0
         return self.sending.take()
 
     def receive(self, data: bytes) -> None:
@@ -171,7 +175,7 @@ class ClientConnection:
             self._window_update(stream_id, payload)
         elif kind == frames.PING:
             if not flags & frames.ACK:
-                self.sending.emit(frames.frame(frames.PING, frames.ACK, 0, payload[:8]))
+                self._acknowledge(frames.frame(frames.PING, frames.ACK, 0, payload[:8]))
         elif kind == frames.SETTINGS:
             self._settings(flags, payload)
         elif kind == frames.RST_STREAM:
@@ -275,7 +279,7 @@ class ClientConnection:
             told = {key for key, _ in struct.iter_unpack(">HL", payload)}
             if Setting.MAX_CONCURRENT_STREAMS not in told:
                 self.streams_max = frames.STREAM_ID_MAX
-        self.sending.emit(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self._acknowledge(frames.frame(frames.SETTINGS, frames.ACK, 0))
         self.sending.set_initial_window(window, list(self.streams.values()))
 
     def _rst_stream(self, stream_id: int, payload: bytes) -> None:
@@ -304,6 +308,12 @@ class ClientConnection:
         if stream is None and (stream_id >= self._next_id or not stream_id & 1):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame on a stream that was never opened")
         return stream
+
+    def _acknowledge(self, frame: bytes) -> None:
+        self._acks += 1
+        if self._acks > ACKS_WAITING_MAX:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "acknowledgements that the peer does not read")
+        self.sending.emit(frame)
 
     def _count_empty(self) -> None:
         self._empty += 1

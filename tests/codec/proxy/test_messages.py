@@ -28,7 +28,15 @@ from temporalio.exceptions import ApplicationError
 
 from cloud.gateway.method_table import METHOD_TABLE
 from cloud.rpc import Method
-from codec import ChainCodec, CompressionCodec, EncryptionCodec, KeyRing, MissingKey, PlaintextRefused
+from codec import (
+    ChainCodec,
+    CompressionCodec,
+    EncryptionCodec,
+    KeyRing,
+    MissingKey,
+    PlaintextRefused,
+    is_encrypted,
+)
 from codec.proxy import messages
 from codec.proxy.messages import Batch
 from codec.proxy.payloads import PayloadChain, is_sealed
@@ -39,6 +47,8 @@ WALKERS = Walkers()
 METHODS = [row.method for row in METHOD_TABLE.values() if row.method]
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"secret words"')
 RING = KeyRing.create("default")
+CLAIM = {"encoding": b"json/protobuf", "messageType": b"temporal.api.sdk.v1.ExternalStorageReference"}
+OLD_CLAIM = {"encoding": b"json/external-storage-reference"}
 
 
 def chain_of(ring: KeyRing = RING, *, encrypts: bool = True) -> PayloadChain:
@@ -123,6 +133,41 @@ async def test_a_label_alone_is_no_encryption() -> None:
     request = StartWorkflowExecutionRequest(input=Payloads(payloads=[labelled]))
     await encode(request)
     assert is_sealed(request.input.payloads[0])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "data"),
+    [
+        (CLAIM, b"secret words, whatever the label says"),
+        (CLAIM, b'{"driverName": "d", "claimData": {"a": "b"}, "more": "secret words"}'),
+        (CLAIM, b'{"driverName": "d", "claimData": {"a": "' + b"secret " * 2_000 + b'"}}'),
+        (CLAIM, b'{"claimData": {"a": "secret"}}'),
+        (OLD_CLAIM, b"secret words"),
+        (OLD_CLAIM, b'{"driver_name": "d", "driver_claim": {"claim_data": {}}, "more": "secret words"}'),
+        (OLD_CLAIM, b'{"driver_name": "d", "driver_claim": {"claim_data": {}, "more": "secret words"}}'),
+    ],
+)
+async def test_a_label_alone_is_no_reference(metadata: dict[str, bytes], data: bytes) -> None:
+    labelled = Payload(metadata=metadata, data=data)
+    request = StartWorkflowExecutionRequest(input=Payloads(payloads=[labelled]))
+    await encode(request)
+    assert b"secret" not in request.SerializeToString()
+    assert is_encrypted(request.input.payloads[0])
+    assert (await CHAIN.decode(list(request.input.payloads))) == [labelled]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "data"),
+    [
+        (CLAIM, b'{"driverName": "d", "claimData": {"a": "b"}}'),
+        (OLD_CLAIM, b'{"driver_name": "d", "driver_claim": {"claim_data": {"a": "b"}}}'),
+    ],
+)
+async def test_a_workers_own_reference_goes_as_it_is(metadata: dict[str, bytes], data: bytes) -> None:
+    reference = Payload(metadata=metadata, data=data)
+    request = StartWorkflowExecutionRequest(input=Payloads(payloads=[reference]))
+    await encode(request)
+    assert list(request.input.payloads) == [reference]
 
 
 async def test_a_codec_that_does_nothing_is_found_out() -> None:
