@@ -30,6 +30,7 @@ from codec.decode_bound import DECODE_BYTES_MAX, DecodeBound, decode_bound
 from codec.encryption.samples_format import ENCODING as SAMPLES_ENCODING
 from codec.encryption.tacit_format import ENCODING as TACIT_ENCODING
 from codec.errors import InvalidPayload
+from codec.parsing import has_many_fields, payload_of
 from codec.turns import Turn
 
 ENCODING = b"binary/zstd"
@@ -102,6 +103,8 @@ class CompressionCodec(PayloadCodec):
         return decoded
 
     async def _encode(self, payload: Payload, plain: bytes, turn: Turn) -> Payload:
+        if has_many_fields(payload):
+            return payload
         compressed = await turn.run(len(plain), self._compress, plain)
         if len(compressed) + _OVERHEAD_BYTES >= len(plain):
             return payload
@@ -131,7 +134,7 @@ class CompressionCodec(PayloadCodec):
             )
         try:
             plain = decompressor.decompress(data, max_output_size=size, allow_extra_data=False)
-            return Payload.FromString(plain)
+            return payload_of(plain)
         except (zstandard.ZstdError, DecodeError):
             raise InvalidPayload(
                 "The compressed payload is damaged: its zstd frame does not decompress."
@@ -189,7 +192,7 @@ class CompressionCodec(PayloadCodec):
                 raise InvalidPayload(
                     "The compressed payload is damaged: its zlib stream is cut, or not all of it."
                 )
-            return Payload.FromString(plain)
+            return payload_of(plain)
         except (zlib.error, DecodeError):
             raise InvalidPayload(
                 "The compressed payload is damaged: its zlib stream does not decompress."

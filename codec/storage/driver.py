@@ -18,7 +18,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import obstore
 from google.protobuf.message import DecodeError
@@ -33,6 +33,7 @@ from temporalio.converter import (
 from codec.decode_bound import DECODE_BYTES_MAX, decode_bound
 from codec.encryption.codec import is_encrypted
 from codec.errors import ObjectCorrupt, ObjectMissing, OffloadError
+from codec.parsing import payload_of
 from codec.storage.cache import ObjectCache
 from codec.storage.gate import Gate
 from codec.storage.object_store import STORE_ERRORS, OpenStore, namespace_prefix, open_store
@@ -146,6 +147,7 @@ class ObjectStoreDriver(StorageDriver):
         Raises:
             ObjectMissing: the object is gone; the error names it.
             ObjectCorrupt: the object is not what was stored.
+            InvalidPayload: it has more fields than payloads have.
             StoreRefused: this client has no right to read there.
             OffloadError: a malformed reference, another namespace's, or the store can't be reached, is too slow or fails.
             DecodeBoundReached: the objects are larger together than one decode may hold.
@@ -218,9 +220,7 @@ class ObjectStoreDriver(StorageDriver):
             cached = await self._cache.get(reference.sha256, reference.size)
         content = await self._read(reference) if cached is None else cached
         try:
-            # Its parser takes any buffer; its types say bytes.
-            parse = cast("Callable[[bytes | memoryview], Payload]", Payload.FromString)
-            return await _worked(len(content), parse, content)
+            return await _worked(len(content), payload_of, content)
         except DecodeError:
             raise ObjectCorrupt(
                 f"Object {reference.path} in {self._store.place} is no Temporal payload."

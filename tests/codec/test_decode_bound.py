@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import tracemalloc
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import zstandard
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+from hypothesis import given
+from hypothesis import strategies as st
 from obstore.store import MemoryStore
 from temporalio.api.common.v1 import Payload
 from temporalio.api.workflowservice.v1 import (
@@ -27,6 +33,7 @@ from codec import (
 )
 from codec.compression import ENCODING, ZLIB_ENCODING
 from codec.decode_bound import decode_bound, one_message
+from codec.parsing import FIELDS_MAX, LOOK_FROM_BYTES, has_many_fields, payload_of
 from codec.proxy import messages
 from codec.proxy.offload import Offload
 from codec.proxy.payloads import SLICE, PayloadChain
@@ -168,3 +175,56 @@ async def test_a_task_that_is_too_large_is_an_error_of_the_task() -> None:
     with pytest.raises(DecodeBoundReached) as reached:
         await decoded(task, chain)
     assert lasts(reached.value)
+
+
+class TestFields:
+    """Empty fields become 16 times as much memory as they have bytes."""
+
+    @pytest.mark.parametrize("encoding", [ENCODING, ZLIB_ENCODING])
+    @pytest.mark.parametrize("count", [FIELDS_MAX + 1, LOOK_FROM_BYTES, MIB])
+    async def test_more_than_payloads_have_are_refused(self, count: int, encoding: bytes) -> None:
+        plain = b"\x1a\x00" * count
+        data = zstandard.compress(plain) if encoding == ENCODING else zlib.compress(plain)
+        with pytest.raises(InvalidPayload, match="fields"):
+            await CompressionCodec().decode([Payload(metadata={"encoding": encoding}, data=data)])
+
+    def test_before_memory_is_taken(self) -> None:
+        before = _resident_bytes()
+        with pytest.raises(InvalidPayload, match="fields"):
+            payload_of(b"\x1a\x00" * (16 * MIB))
+        assert _resident_bytes() - before < 128 * MIB
+
+    @pytest.mark.parametrize(
+        "field", [b"\x7b\x7c", b"\x7a\x00", b"\x78\x01", b"\x79" + bytes(8), b"\x7d" + bytes(4)]
+    )
+    def test_of_whatever_kind(self, field: bytes) -> None:
+        with pytest.raises(InvalidPayload, match="fields"):
+            payload_of(field * LOOK_FROM_BYTES)
+
+    @given(st.binary(max_size=200), st.integers(0, 2))
+    def test_what_is_no_payload_is_an_error_as_before(self, content: bytes, times: int) -> None:
+        plain = content + bytes(LOOK_FROM_BYTES * times)
+        try:
+            expected = Payload.FromString(plain)
+        except DecodeError:
+            with pytest.raises((DecodeError, InvalidPayload)):
+                payload_of(plain)
+            return
+        try:
+            assert payload_of(memoryview(plain)) == expected
+        except InvalidPayload:
+            assert times
+            assert b"\x7b" in plain or has_many_fields(expected) or len(UnknownFieldSet(expected))
+
+    async def test_what_has_as_many_is_read_again(self) -> None:
+        for count in (FIELDS_MAX - 1, FIELDS_MAX, FIELDS_MAX + 1):
+            payload = Payload(
+                metadata={f"name-{number}": b"value" * 20 for number in range(count)}, data=bytes(MIB)
+            )
+            [encoded] = await CompressionCodec().encode([payload])
+            assert (encoded is payload) == (count > FIELDS_MAX)
+            assert await CompressionCodec().decode([encoded]) == [payload]
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
