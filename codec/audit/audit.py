@@ -27,7 +27,7 @@ from codec.audit.payloads import SHORT_BYTES, looks_random, payloads_in
 from codec.audit.report import Report
 from codec.audit.unpacking import Budget
 from codec.files.manifest import MANIFEST_MAX_BYTES, is_description
-from codec.storage.object_store import STORE_ERRORS, OpenStore, brief, open_store
+from codec.storage.object_store import STORE_ERRORS, OpenStore, open_store
 
 OBJECT_HELD_BYTES_MAX = 16 * 1024 * 1024
 """Larger objects are looked at from a temporary file."""
@@ -90,7 +90,7 @@ class Audit:
                 for meta in batch:
                     self._object(store, meta["path"], meta["size"], budget)
         except STORE_ERRORS as error:
-            raise AuditError(f"The object store {store.place} can't be read: {brief(error)}") from None
+            raise AuditError(str(store.failure("", "read from", error))) from None
 
     def _object(self, store: OpenStore, path: str, size: int, budget: Budget) -> None:
         with tempfile.TemporaryDirectory(prefix="tacit-audit-") as folder:

@@ -138,17 +138,18 @@ class OpenStore:
                     await obstore.delete_async(self.raw, path)
 
     def failure(self, path: str, what: str, error: BaseException) -> OffloadError:
-        """The error to raise when `what` ("written to", "read from") could not be done with the object at `path`.
+        """The error to raise when `what` ("written to", "read from") could not be done with the object at `path` (empty: with all).
 
         It says what to do where the store's own words tell the kind of fault.
         """
+        whose = f"Object {path}" if path else "What there is"
         if _METADATA.search(str(error)):
             return OffloadError(
-                f"Object {path} could not be {what} {self.place}: there are no credentials for it, and this machine has no role "
+                f"{whose} could not be {what} {self.place}: there are no credentials for it, and this machine has no role "
                 "that would give some. Set them in object-store-options (for S3: access_key_id, secret_access_key) or by the "
                 "provider's usual variables (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
             )
-        said = f"Object {path} could not be {what} {self.place}: {brief(error)}"
+        said = f"{whose} could not be {what} {self.place}: {brief(error)}"
         if is_refusal(error):
             return StoreRefused(
                 f"{said} Give this client's credentials the right to do so (object-store-options, or the provider's usual "

@@ -457,6 +457,15 @@ class TestCommand:
         assert "canary 1" in out
         assert PLAIN_CANARY not in out + err
 
+    def test_what_is_readable_has_an_example_a_line(self, tmp_path: Path) -> None:
+        with sqlite3.connect(tmp_path / "x.db") as database:
+            database.execute("CREATE TABLE t (id TEXT)")
+            database.executemany("INSERT INTO t VALUES (?)", [("first-id",), ("second-id",)])
+        out = self.run(str(tmp_path / "x.db"))[1]
+        [line] = [line for line in out.splitlines() if "first-id" in line]
+        assert "second-id" not in line
+        assert "second-id" in out
+
     def test_misuse(self, tmp_path: Path) -> None:
         assert self.run()[0] == 2
         assert self.run(str(tmp_path), "--object-option", "nonsense")[0] == 2

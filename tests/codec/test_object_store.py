@@ -62,3 +62,8 @@ def test_credentials_that_are_nowhere_are_told_and_not_where_they_were_looked_fo
     assert "there are no credentials" in str(failure)
     assert "AWS_ACCESS_KEY_ID" in str(failure)
     assert "169.254" not in str(failure)
+
+
+def test_of_a_store_as_a_whole_no_object_is_named() -> None:
+    failure = open_store("s3://bucket/p").failure("", "read from", GenericError(NO_BUCKET))
+    assert str(failure).startswith("What there is could not be read from s3://bucket/p: ")

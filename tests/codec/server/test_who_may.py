@@ -17,7 +17,7 @@ from codec.server.fetching import fetch_document
 from codec.server.identity import Identities, StaticToken
 from codec.server.issuers import RETRY_S, USABLE_S, IssuerFailed, Issuers, is_safe_url, read_jwks
 from codec.server.jwt_check import Issuer, TokenRefused
-from codec.server.protocol import Answer
+from codec.server.protocol import Answer, Refusal, Request
 from tests.codec.server.oidc import AUDIENCE, Oidc, altered, oidc, spliced, unsigned
 from tests.codec.server.serving import BILLS, ORDERS, PLAIN, Served
 
@@ -52,6 +52,26 @@ def make(tmp_path: Path, issuer: Oidc) -> Make:
 
     Clock.now_s = 50_000.0
     return made
+
+
+async def test_of_a_wrong_token_it_is_logged_that_it_is_none_of_those_that_are_set(issuer: Oidc) -> None:
+    believed = Issuer(url=issuer.url, audience=frozenset({AUDIENCE}))
+    issuers = Issuers([believed], fetch_document, monotonic=lambda: Clock.now_s, wall=time.time)
+    identities = Identities(tokens=[StaticToken.of("ci", SECRET_TOKEN)], issuers=issuers)
+
+    async def no_body(_: int) -> bytes:
+        return b""
+
+    request = Request(
+        method="POST",
+        path="/",
+        headers={"authorization": "Bearer wrong"},
+        remote="1.1.1.1",
+        read_body=no_body,
+    )
+    with pytest.raises(Refusal) as caught:
+        await identities.prove(request)
+    assert caught.value.why == "none of the tokens that are set, and no JSON Web Token"
 
 
 async def ask(
