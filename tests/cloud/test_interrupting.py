@@ -27,12 +27,18 @@ main()
 """
 
 
+def heeding() -> None:
+    """In the new process: what a shell ignores for its background jobs, a test runner among them, is heeded here."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_amid_the_imports() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", BEGUN, "codec", "serve"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heeding,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"
@@ -53,7 +59,12 @@ def test_in_the_first_second(after: float, tmp_path: Path) -> None:
         "PATH": "/bin",
     }
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=heeding,
     ) as process:
         time.sleep(after)
         process.send_signal(signal.SIGINT)
