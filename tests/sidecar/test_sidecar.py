@@ -7,11 +7,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.update.v1 import Response
 from temporalio.api.workflowservice.v1 import (
@@ -19,7 +21,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondWorkflowTaskCompletedRequest,
     StartWorkflowExecutionRequest,
 )
-from temporalio.client import Client, WorkflowFailureError, WorkflowQueryFailedError
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -297,6 +299,12 @@ class TestNames:
         await client.workflow_service.describe_namespace(request)
 
 
+async def _answered(handle: WorkflowHandle[Any, Any]) -> bool:
+    """Whether a worker was given a workflow's task and answered it."""
+    completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    return any(event.event_type == completed for event in (await handle.fetch_history()).events)
+
+
 class TestUndecodable:
     """What is written with a key that the proxy lacks: tasks fail, nothing is lost, and all goes on once the key is there."""
 
@@ -413,6 +421,9 @@ class TestAudit:
             )
             await _until(lambda: proxy.sidecar.counts["tasks failed"] > 0)
             await handle.terminate()
+        # Asked directly: through the proxy a history can't be had either.
+        direct = await Client.connect(f"{HOST}:{service.port}")
+        assert not await _answered(direct.get_workflow_handle(handle.id))
 
     @pytest.mark.parametrize("durability", list(Durability))
     async def test_the_file_is_its_owners_alone(self, tmp_path: Path, durability: Durability) -> None:
@@ -551,7 +562,9 @@ class TestWhosePayloadsTheyAre:
         )
         async with worker(behind):
             await _until(lambda: proxy.sidecar.counts["tasks failed"] > 0)
-        await direct.get_workflow_handle("another").terminate()
+        another = direct.get_workflow_handle("another")
+        await another.terminate()
+        assert not await _answered(another)
 
 
 class TestBlindIndex:
