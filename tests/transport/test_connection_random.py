@@ -126,7 +126,7 @@ def test_random_frames(said: list[bytes], places: list[int], garbage: bytes, bod
         len(stream.unsent.body) - stream.unsent.sent for stream in core.streams.values() if stream.unsent
     )
     assert len(core._rest) < frames.FRAME_BYTES_MAX + frames.HEAD_BYTES
-    assert core._partial is None or len(core._partial[2]) <= LIST_BYTES_READ_MAX
+    assert core._partial is None or len(core._partial._content) <= LIST_BYTES_READ_MAX
     assert len(core._blocks._remembered) <= REMEMBERED_MAX
     for stream in core.streams.values():
         assert not stream.closed

@@ -5,12 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cloud.transport.http2 import frames
-from cloud.transport.http2.connection import (
-    CONTINUATIONS_MAX,
-)
 from cloud.transport.http2.floods import Flood
 from cloud.transport.http2.frames import ErrorCode, frame
-from cloud.transport.http2.header_blocks import LIST_BYTES_MAX, LIST_BYTES_READ_MAX
+from cloud.transport.http2.header_blocks import CONTINUATIONS_MAX, LIST_BYTES_MAX, LIST_BYTES_READ_MAX
 from tests.transport.peer import CLOSING, OPENING, REQUEST, Peer
 
 

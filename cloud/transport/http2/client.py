@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from cloud.transport.http2 import frames
 from cloud.transport.http2.floods import Floods
 from cloud.transport.http2.frames import ConnectionFault, ErrorCode, Setting
-from cloud.transport.http2.header_blocks import LIST_BYTES_READ_MAX, Block, Field, HeaderBlocks
+from cloud.transport.http2.header_blocks import LIST_BYTES_READ_MAX, Block, Field, HeaderBlocks, PartialBlock
 from cloud.transport.http2.sending import Sending
 from cloud.transport.http2.streams import Stream
 
@@ -24,7 +24,6 @@ FRAME_BYTES_MAX = 65_536
 STREAMS_MAX = 100
 """Streams at once until the peer says how many it takes."""
 STREAM_ID_LAST = 2**31 - 3
-CONTINUATIONS_MAX = 16
 BACKLOG_BYTES_MAX = 1024 * 1024 * 1024
 """Requests that wait for a slow service; who sends them bounds them."""
 EMPTY_FRAMES_MAX = 10_000
@@ -68,7 +67,7 @@ class ClientConnection:
         self._next_id = 1
         self._rest = b""
         self._credit = CONNECTION_CREDIT
-        self._partial: tuple[int, int, bytearray, int] | None = None
+        self._partial: PartialBlock | None = None
         self._empty = 0
         self._acks = 0
         self._begun = self.settled = False
@@ -159,7 +158,9 @@ class ClientConnection:
         return position
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._partial is not None and (kind != frames.CONTINUATION or stream_id != self._partial[0]):
+        if self._partial is not None and (
+            kind != frames.CONTINUATION or stream_id != self._partial.stream_id
+        ):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
         if not self._begun:
             if kind != frames.SETTINGS or flags & frames.ACK:
@@ -216,20 +217,16 @@ class ClientConnection:
         if flags & frames.END_HEADERS:
             self._block(flags, stream_id, payload)
         else:
-            self._partial = (stream_id, flags, bytearray(payload), 0)
+            self._partial = PartialBlock(stream_id, flags, payload)
 
     def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._partial is None:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        _, first_flags, block, count = self._partial
-        block += payload
-        if count >= CONTINUATIONS_MAX or len(block) > LIST_BYTES_READ_MAX:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
-        if flags & frames.END_HEADERS:
+        partial = self._partial
+        block = partial.add(payload, ends=bool(flags & frames.END_HEADERS))
+        if block is not None:
             self._partial = None
-            self._block(first_flags, stream_id, bytes(block))
-        else:
-            self._partial = (stream_id, first_flags, block, count + 1)
+            self._block(partial.flags, stream_id, block)
 
     def _block(self, flags: int, stream_id: int, block: bytes) -> None:
         # Read even if nobody waits for it: the table of header compression is the connection's.

@@ -16,10 +16,10 @@ from cloud.transport.http2.floods import Flood, Floods
 from cloud.transport.http2.frames import ConnectionFault, ErrorCode, Setting, StreamFault
 from cloud.transport.http2.header_blocks import (
     LIST_BYTES_MAX,
-    LIST_BYTES_READ_MAX,
     Field,
     HeaderBlocks,
     Malformed,
+    PartialBlock,
     RequestFields,
     check_trailers,
     request_fields,
@@ -30,7 +30,6 @@ from cloud.transport.http2.streams import Handler, Stream
 CONNECTION_CREDIT = 4 * 1024 * 1024
 STREAM_CREDIT = 256 * 1024
 """What a peer may send ahead, on all streams together and on one."""
-CONTINUATIONS_MAX = 16
 BACKLOG_BYTES_MAX = 64 * 1024 * 1024
 """Answers that wait for a slow reader: with more, its new calls are refused."""
 BACKLOG_BYTES_KEPT_MAX = 2 * BACKLOG_BYTES_MAX
@@ -98,7 +97,7 @@ class Connection(Generic[Meaning]):
         self._credit = CONNECTION_CREDIT
         self._rest = b""
         self._preface_seen = self.greeted = False
-        self._partial: tuple[int, int, bytearray, int] | None = None  # stream, flags, block, CONTINUATIONs
+        self._partial: PartialBlock | None = None
         self.over: ConnectionFault | None = None
         """Why nothing more is read; what is to be written then ends with GOAWAY."""
         self.sending.emit(
@@ -204,7 +203,9 @@ class Connection(Generic[Meaning]):
         return position
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._partial is not None and (kind != frames.CONTINUATION or stream_id != self._partial[0]):
+        if self._partial is not None and (
+            kind != frames.CONTINUATION or stream_id != self._partial.stream_id
+        ):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
         if kind == frames.DATA:
             self._data(flags, stream_id, payload)
@@ -265,20 +266,16 @@ class Connection(Generic[Meaning]):
         if flags & frames.END_HEADERS:
             self._block(flags, stream_id, payload)
         else:
-            self._partial = (stream_id, flags, bytearray(payload), 0)
+            self._partial = PartialBlock(stream_id, flags, payload)
 
     def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._partial is None:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        _, first_flags, block, count = self._partial
-        block += payload
-        if count >= CONTINUATIONS_MAX or len(block) > LIST_BYTES_READ_MAX:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
-        if flags & frames.END_HEADERS:
+        partial = self._partial
+        block = partial.add(payload, ends=bool(flags & frames.END_HEADERS))
+        if block is not None:
             self._partial = None
-            self._block(first_flags, stream_id, bytes(block))
-        else:
-            self._partial = (stream_id, first_flags, block, count + 1)
+            self._block(partial.flags, stream_id, block)
 
     def _block(self, flags: int, stream_id: int, block: bytes) -> None:
         ended = bool(flags & frames.END_STREAM)

@@ -21,6 +21,8 @@ LIST_BYTES_MAX = 16_384
 """Of a request's headers, as RFC 9113 counts (name + value + 32 each). What has more is refused."""
 LIST_BYTES_READ_MAX = 4 * LIST_BYTES_MAX
 """What is decoded at all, so that the refusal concerns one call; beyond it the connection ends."""
+CONTINUATIONS_MAX = 16
+"""Frames that may go on with one block."""
 FIELDS_MAX = 128
 """Headers of a block; with more, the connection ends: each costs some 20 us, and may be one byte."""
 TABLE_CHANGES_MAX = 2
@@ -47,6 +49,30 @@ class RequestFields:
     content_length: int | None
     fields: Sequence[Field]
     too_large: bool
+
+
+class PartialBlock:
+    """A header block that comes in several frames; bounded, as its sender need not ever end it."""
+
+    __slots__ = ("_content", "_count", "flags", "stream_id")
+
+    def __init__(self, stream_id: int, flags: int, content: bytes) -> None:
+        self.stream_id = stream_id
+        self.flags = flags
+        self._content = bytearray(content)
+        self._count = 0
+
+    def add(self, content: bytes, *, ends: bool) -> bytes | None:
+        """Take what a CONTINUATION holds; the whole block where it is the last.
+
+        Raises:
+            ConnectionFault: the block is too long, or in too many pieces.
+        """
+        self._content += content
+        if self._count >= CONTINUATIONS_MAX or len(self._content) > LIST_BYTES_READ_MAX:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
+        self._count += 1
+        return bytes(self._content) if ends else None
 
 
 class _Table(HeaderTable):
